@@ -1,0 +1,110 @@
+"""The exceptions of netmorph: each says what is wrong, where, with which shapes, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = [
+    "GraphError",
+    "InfeasibleMorph",
+    "NetmorphError",
+    "NotationError",
+    "ParityError",
+    "SiteError",
+]
+
+
+class NetmorphError(Exception):
+    """Base of every error that a user of netmorph can cause.
+
+    Args:
+        what: what is wrong, as one sentence without a full stop.
+        site: qualified name of the place in the network; `""` is the model itself.
+        graph: the module graph concerned, as notation.
+        shapes: the shapes or numbers that disagree.
+        remedies: what the user may do, most likely first.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        site: str | None = None,
+        graph: str | None = None,
+        shapes: str | None = None,
+        remedies: Sequence[str] = (),
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.site = site
+        self.graph = graph
+        self.shapes = shapes
+        self.remedies = tuple(remedies)
+
+    def located(self, site: str) -> NetmorphError:
+        """Return this error with `site` filled in where it is still unknown."""
+        if self.site is None:
+            self.site = site
+        return self
+
+    def __str__(self) -> str:
+        place = [] if self.site is None else [f"site {self.site or '(the model itself)'!s}"]
+        if self.graph is not None:
+            place.append(f"graph {self.graph!r}")
+        if self.shapes is not None:
+            place.append(self.shapes)
+        text = self.what + (f" [{'; '.join(place)}]" if place else "")
+        if self.remedies:
+            text += ". Remedy: " + "; or ".join(self.remedies)
+        return text + "."
+
+
+class GraphError(NetmorphError):
+    """A module graph is not one: a cycle, two sinks, widths or strides that do not fit."""
+
+
+class NotationError(GraphError):
+    """A graph's notation cannot be read.
+
+    Args:
+        what: what is wrong at that place.
+        text: the whole notation.
+        position: index into `text` of the offending character.
+        remedies: what the user may do.
+    """
+
+    def __init__(self, what: str, text: str = "", position: int = 0, remedies: Sequence[str] = ()) -> None:
+        super().__init__(what, remedies=remedies)
+        self.text = text
+        self.position = position
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}\n  {self.text}\n  {' ' * self.position}^"
+
+
+class SiteError(NetmorphError):
+    """A place in a network cannot be morphed, or a pattern names none."""
+
+
+class InfeasibleMorph(NetmorphError):  # noqa: N818 - the public name of DESIGN 7
+    """The graph cannot hold the site's filter exactly.
+
+    `missing` says what is too narrow or too small.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        missing: str = "",
+        site: str | None = None,
+        graph: str | None = None,
+        shapes: str | None = None,
+        remedies: Sequence[str] = (),
+    ) -> None:
+        super().__init__(what, site=site, graph=graph, shapes=shapes, remedies=remedies)
+        self.missing = missing
+
+
+class ParityError(NetmorphError):
+    """Parent and child differ by more than the tolerance of their dtype."""

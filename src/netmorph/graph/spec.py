@@ -1,0 +1,288 @@
+"""The value objects of a module graph: width, edge, graph (DESIGN section 3)."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, Literal
+
+from netmorph.errors import GraphError
+from netmorph.graph.validate import validate
+
+Ints = tuple[int, ...]
+Groups = int | Literal["dw"]
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
+LARGEST = 1 << 20
+
+
+@dataclass(frozen=True)
+class Width:
+    """A blob's channel count: absolute (`64`), or relative to the site's output channels (`4x`, `0.25x`)."""
+
+    value: Fraction
+    relative: bool = False
+
+    def __post_init__(self) -> None:
+        if self.value <= 0 or (not self.relative and self.value.denominator != 1) or self.value > LARGEST:
+            raise GraphError(
+                f"a width is a whole number of channels from 1, or a positive factor such as 4x, not {self}",
+                remedies=["write 64 for 64 channels, or 0.25x for a quarter of the site's output channels"],
+            )
+
+    @classmethod
+    def of(cls, value: int | str | Width) -> Width:
+        """Read a width from an integer, from text such as "64", "4x" or "0.25x", or from a width."""
+        if isinstance(value, Width):
+            return value
+        text = str(value).strip()
+        if isinstance(value, bool) or not re.fullmatch(r"\d{1,7}|\d{0,7}\.?\d{1,6}x", text):
+            raise GraphError(
+                f"{value!r} is not a width", remedies=["write 64 for channels, or 4x, 0.25x for a factor"]
+            )
+        return cls(Fraction(text.removesuffix("x")), text.endswith("x"))
+
+    def resolve(self, c_out: int) -> int:
+        """Return the channels for a site with `c_out` output channels: rounded half up, at least 1."""
+        return max(1, math.floor(self.value * (c_out if self.relative else 1) + Fraction(1, 2)))
+
+    def __str__(self) -> str:
+        number = str(self.value) if self.value.denominator == 1 else f"{float(self.value):.6f}".rstrip("0")
+        return number + ("x" if self.relative else "")
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What an edge without weights does: a scaled identity, or the mean over its kernel's window.
+
+    Attributes:
+        kind: "id" or "avg".
+        scale: factor of the result.
+    """
+
+    kind: Literal["id", "avg"] = "id"
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("id", "avg") or not math.isfinite(self.scale):
+            raise GraphError(f"a fixed edge is 'id' or 'avg' with a finite scale, not {self.kind!r} with {self.scale}")
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One convolution of a module graph.
+
+    Attributes:
+        name: unique in the graph; a Python identifier (it names the child of the running module).
+        source: blob it reads.
+        sink: blob it writes.
+        kernel: one number (every dimension) or one for each spatial dimension of the site.
+        stride: None: netmorph decides (the edges that cross the cut take the site's).
+        dilation: None: the site's where the edge crosses the cut, else 1.
+        groups: a number, or "dw": as many as the blob it reads is wide.
+        norm: None: what `morph(norm=...)` says; else a norm's name for this edge.
+        fixed: what an edge without weights does; None for a convolution.
+    """
+
+    name: str
+    source: str
+    sink: str
+    kernel: Ints = (1,)
+    stride: Ints | None = None
+    dilation: Ints | None = None
+    groups: Groups = 1
+    norm: str | None = None
+    fixed: Fixed | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("kernel", "stride", "dilation"):
+            value = getattr(self, name)
+            if value is None and name != "kernel":
+                continue
+            values = _ints(value, f"edge {self.name!r}: {name}")
+            object.__setattr__(self, name, values)
+        for what, name in (("edge", self.name), ("blob", self.source), ("blob", self.sink)):
+            if not isinstance(name, str) or not NAME.match(name):
+                raise GraphError(
+                    f"{name!r} is not a name for a {what}", remedies=["use a letter, then letters, digits or '_'"]
+                )
+        if self.groups != "dw" and (isinstance(self.groups, bool) or not 1 <= int(self.groups) <= LARGEST):
+            raise GraphError(f"edge {self.name!r}: groups are a number from 1 or 'dw', not {self.groups!r}")
+        if self.fixed is not None:
+            self._check_fixed(self.fixed)
+
+    def _check_fixed(self, fixed: Fixed) -> None:
+        if self.groups != 1 or self.norm is not None:
+            raise GraphError(f"edge {self.name!r} has no weights: it takes neither groups nor a norm")
+        if fixed.kind == "id" and (any(k != 1 for k in self.kernel) or self.dilation not in (None, (1,))):
+            raise GraphError(f"edge {self.name!r} is an identity: it takes neither kernel nor dilation")
+
+
+@dataclass(frozen=True)
+class ModuleGraph:
+    """A module: a single-source, single-sink acyclic multigraph of convolutions (Definition 1), without weights.
+
+    Immutable and hashable. Validated when made: every blob lies on a path from source to sink, named strides agree at
+    joins.
+
+    Attributes:
+        edges: in the order given.
+        width_items: (blob, width), sorted; a blob that is missing is as wide as the site's output.
+        activation_items: (blob, activation), sorted; overrides `morph(act=...)` for that blob.
+        source: name of the blob that the site reads.
+        sink: name of the blob that the site writes.
+
+    Raises:
+        GraphError: what is wrong, naming the culprit.
+    """
+
+    edges: tuple[Edge, ...]
+    width_items: tuple[tuple[str, Width], ...] = ()
+    activation_items: tuple[tuple[str, str], ...] = ()
+    source: str = "s"
+    sink: str = "t"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "edges", tuple(self.edges))
+        object.__setattr__(self, "width_items", tuple(sorted(self.width_items)))
+        object.__setattr__(self, "activation_items", tuple(sorted(self.activation_items)))
+        object.__setattr__(self, "_blobs", validate(self))
+
+    @classmethod
+    def from_edges(
+        cls,
+        edges: Iterable[Edge | Sequence[Any]],
+        *,
+        widths: Mapping[str, int | str | Width] | None = None,
+        activations: Mapping[str, str] | None = None,
+        source: str = "s",
+        sink: str = "t",
+    ) -> ModuleGraph:
+        """Build a graph from edges.
+
+        Args:
+            edges: `Edge` objects, or `(source, sink, kernel)` or `(source, sink, kernel, attributes)`, where the kernel
+                is a number or a sequence of them and the attributes are a dictionary of `Edge`'s. Edges without a name
+                are named `source_sink`, parallel ones `source_sink_2` and so on.
+            widths: channels by blob: 64, or "4x" relative to the site's output.
+            activations: activation by blob, where it differs from `morph(act=...)`.
+            source: name of the source.
+            sink: name of the sink.
+
+        Raises:
+            GraphError: what is wrong, naming the culprit.
+
+        Example:
+            >>> graph = ModuleGraph.from_edges([("s", "a", 3), ("a", "t", 1)], widths={"a": 64})
+            >>> graph.blobs
+            ('s', 'a', 't')
+        """
+        items = [edge if isinstance(edge, Edge) else _as_dict(edge) for edge in edges]
+        taken = {item.name if isinstance(item, Edge) else item.get("name") for item in items}
+        made = []
+        for item in items:
+            if isinstance(item, Edge):
+                made.append(item)
+                continue
+            if item.get("name") is None:
+                item["name"] = fresh_name(f"{item['source']}_{item['sink']}", taken)
+            made.append(_edge(item))
+        return cls(
+            tuple(made),
+            tuple((blob, Width.of(width)) for blob, width in (widths or {}).items()),
+            tuple((activations or {}).items()),
+            source,
+            sink,
+        )
+
+    @property
+    def blobs(self) -> tuple[str, ...]:
+        """Names of the blobs in a topological order, source first, sink last."""
+        blobs: tuple[str, ...] = self._blobs  # type: ignore[attr-defined]
+        return blobs
+
+    @property
+    def inner(self) -> tuple[str, ...]:
+        """The blobs between source and sink."""
+        return tuple(blob for blob in self.blobs if blob not in (self.source, self.sink))
+
+    @property
+    def widths(self) -> dict[str, Width]:
+        """Named widths by blob."""
+        return dict(self.width_items)
+
+    @property
+    def activations(self) -> dict[str, str]:
+        """Named activations by blob."""
+        return dict(self.activation_items)
+
+    @property
+    def incoming(self) -> dict[str, list[Edge]]:
+        """Edges by the blob that they write."""
+        table: dict[str, list[Edge]] = {blob: [] for blob in self.blobs}
+        for edge in self.edges:
+            table[edge.sink].append(edge)
+        return table
+
+    @property
+    def outgoing(self) -> dict[str, list[Edge]]:
+        """Edges by the blob that they read."""
+        table: dict[str, list[Edge]] = {blob: [] for blob in self.blobs}
+        for edge in self.edges:
+            table[edge.source].append(edge)
+        return table
+
+    def edge(self, name: str) -> Edge:
+        """Return the edge of that name.
+
+        Raises:
+            GraphError: there is none.
+        """
+        for edge in self.edges:
+            if edge.name == name:
+                return edge
+        raise GraphError(f"no edge is named {name!r}", remedies=[f"the edges are {[e.name for e in self.edges]}"])
+
+    def with_edge(self, edge: Edge) -> ModuleGraph:
+        """Return the graph with one more edge."""
+        return replace(self, edges=(*self.edges, edge))
+
+    def __str__(self) -> str:
+        from netmorph.graph.notation import to_notation  # noqa: PLC0415 - notation needs the class
+
+        return to_notation(self)
+
+
+def fresh_name(stem: str, taken: set[Any]) -> str:
+    """Return `stem`, or `stem_2`, `stem_3` ... whichever is free, and take it."""
+    name, count = stem, 1
+    while name in taken:
+        count += 1
+        name = f"{stem}_{count}"
+    taken.add(name)
+    return name
+
+
+def _ints(value: Any, what: str) -> Ints:
+    values = (value,) if isinstance(value, int) else tuple(value)
+    good = 1 <= len(values) <= 3 and all(isinstance(v, int) and not isinstance(v, bool) for v in values)
+    if not good or min(values) < 1 or max(values) > LARGEST:
+        raise GraphError(f"{what} is one to three whole numbers from 1, not {value!r}")
+    return values
+
+
+def _as_dict(item: Sequence[Any]) -> dict[str, Any]:
+    if not 3 <= len(item) <= 4:  # noqa: PLR2004 - the two forms of the docstring
+        raise GraphError(f"an edge is (source, sink, kernel) or (source, sink, kernel, attributes), not {item!r}")
+    return {"source": item[0], "sink": item[1], "kernel": item[2], **(item[3] if len(item) > 3 else {})}  # noqa: PLR2004
+
+
+def _edge(item: dict[str, Any]) -> Edge:
+    try:
+        return Edge(**item)
+    except TypeError as error:
+        raise GraphError(
+            f"edge {item.get('name')!r}: {error}", remedies=["attributes are those of netmorph.Edge"]
+        ) from error

@@ -1,0 +1,138 @@
+"""What makes a multigraph a module: one source, one sink, no cycle, every blob between them (Definition 1)."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import TYPE_CHECKING
+
+from netmorph.errors import GraphError
+
+if TYPE_CHECKING:
+    from netmorph.graph.spec import Edge, ModuleGraph
+
+
+def validate(graph: ModuleGraph) -> tuple[str, ...]:
+    """Return the blobs in a topological order, or say what is wrong; O(V + E).
+
+    Raises:
+        GraphError: naming the culprit.
+    """
+    if not graph.edges:
+        raise GraphError("a module graph needs at least one edge")
+    if graph.source == graph.sink:
+        raise GraphError(f"source and sink are both named {graph.source!r}")
+    _check_names(graph)
+    following: dict[str, list[str]] = {}
+    preceding: dict[str, list[str]] = {}
+    for edge in graph.edges:
+        following.setdefault(edge.source, []).append(edge.sink)
+        preceding.setdefault(edge.sink, []).append(edge.source)
+    _check_ends(graph, following, preceding)
+    order = _topological(graph.source, following, preceding)
+    done = set(order)
+    missing = [blob for blob in {**following, **preceding} if blob not in done]
+    if missing:
+        raise GraphError(
+            f"the graph has a cycle through {_cycle(missing, preceding)}",
+            remedies=["turn or remove one of its edges: a module graph is acyclic"],
+        )
+    _check_blobs(graph, done)
+    _check_strides(graph, order)
+    order.remove(graph.sink)
+    return (*order, graph.sink)
+
+
+def _check_names(graph: ModuleGraph) -> None:
+    twice = [name for name, count in Counter(edge.name for edge in graph.edges).items() if count > 1]
+    if twice:
+        raise GraphError(f"two edges are named {twice[0]!r}", remedies=["name them apart"])
+
+
+def _check_ends(graph: ModuleGraph, following: dict[str, list[str]], preceding: dict[str, list[str]]) -> None:
+    """Raise unless the named source and sink are the only ones."""
+    for blob, table, other, word, verb in (
+        (graph.source, following, preceding, "source", "leaves"),
+        (graph.sink, preceding, following, "sink", "enters"),
+    ):
+        if blob not in table:
+            raise GraphError(f"no edge {verb} the {word} {blob!r}", remedies=[f"name the {word} {blob!r}"])
+        if blob in other:
+            raise GraphError(f"the {word} {blob!r} is not an end: an edge {'enters' if word == 'source' else 'leaves'} it")
+    starts = [blob for blob in following if blob not in preceding]
+    ends = [blob for blob in preceding if blob not in following]
+    for found, word, blob in ((starts, "sources", graph.source), (ends, "sinks", graph.sink)):
+        if len(found) > 1:
+            extra = [name for name in found if name != blob]
+            raise GraphError(
+                f"the graph has {len(found)} {word}: {blob!r} and {', '.join(map(repr, extra))}",
+                remedies=[f"connect or remove {extra[0]!r}: every blob lies on a path from source to sink"],
+            )
+
+
+def _topological(source: str, following: dict[str, list[str]], preceding: dict[str, list[str]]) -> list[str]:
+    waiting = {blob: len(before) for blob, before in preceding.items()}
+    order, queue = [], deque([source])
+    while queue:
+        blob = queue.popleft()
+        order.append(blob)
+        for after in following.get(blob, ()):
+            waiting[after] -= 1
+            if waiting[after] == 0:
+                queue.append(after)
+    return order
+
+
+def _cycle(blobs: list[str], preceding: dict[str, list[str]]) -> str:
+    """Return one cycle among `blobs`, each of which has a predecessor among them."""
+    inside, seen = set(blobs), dict[str, None]()
+    blob = blobs[0]
+    while blob not in seen:
+        seen[blob] = None
+        blob = next(before for before in preceding[blob] if before in inside)
+    walk = list(seen)
+    loop = [*walk[walk.index(blob) :], blob]
+    return " > ".join(reversed(loop))
+
+
+def _check_blobs(graph: ModuleGraph, blobs: set[str]) -> None:
+    ends = (graph.source, graph.sink)
+    for word, items in (("width", graph.width_items), ("activation", graph.activation_items)):
+        for blob, count in Counter(name for name, _ in items).items():
+            if count > 1:
+                raise GraphError(f"blob {blob!r} has two {word}s")
+            if blob not in blobs:
+                raise GraphError(f"a {word} is given for {blob!r}, which is no blob", shapes=f"blobs {sorted(blobs)}")
+            if blob in ends:
+                raise GraphError(
+                    f"a {word} is given for {blob!r}, but source and sink take theirs from the site",
+                    remedies=[f"leave the {word} of {blob!r} out"],
+                )
+
+
+def _check_strides(graph: ModuleGraph, order: list[str]) -> None:
+    """Raise where paths with different total strides join; unnamed strides are decided later."""
+    if all(edge.stride is None for edge in graph.edges):
+        return
+    incoming: dict[str, list[Edge]] = {}
+    for edge in graph.edges:
+        incoming.setdefault(edge.sink, []).append(edge)
+    reached: dict[str, tuple[int, ...]] = {graph.source: (1,)}
+    for blob in order[1:]:
+        totals = {_times(reached[edge.source], edge.stride or (1,)): edge.name for edge in incoming[blob]}
+        if len(totals) > 1:
+            text = ", ".join(f"{'x'.join(map(str, total))} by {name!r}" for total, name in totals.items())
+            raise GraphError(
+                f"strides disagree at blob {blob!r}: {text}",
+                remedies=["give the edges that join the same total stride", "name no stride at all"],
+            )
+        reached[blob] = next(iter(totals))
+
+
+def _times(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the product of strides, one number standing for every dimension."""
+    size = max(len(left), len(right))
+    if len(left) not in (1, size) or len(right) not in (1, size):
+        raise GraphError(f"strides {left} and {right} have different numbers of dimensions")
+    wide_left, wide_right = (v * size if len(v) == 1 else v for v in (left, right))
+    total = tuple(a * b for a, b in zip(wide_left, wide_right, strict=True))
+    return total[:1] if len(set(total)) == 1 else total
