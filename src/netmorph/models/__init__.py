@@ -1,0 +1,1 @@
+"""Networks by name: netmorph's own, torchvision's and timm's."""

@@ -1,0 +1,98 @@
+"""Models by name: ``netmorph:resnet20``, ``torchvision:resnet18``, ``timm:resnet50``."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from netmorph.errors import NetmorphError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["build"]
+
+_KNOWN_DEPTHS = (8, 14, 20, 32, 44, 56, 110)
+
+
+def build(name: str, **kwargs: Any) -> nn.Module:
+    """Build a network by name.
+
+    Args:
+        name: ``source:model``, where the source is ``netmorph`` (``resnet20``, any depth 6n + 2), ``torchvision`` or
+            ``timm``. Nothing is downloaded unless an argument such as ``weights="DEFAULT"`` asks the source to.
+        **kwargs: handed to the model's constructor (``num_classes=10``).
+
+    Returns:
+        The network, in train mode as PyTorch makes it.
+
+    Raises:
+        NetmorphError: for an unknown source or model, a missing package, or arguments that the model refuses.
+    """
+    source, colon, model = name.partition(":")
+    maker = _SOURCES.get(source)
+    if not colon or maker is None:
+        raise NetmorphError(
+            f"no model source in {name!r}",
+            remedies=[f"write source:model with one of {', '.join(_SOURCES)}, such as torchvision:resnet18"],
+        )
+    return maker(model, kwargs)
+
+
+def _netmorph(model: str, kwargs: dict[str, Any]) -> nn.Module:
+    """Build one of netmorph's own."""
+    match = re.fullmatch(r"resnet(\d+)", model)
+    if match is None:
+        raise _unknown("netmorph", model, [f"resnet{depth}" for depth in _KNOWN_DEPTHS])
+    resnet = import_module("netmorph.models.resnet_cifar").CifarResNet
+    return _call(f"netmorph:{model}", resnet, {"depth": int(match[1]), **kwargs})
+
+
+def _torchvision(model: str, kwargs: dict[str, Any]) -> nn.Module:
+    """Build one of torchvision's, untrained unless ``weights`` is given."""
+    models = _require("torchvision", "torchvision.models", "pip install 'netmorph[train]'")
+    if model not in models.list_models():
+        raise _unknown("torchvision", model, models.list_models())
+    return _call(f"torchvision:{model}", lambda **given: models.get_model(model, **given), kwargs)
+
+
+def _timm(model: str, kwargs: dict[str, Any]) -> nn.Module:
+    """Build one of timm's, untrained unless ``pretrained`` is given."""
+    timm = _require("timm", "timm", "pip install timm")
+    if not timm.is_model(model):
+        raise _unknown("timm", model, timm.list_models())
+    return _call(f"timm:{model}", lambda **given: timm.create_model(model, **given), kwargs)
+
+
+_SOURCES: dict[str, Callable[[str, dict[str, Any]], nn.Module]] = {
+    "netmorph": _netmorph,
+    "torchvision": _torchvision,
+    "timm": _timm,
+}
+
+
+def _require(package: str, module: str, remedy: str) -> Any:
+    """Import an optional package or say how to get it."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise NetmorphError(f"{package} is not installed ({error})", remedies=[remedy]) from error
+
+
+def _unknown(source: str, model: str, known: Iterable[str]) -> NetmorphError:
+    """Say which names come close."""
+    close = difflib.get_close_matches(model, list(known), n=3, cutoff=0.5)
+    remedies = [f"did you mean {' or '.join(f'{source}:{name}' for name in close)}?"] if close else []
+    return NetmorphError(f"{source} has no model {model!r}", remedies=remedies)
+
+
+def _call(name: str, maker: Callable[..., nn.Module], kwargs: dict[str, Any]) -> nn.Module:
+    """Call a constructor and turn what it refuses into one message."""
+    try:
+        return maker(**kwargs)
+    except (TypeError, ValueError, KeyError) as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in kwargs.items()) or "no arguments"
+        raise NetmorphError(f"{name} refuses {given}: {error}", remedies=["check the model's arguments"]) from error

@@ -1,0 +1,1 @@
+"""Training: data on the device, recipes and the loop."""

@@ -1,0 +1,104 @@
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from netmorph.models.resnet_cifar import CifarResNet
+from netmorph.train.data import load_fashion
+from netmorph.train.loop import evaluate, fit
+from netmorph.train.recipe import Recipe
+
+RECIPE = Recipe(epochs=2, batch_size=50, lr=0.1)
+
+
+class Heard:
+    def __init__(self):
+        self.batches, self.rows = [], []
+
+    def batch(self, done, total):
+        self.batches.append((done, total))
+
+    def epoch(self, row):
+        self.rows.append(row)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return load_fashion().first(300, 100)
+
+
+def model(seed=0):
+    return CifarResNet(8, in_channels=1, width=4, stem_stride=2, seed=seed)
+
+
+@pytest.fixture(scope="module")
+def trained(small):
+    heard, net = Heard(), model()
+    rows = fit(net, small, RECIPE, seed=1, progress=heard)
+    return net, rows, heard
+
+
+def test_it_learns(trained):
+    _, rows, _ = trained
+    assert rows[1].train_loss < rows[0].train_loss
+    assert rows[1].train_error < 80
+    assert 0 < rows[0].seconds < rows[1].seconds
+
+
+def test_progress_hears_every_batch_and_epoch(trained):
+    _, rows, heard = trained
+    assert heard.batches == [(done, 12) for done in range(1, 13)]
+    assert heard.rows == rows
+    assert [row.epoch for row in rows] == [1, 2]
+
+
+def test_the_last_row_is_what_evaluation_measures(trained, small):
+    net, rows, _ = trained
+    loss, error = evaluate(net, small)
+    assert loss == pytest.approx(rows[-1].test_loss, rel=1e-5)
+    assert error == pytest.approx(rows[-1].test_error)
+
+
+def test_the_same_seed_gives_the_same_network(trained, small):
+    net, rows, _ = trained
+    torch.manual_seed(99)  # the global generator must not matter
+    again = model()
+    repeated = fit(again, small, RECIPE, seed=1)
+    assert [replace(row, seconds=0) for row in repeated] == [replace(row, seconds=0) for row in rows]
+    for name, value in again.state_dict().items():
+        assert value.equal(net.state_dict()[name]), name
+
+
+def test_another_seed_gives_another_network(trained, small):
+    other = model()
+    fit(other, small, RECIPE, seed=2)
+    assert not other.fc.weight.equal(trained[0].fc.weight)
+
+
+def test_the_rate_of_the_first_row_is_that_of_its_last_step(trained):
+    # 12 steps, one of warm-up: the sixth step is the sixth of the cosine's eleven.
+    expected = 0.1 * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * 4 / 11)).item())
+    assert trained[1][0].lr == pytest.approx(expected)
+
+
+def test_evaluation_leaves_the_mode_alone(small):
+    net = model().train()
+    evaluate(net, small)
+    assert net.training
+
+
+def test_an_interrupt_comes_out_as_one_and_the_next_one_is_heard(small):
+    class Interrupting(Heard):
+        def batch(self, done, total):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(model(), small, RECIPE, seed=0, progress=Interrupting())
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_error_in_the_model_is_not_swallowed(small):
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        fit(nn.Sequential(nn.Flatten(), nn.Linear(3, 10)), small, RECIPE, seed=0)
