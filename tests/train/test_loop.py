@@ -7,7 +7,7 @@ from torch import nn
 
 from netmorph.models.resnet_cifar import CifarResNet
 from netmorph.train.data import load_fashion
-from netmorph.train.loop import evaluate, fit
+from netmorph.train.loop import fit, mistakes
 from netmorph.train.recipe import Recipe
 
 RECIPE = Recipe(epochs=2, batch_size=50, lr=0.1)
@@ -56,9 +56,13 @@ def test_progress_hears_every_batch_and_epoch(trained):
 
 def test_the_last_row_is_what_evaluation_measures(trained, small):
     net, rows, _ = trained
-    loss, error = evaluate(net, small)
-    assert loss == pytest.approx(rows[-1].test_loss, rel=1e-5)
-    assert error == pytest.approx(rows[-1].test_error)
+    assert 100 * mistakes(net, small).float().mean().item() == pytest.approx(rows[-1].test_error)
+
+
+def test_mistakes_are_marked_image_by_image(trained, small):
+    net = trained[0]
+    guesses = net(small.normalise(small.test.images)).argmax(1)
+    assert mistakes(net, small).equal(guesses != small.test.labels)
 
 
 def test_the_same_seed_gives_the_same_network(trained, small):
@@ -85,7 +89,7 @@ def test_the_rate_of_the_first_row_is_that_of_its_last_step(trained):
 
 def test_evaluation_leaves_the_mode_alone(small):
     net = model().train()
-    evaluate(net, small)
+    mistakes(net, small)
     assert net.training
 
 

@@ -20,7 +20,7 @@ from netmorph.train.batches import EvalBatches, TrainBatches
 from netmorph.train.data import Dataset
 from netmorph.train.recipe import Recipe, make_optimizer, make_schedule
 
-__all__ = ["EpochRow", "Progress", "evaluate", "fit"]
+__all__ = ["EpochRow", "Progress", "fit", "mistakes"]
 
 
 @dataclass(frozen=True)
@@ -98,22 +98,22 @@ def fit(model: nn.Module, data: Dataset, recipe: Recipe, seed: int, progress: Pr
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, data: Dataset) -> tuple[float, float]:
-    """Measure a network on the test split, on the device where it lies, and leave its mode as it was.
+def mistakes(model: nn.Module, data: Dataset) -> Tensor:
+    """Mark the test images that a network classifies wrongly in eval mode, on the device where it lies.
+
+    Args:
+        model: a classifier; its mode is left as it was.
+        data: the data set.
 
     Returns:
-        Mean cross-entropy in nats, and error in percent.
+        ``(n,)``, bool, on the CPU.
     """
-    parameter = next(model.parameters())
     was_training = model.training
     model.eval()
-    loss = wrong = 0.0
-    for images, labels in EvalBatches(data, data.test.to(parameter.device)):
-        logits = model(images)
-        loss += F.cross_entropy(logits, labels, reduction="sum").item()
-        wrong += (logits.argmax(1) != labels).sum().item()
+    device = next(model.parameters()).device
+    wrong = [(model(x).argmax(1) != y).cpu() for x, y in EvalBatches(data, data.test.to(device))]
     model.train(was_training)
-    return loss / len(data.test), 100 * wrong / len(data.test)
+    return torch.cat(wrong)
 
 
 class _Tally:

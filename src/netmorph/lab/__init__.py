@@ -1,0 +1,1 @@
+"""Experiments: what is trained, compared and written down."""

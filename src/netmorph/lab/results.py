@@ -1,0 +1,69 @@
+"""What a comparison of networks came to, and how far one may believe it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+__all__ = ["Contender", "Difference", "compare"]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One row of the comparison.
+
+    Attributes:
+        name: what the table calls it.
+        error: share of the test images classified wrongly, in percent.
+        params: number of parameters.
+        macs: multiply-accumulates of one image.
+        epochs: epochs of training that led to it, those of its parent included.
+        seconds: wall time of that training.
+    """
+
+    name: str
+    error: float
+    params: int
+    macs: int
+    epochs: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much less one network errs than another on the same test images.
+
+    Attributes:
+        points: error of the other minus error of the one, in percentage points; positive if the one is better.
+        margin: half the 95 % interval of ``points`` over the choice of test images, in percentage points. It comes from
+            the images on which the two disagree (McNemar), and says nothing about how another seed would train.
+    """
+
+    points: float
+    margin: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether the difference exceeds its margin."""
+        return abs(self.points) > self.margin
+
+    def __str__(self) -> str:
+        if not self.clear:
+            return f"no clear difference ({self.points:+.1f} ± {self.margin:.1f} points)"
+        word = "fewer" if self.points > 0 else "more"
+        return f"{abs(self.points):.1f} ± {self.margin:.1f} points {word} errors"
+
+
+def compare(one: Tensor, other: Tensor) -> Difference:
+    """Compare two networks by the images on which exactly one of them errs.
+
+    Args:
+        one: ``(n,)``, bool: the mistakes of the one.
+        other: ``(n,)``, bool: the mistakes of the other, on the same images.
+    """
+    count = len(one)
+    worse, better = int((one & ~other).sum()), int((other & ~one).sum())
+    variance = (worse + better - (better - worse) ** 2 / count) / count**2
+    return Difference(100 * (better - worse) / count, 100 * 1.96 * math.sqrt(variance))

@@ -1,0 +1,100 @@
+"""A run's folder: written aside and renamed, so that it is there whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from netmorph.errors import NetmorphError
+
+__all__ = ["environment", "run_folder", "write_csv", "write_json"]
+
+_PACKAGES = ("netmorph", "torch", "torchvision", "lightning", "networkx", "safetensors")
+
+
+@contextmanager
+def run_folder(target: Path) -> Iterator[Path]:
+    """Give a folder to write into that becomes ``target`` when the block ends well, and vanishes when it does not.
+
+    Args:
+        target: where the run shall lie; must not exist yet, or be an empty folder.
+
+    Yields:
+        A new folder beside ``target``.
+
+    Raises:
+        NetmorphError: if ``target`` exists or its place cannot be written, before any work is done.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise NetmorphError(f"{target} exists and is not empty", remedies=["choose another folder with --out"])
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise NetmorphError(
+            f"cannot write into {target.parent}: {error.strerror}", remedies=["choose another folder with --out"]
+        ) from error
+    try:
+        yield aside
+        aside.chmod(0o755)  # mkdtemp makes private folders
+        aside.replace(target)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON that a person can read; numbers that JSON cannot say are refused."""
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows that share their keys, in the order of the first row's."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def environment() -> dict[str, Any]:
+    """Describe the versions, the machine and the command, for whoever wants to repeat the run."""
+    import torch
+
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    name = torch.cuda.get_device_name() if accelerator is not None and accelerator.type == "cuda" else accelerator
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "python": platform.python_version(),
+        "versions": {package: _version(package) for package in _PACKAGES},
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "accelerator": None if name is None else str(name),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    """Name the processor; Linux says it only in a file."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
