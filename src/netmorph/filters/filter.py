@@ -157,7 +157,8 @@ class Filter:
             index.append(torch.tensor([p // dilation[dim] for p in places], device=self.weight.device))
         out = self.weight.new_zeros(*self.weight.shape[:2], *kernel)
         if self.dims:
-            out[(slice(None), slice(None), *torch.meshgrid(*index, indexing="ij"))] = source.weight
+            places: list[slice | Tensor] = [slice(None), slice(None), *torch.meshgrid(*index, indexing="ij")]
+            out[tuple(places)] = source.weight
         else:
             out = source.weight
         return replace(self, weight=out, offset=tuple(offset), dilation=tuple(dilation))

@@ -68,7 +68,7 @@ class ConvSpec:
             raise GraphError("channels, groups, kernel, stride and dilation must be at least 1", shapes=str(self))
         if self.c_in % self.groups or self.c_out % self.groups:
             raise GraphError(
-                f"{self.groups} groups divide neither or only one of {self.c_in} input and {self.c_out} output channels",
+                f"{self.groups} groups do not divide both {self.c_in} input and {self.c_out} output channels",
                 remedies=["choose widths that are multiples of the groups"],
             )
 

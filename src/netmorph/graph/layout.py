@@ -49,7 +49,7 @@ class Layout:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary; the edges' geometry is not stored, it follows from the rest."""
-        from netmorph.graph.codec import graph_to_dict  # noqa: PLC0415 - only checkpoints need it
+        from netmorph.graph.codec import graph_to_dict
 
         return {
             "graph": graph_to_dict(self.graph),
@@ -66,7 +66,7 @@ class Layout:
         Raises:
             GraphError: the description is not one of a layout.
         """
-        from netmorph.graph.codec import graph_from_dict  # noqa: PLC0415
+        from netmorph.graph.codec import graph_from_dict
 
         try:
             graph, site = graph_from_dict(data["graph"]), ConvSpec.from_dict(data["site"])
@@ -81,9 +81,7 @@ class Layout:
         return lay_out(graph, site, cuts, cut, border=border)
 
 
-def lay_out(
-    graph: ModuleGraph, site: ConvSpec, cuts: Sequence[Cut], cut: Cut, *, border: Border = "zeros"
-) -> Layout:
+def lay_out(graph: ModuleGraph, site: ConvSpec, cuts: Sequence[Cut], cut: Cut, *, border: Border = "zeros") -> Layout:
     """Give every edge of `graph` its geometry at `site`.
 
     Edges that cross `cuts[d]` take the site's padding and (unless strides are named) stride in dimension d, their
@@ -125,7 +123,8 @@ def resolutions(graph: ModuleGraph, site: ConvSpec, cut: Cut, dim: int) -> dict[
     for blob in graph.blobs[1:]:
         edge = incoming[blob][0]
         crosses = edge.source in cut and edge.sink not in cut
-        step = per_dimension(edge.stride or 1, site.dims, "stride")[dim] if named else site.stride[dim] if crosses else 1
+        free = site.stride[dim] if crosses else 1
+        step = per_dimension(edge.stride or 1, site.dims, "stride")[dim] if named else free
         steps[blob] = steps[edge.source] * step
     if steps[graph.sink] != site.stride[dim]:
         raise GraphError(
@@ -165,7 +164,11 @@ def _axes_of(graph: ModuleGraph, site: ConvSpec, cut: Cut, dim: int) -> list[tup
 
 
 def _spec(
-    edge: Edge, widths: Mapping[str, int], kernel: list[int], moves: list[tuple[int, int]], padding: list[tuple[int, int]]
+    edge: Edge,
+    widths: Mapping[str, int],
+    kernel: list[int],
+    moves: list[tuple[int, int]],
+    padding: list[tuple[int, int]],
 ) -> ConvSpec:
     c_in, c_out = widths[edge.source], widths[edge.sink]
     if edge.fixed is not None and c_in != c_out:
@@ -179,9 +182,7 @@ def _spec(
             c_in, c_out, tuple(kernel), tuple(m[0] for m in moves), tuple(m[1] for m in moves), tuple(padding), groups
         )
     except GraphError as error:
-        raise GraphError(
-            f"edge {edge.name!r}: {error.what}", shapes=error.shapes, remedies=error.remedies
-        ) from error
+        raise GraphError(f"edge {edge.name!r}: {error.what}", shapes=error.shapes, remedies=error.remedies) from error
 
 
 def _check_cut(graph: ModuleGraph, cut: Cut) -> None:

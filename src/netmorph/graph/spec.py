@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from sys import float_info
 from typing import Any, Literal
 
 from netmorph.errors import GraphError
@@ -15,6 +16,7 @@ from netmorph.graph.validate import validate
 Ints = tuple[int, ...]
 Groups = int | Literal["dw"]
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
+WIDTH = re.compile(r"[0-9]{1,7}|[0-9]{0,7}\.?[0-9]{1,6}x|[0-9]{1,16}/[1-9][0-9]{0,9}x")
 LARGEST = 1 << 20
 
 
@@ -26,7 +28,8 @@ class Width:
     relative: bool = False
 
     def __post_init__(self) -> None:
-        if self.value <= 0 or (not self.relative and self.value.denominator != 1) or self.value > LARGEST:
+        whole = self.value.denominator == 1 or (self.relative and self.value.denominator < 10**9)
+        if not whole or not 0 < self.value <= LARGEST:
             raise GraphError(
                 f"a width is a whole number of channels from 1, or a positive factor such as 4x, not {self}",
                 remedies=["write 64 for 64 channels, or 0.25x for a quarter of the site's output channels"],
@@ -34,14 +37,16 @@ class Width:
 
     @classmethod
     def of(cls, value: int | str | Width) -> Width:
-        """Read a width from an integer, from text such as "64", "4x" or "0.25x", or from a width."""
+        """Read a width from an integer, from text such as "64", "4x", "0.25x" or "1/3x", or from a width.
+
+        Raises:
+            GraphError: it is none of these.
+        """
         if isinstance(value, Width):
             return value
         text = str(value).strip()
-        if isinstance(value, bool) or not re.fullmatch(r"\d{1,7}|\d{0,7}\.?\d{1,6}x", text):
-            raise GraphError(
-                f"{value!r} is not a width", remedies=["write 64 for channels, or 4x, 0.25x for a factor"]
-            )
+        if isinstance(value, bool) or not WIDTH.fullmatch(text):
+            raise GraphError(f"{value!r} is not a width", remedies=["write 64 for channels, or 4x, 0.25x for a factor"])
         return cls(Fraction(text.removesuffix("x")), text.endswith("x"))
 
     def resolve(self, c_out: int) -> int:
@@ -49,7 +54,8 @@ class Width:
         return max(1, math.floor(self.value * (c_out if self.relative else 1) + Fraction(1, 2)))
 
     def __str__(self) -> str:
-        number = str(self.value) if self.value.denominator == 1 else f"{float(self.value):.6f}".rstrip("0")
+        decimal = f"{float(self.value):.6f}".rstrip("0").rstrip(".")
+        number = decimal if Fraction(decimal) == self.value else str(self.value)
         return number + ("x" if self.relative else "")
 
 
@@ -66,8 +72,9 @@ class Fixed:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("id", "avg") or not math.isfinite(self.scale):
+        if self.kind not in ("id", "avg") or not abs(self.scale) <= float_info.max:
             raise GraphError(f"a fixed edge is 'id' or 'avg' with a finite scale, not {self.kind!r} with {self.scale}")
+        object.__setattr__(self, "scale", float(self.scale))
 
 
 @dataclass(frozen=True)
@@ -181,13 +188,13 @@ class ModuleGraph:
         """
         items = [edge if isinstance(edge, Edge) else _as_dict(edge) for edge in edges]
         taken = {item.name if isinstance(item, Edge) else item.get("name") for item in items}
-        made = []
+        made, counts = [], dict[str, int]()
         for item in items:
             if isinstance(item, Edge):
                 made.append(item)
                 continue
             if item.get("name") is None:
-                item["name"] = fresh_name(f"{item['source']}_{item['sink']}", taken)
+                item["name"] = fresh_name(f"{item['source']}_{item['sink']}", taken, counts)
             made.append(_edge(item))
         return cls(
             tuple(made),
@@ -250,17 +257,26 @@ class ModuleGraph:
         return replace(self, edges=(*self.edges, edge))
 
     def __str__(self) -> str:
-        from netmorph.graph.notation import to_notation  # noqa: PLC0415 - notation needs the class
+        from netmorph.graph.notation import to_notation
 
         return to_notation(self)
 
 
-def fresh_name(stem: str, taken: set[Any]) -> str:
-    """Return `stem`, or `stem_2`, `stem_3` ... whichever is free, and take it."""
-    name, count = stem, 1
+def fresh_name(stem: str, taken: set[Any], counts: dict[str, int] | None = None) -> str:
+    """Return `stem`, or `stem_2`, `stem_3` ... whichever is free, and take it.
+
+    Args:
+        stem: the name wanted.
+        taken: names in use.
+        counts: where to note how far each stem has been tried, so that many names of one stem cost O(1) each.
+    """
+    counts = {} if counts is None else counts
+    count = counts.get(stem, 0) + 1
+    name = stem if count == 1 else f"{stem}_{count}"
     while name in taken:
         count += 1
         name = f"{stem}_{count}"
+    counts[stem] = count
     taken.add(name)
     return name
 
@@ -274,9 +290,9 @@ def _ints(value: Any, what: str) -> Ints:
 
 
 def _as_dict(item: Sequence[Any]) -> dict[str, Any]:
-    if not 3 <= len(item) <= 4:  # noqa: PLR2004 - the two forms of the docstring
+    if not 3 <= len(item) <= 4:
         raise GraphError(f"an edge is (source, sink, kernel) or (source, sink, kernel, attributes), not {item!r}")
-    return {"source": item[0], "sink": item[1], "kernel": item[2], **(item[3] if len(item) > 3 else {})}  # noqa: PLR2004
+    return {"source": item[0], "sink": item[1], "kernel": item[2], **(item[3] if len(item) > 3 else {})}
 
 
 def _edge(item: dict[str, Any]) -> Edge:

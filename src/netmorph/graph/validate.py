@@ -57,7 +57,8 @@ def _check_ends(graph: ModuleGraph, following: dict[str, list[str]], preceding: 
         if blob not in table:
             raise GraphError(f"no edge {verb} the {word} {blob!r}", remedies=[f"name the {word} {blob!r}"])
         if blob in other:
-            raise GraphError(f"the {word} {blob!r} is not an end: an edge {'enters' if word == 'source' else 'leaves'} it")
+            touches = "enters" if word == "source" else "leaves"
+            raise GraphError(f"the {word} {blob!r} is not an end: an edge {touches} it")
     starts = [blob for blob in following if blob not in preceding]
     ends = [blob for blob in preceding if blob not in following]
     for found, word, blob in ((starts, "sources", graph.source), (ends, "sinks", graph.sink)):
