@@ -1,0 +1,130 @@
+"""The parametric activations of eq. 8: P-phi(x) = (1 - a) phi(x) + a x, the identity at birth."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from netmorph.errors import GraphError
+from netmorph.nn.children import NamedChildren
+
+# Elementwise activations of torch.nn whose arguments all have defaults, by lower-case name without underscores.
+_PHI: dict[str, type[nn.Module]] = {
+    kind.__name__.lower(): kind
+    for kind in (
+        nn.CELU,
+        nn.ELU,
+        nn.GELU,
+        nn.Hardshrink,
+        nn.Hardsigmoid,
+        nn.Hardswish,
+        nn.Hardtanh,
+        nn.LeakyReLU,
+        nn.LogSigmoid,
+        nn.Mish,
+        nn.ReLU,
+        nn.ReLU6,
+        nn.RReLU,
+        nn.SELU,
+        nn.SiLU,
+        nn.Sigmoid,
+        nn.Softplus,
+        nn.Softshrink,
+        nn.Softsign,
+        nn.Tanh,
+        nn.Tanhshrink,
+    )
+}
+_ALIASES = {"auto": "relu", "prelu": "relu", "swish": "silu"}
+
+
+class Activations(NamedChildren):
+    """The activations of a morphed module's inner blobs; the `weight` of each is its slope a."""
+
+
+class LastPReLU(nn.PReLU):
+    """`nn.PReLU` with its slopes on the last dimension, where a linear layer has its channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., C) to (..., C)."""
+        return F.prelu(x.reshape(-1, self.num_parameters), self.weight.to(x.dtype)).reshape(x.shape)
+
+
+class ChannelPReLU(nn.PReLU):
+    """`nn.PReLU`; its slopes follow the input's dtype, as autocast needs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, *spatial) to the same shape."""
+        return F.prelu(x, self.weight.to(x.dtype))
+
+
+class Blend(nn.Module):
+    """`(1 - a) phi(x) + a x` for any elementwise phi (eq. 8).
+
+    Args:
+        phi: the activation.
+        channels: number of slopes a, one a channel.
+        dims: spatial dimensions after the channels; 0: channels are last.
+        device: of the slopes.
+        dtype: of the slopes.
+    """
+
+    def __init__(
+        self,
+        phi: nn.Module,
+        channels: int,
+        dims: int,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.phi = phi
+        self.dims = dims
+        self.weight = nn.Parameter(torch.ones(channels, device=device, dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, *spatial) or (..., C) to the same shape."""
+        slope = self.weight.view(-1, *(1,) * self.dims)
+        return torch.lerp(self.phi(x), x, slope.to(x.dtype))
+
+
+def build_activation(
+    name: str,
+    channels: int,
+    dims: int,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> nn.Module | None:
+    """Return the parametric activation P-phi (eq. 8) for phi named `name`, every slope at 1; None for "none".
+
+    Args:
+        name: an elementwise activation of torch.nn, case and underscores ignored; "auto" is "relu".
+        channels: of the blob.
+        dims: the site's spatial dimensions; 0 puts the slopes on the last dimension.
+        device: of the slopes.
+        dtype: of the slopes.
+
+    Raises:
+        GraphError: no such activation, naming the nearest.
+    """
+    plain = str(name).lower().replace("_", "").replace("-", "")
+    if plain == "none":
+        return None
+    plain = _ALIASES.get(plain, plain)
+    if plain not in _PHI:
+        near = get_close_matches(plain, [*_PHI, *_ALIASES], n=1)
+        known = f"the activations are {', '.join(sorted(_PHI))}, none"
+        raise GraphError(
+            f"{name!r} is not an activation that netmorph can blend with the identity",
+            remedies=[f"did you mean {near[0]!r}?", known] if near else [known],
+        )
+    factory: dict[str, Any] = {"device": device, "dtype": dtype}
+    if plain == "relu":
+        return (ChannelPReLU if dims else LastPReLU)(channels, init=1.0, **factory)
+    return Blend(_PHI[plain](), channels, dims, **factory)

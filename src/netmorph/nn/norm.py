@@ -1,0 +1,128 @@
+"""Normalisation after an edge's convolution, the identity at birth (eq. 9 and beyond the paper)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from netmorph.errors import GraphError
+from netmorph.nn.children import NamedChildren
+
+NAMES = ("calibrated", "neutral", "paper", "group", "layer", "none")
+MOST_GROUPS = 32
+
+
+class Norms(NamedChildren):
+    """The norms of a morphed module's edges.
+
+    Args:
+        children: norms by edge.
+        kinds: their names ("calibrated" and so on) by edge.
+    """
+
+    def __init__(self, children: Mapping[str, nn.Module], kinds: Mapping[str, str]) -> None:
+        super().__init__(children)
+        self.kinds = dict(kinds)
+
+
+class LastBatchNorm(nn.BatchNorm1d):
+    """`nn.BatchNorm1d` over the last dimension, whatever the shape: every other dimension is batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., C) to (..., C)."""
+        return super().forward(x.reshape(-1, self.num_features)).reshape(x.shape)
+
+
+class BlendedGroupNorm(nn.GroupNorm):
+    """`(1 - a) GroupNorm(x) + a x`, a = 1 at birth (beyond the paper).
+
+    A GroupNorm's statistics are the sample's own: no affine part makes it the identity.
+    """
+
+    def __init__(self, channels: int, dims: int, **factory: Any) -> None:
+        super().__init__(math.gcd(MOST_GROUPS, channels), channels, **factory)
+        self.dims = dims
+        self.slope = nn.Parameter(torch.ones(channels, **factory))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, *spatial), or (..., C) at a linear site, to the same shape."""
+        rows = x if self.dims else x.reshape(-1, self.num_channels)
+        return _blend(super().forward(rows).reshape(x.shape), x, self.slope, self.dims)
+
+
+class BlendedLayerNorm(nn.LayerNorm):
+    """`(1 - a) LayerNorm(x) + a x` over the channels of each position, a = 1 at birth (beyond the paper)."""
+
+    def __init__(self, channels: int, dims: int, **factory: Any) -> None:
+        super().__init__(channels, **factory)
+        self.dims = dims
+        self.slope = nn.Parameter(torch.ones(channels, **factory))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, *spatial), or (..., C) at a linear site, to the same shape."""
+        y = super().forward(x.movedim(1, -1)).movedim(-1, 1) if self.dims else super().forward(x)
+        return _blend(y, x, self.slope, self.dims)
+
+
+_BATCH_NORMS: dict[int, type[_BatchNorm]] = {0: LastBatchNorm, 1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
+
+def build_norm(
+    name: str | None,
+    channels: int,
+    dims: int,
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> nn.Module | None:
+    """Return the norm named `name` for an edge's output, the identity in eval mode; None for None and "none".
+
+    Args:
+        name: "calibrated", "neutral" or "paper": a BatchNorm (they differ in what `collect` makes of them); "group" or
+            "layer": blended with the identity.
+        channels: of the edge's output.
+        dims: the site's spatial dimensions; 0 normalises the last dimension.
+        device: of its parameters.
+        dtype: of its parameters.
+
+    Raises:
+        GraphError: no such norm, naming the nearest.
+    """
+    if name is None or name == "none":
+        return None
+    if name not in NAMES:
+        near = get_close_matches(str(name), NAMES, n=1)
+        known = f"the norms are {', '.join(NAMES)}"
+        raise GraphError(f"{name!r} is not a norm", remedies=[f"did you mean {near[0]!r}?", known] if near else [known])
+    factory: dict[str, Any] = {"device": device, "dtype": dtype}
+    if name == "group":
+        return BlendedGroupNorm(channels, dims, **factory)
+    if name == "layer":
+        return BlendedLayerNorm(channels, dims, **factory)
+    made = _BATCH_NORMS[dims](channels, **factory)
+    neutralise(made)
+    return made
+
+
+@torch.no_grad()
+def neutralise(module: _BatchNorm) -> None:
+    """Make a BatchNorm the identity in eval mode, whatever its running statistics (eq. 9).
+
+    gamma = sqrt(running_var + eps) and beta = running_mean, from the statistics as stored, so that rounding them to the
+    module's dtype costs no exactness.
+    """
+    assert module.running_mean is not None
+    assert module.running_var is not None
+    module.weight.copy_((module.running_var.double() + module.eps).sqrt())
+    module.bias.copy_(module.running_mean)
+
+
+def _blend(y: Tensor, x: Tensor, slope: Tensor, dims: int) -> Tensor:
+    """Return `(1 - a) y + a x`; autocast may have made y float32."""
+    return torch.lerp(y.to(x.dtype), x, slope.view(-1, *(1,) * dims).to(x.dtype))
