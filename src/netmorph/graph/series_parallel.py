@@ -95,8 +95,11 @@ class _Sweep:
 
     def _parallel(self, ends: tuple[str, str]) -> None:
         """Merge all the edges between two blobs, one after the other into the first."""
-        first, *others = self.between[ends]
-        for second in others:
+        edges = list(self.between[ends])
+        if len(edges) < 2:  # merged meanwhile
+            return
+        first = edges[0]
+        for second in edges[1:]:
             self._merge(Merge("II", first, second, *ends, None))
             first = len(self.edges) - 1
         self.chain += ends
