@@ -138,13 +138,19 @@ class Filter:
             offset[dim] += first * self.dilation[dim]
         return replace(self, weight=weight, offset=tuple(offset))
 
-    def place(self, offset: Ints, dilation: Ints, kernel: Ints) -> Filter:
+    def place(self, offset: Ints, dilation: Ints, kernel: Ints, *, trim: bool = True) -> Filter:
         """Return the same filter written on another grid of taps, zeros where it has none.
+
+        Args:
+            offset: first tap of the grid.
+            dilation: step of the grid.
+            kernel: taps of the grid.
+            trim: drop zeros around the support first, so that only non-zero taps need a place.
 
         Raises:
             GraphError: a non-zero tap of the filter is not on the grid.
         """
-        source = self.trim()
+        source = self.trim() if trim else self
         index = []
         for dim in range(self.dims):
             start, step = source.offset[dim] - offset[dim], source.dilation[dim]

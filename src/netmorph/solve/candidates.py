@@ -1,0 +1,146 @@
+"""The layouts that pointwise fill may use, best first, each with the verdict of the max-flow (section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice, product
+
+from netmorph.errors import GraphError
+from netmorph.filters.geometry import ConvSpec
+from netmorph.graph.cuts import cuts, sink_cut, source_cut
+from netmorph.graph.flow import flow, widths_that_would_do
+from netmorph.graph.layout import Cut, Layout, lay_out
+from netmorph.graph.spec import ModuleGraph
+from netmorph.solve.grid import Grid, equation_groups
+from netmorph.solve.system import Carriers, carriers_of, frame, split_crossing
+
+MIXED_CUTS = 8
+MIXED_LAYOUTS = 96
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a layout can hold any filter of the site's shape.
+
+    Attributes:
+        layout: how the module would run.
+        feasible: True or False where the max-flow decides; None where only ranks or the residual do.
+        reason: one sentence.
+        missing: what is too narrow or too small; empty where nothing is.
+        remedy: what would do.
+        score: how near an infeasible layout comes, from 0 to 1.
+        bottleneck: the blobs that are too narrow.
+    """
+
+    layout: Layout
+    feasible: bool | None
+    reason: str
+    missing: str = ""
+    remedy: str = ""
+    score: float = 1.0
+    bottleneck: tuple[str, ...] = field(default=())
+
+
+def layouts(graph: ModuleGraph, site: ConvSpec) -> Iterator[Layout | GraphError]:
+    """Yield the layouts to try: one cut for all dimensions first, then other cuts for some of them.
+
+    A layout that does not fit the site comes as the error that says why.
+    """
+    tried = 0
+    for cut in cuts(graph):
+        yield _attempt(graph, site, (cut,) * site.dims, cut)
+    few = list(islice(cuts(graph), MIXED_CUTS))
+    for cut in (sink_cut(graph), source_cut(graph)):
+        for mix in product(few, repeat=site.dims):
+            ordered = all(each <= cut or each >= cut for each in mix)
+            if not ordered or all(each == cut for each in mix) or all(k == 1 for k in site.kernel):
+                continue
+            tried += 1
+            if tried > MIXED_LAYOUTS:
+                return
+            yield _attempt(graph, site, mix, cut)
+
+
+def _attempt(graph: ModuleGraph, site: ConvSpec, mix: tuple[Cut, ...], cut: Cut) -> Layout | GraphError:
+    try:
+        layout = lay_out(graph, site, mix, cut)
+        frame(layout)
+    except GraphError as error:
+        return error
+    return layout
+
+
+def judge(layout: Layout) -> Verdict:
+    """Return what support and max-flow say of a layout; no weights, no noise."""
+    grid, tables = frame(layout)
+    needed = carriers_of(grid, tables)
+    uncovered = needed.get((), [])
+    if uncovered:
+        return _unsupported(layout, grid, len(uncovered), sum(map(len, needed.values())))
+    narrow = _narrowest(layout, list(needed))
+    if narrow is not None and _generic(layout):
+        return narrow
+    return _admitted(layout, needed, narrow)
+
+
+def _unsupported(layout: Layout, grid: Grid, missing: int, taps: int) -> Verdict:
+    kernel = "x".join(map(str, layout.site.kernel))
+    return Verdict(
+        layout,
+        False,
+        f"{missing} of {taps} taps of the site are in no edge's kernel at this cut",
+        missing=f"a kernel that holds the site's {kernel} taps on one edge of each path",
+        remedy=f"give one edge of each path a kernel of at least {kernel}",
+        score=(taps - missing) / (2 * taps),
+    )
+
+
+def _generic(layout: Layout) -> bool:
+    """Return whether the vertex-capacity argument holds: no fixed edge beside the cut, no groups of their own, no taps."""
+    groups = equation_groups(layout)
+    crossing = {edge.name for edge in layout.crossing(layout.cut)}
+    dense = all(
+        layout.specs[edge.name].groups == groups for edge in layout.graph.edges if edge.fixed is None
+    )
+    plain = all(edge.fixed is None or edge.name in crossing for edge in layout.graph.edges)
+    return dense and plain and all(cut == layout.cut for cut in layout.cuts)
+
+
+def _narrowest(layout: Layout, sets: list[Carriers]) -> Verdict | None:
+    """Return the verdict of the worst bottleneck, or None where every flow suffices."""
+    worst: Verdict | None = None
+    for names in sets:
+        for side, needed, ends in (("down", layout.site.c_out, "output"), ("up", layout.site.c_in, "input")):
+            found = flow(layout.graph, layout.widths, names, side)
+            if found.unbounded or found.value >= needed:
+                continue
+            wider = widths_that_would_do(layout.graph, layout.widths, names, side, needed)
+            named = " and ".join(f"{blob!r} ({layout.widths[blob]})" for blob in found.bottleneck)
+            verdict = Verdict(
+                layout,
+                False,
+                f"{found.value} of the {needed} {ends} channels get through",
+                missing=f"blob {named} let {found.value} channels through, the site has {needed} {ends} channels",
+                remedy="widen to " + ", ".join(f"{blob}: {width}" for blob, width in wider.items()),
+                score=0.5 + found.value / (2 * needed),
+                bottleneck=found.bottleneck,
+            )
+            if worst is None or verdict.score < worst.score:
+                worst = verdict
+    return worst
+
+
+def _admitted(layout: Layout, needed: dict[Carriers, list[tuple[int, ...]]], narrow: Verdict | None) -> Verdict:
+    """Return the verdict where support and flow suffice, or where flow does not decide."""
+    if not _generic(layout):
+        return Verdict(layout, None, "fixed or grouped edges, or taps on both sides: ranks decide", score=0.9)
+    graph = layout.graph
+    ends = layout.cut == source_cut(graph) or layout.cut == sink_cut(graph)
+    edges = {edge.name: edge for edge in split_crossing(layout)[0]}
+    shared = all(
+        len({edges[n].source for n in names}) == 1 or len({edges[n].sink for n in names}) == 1 for names in needed
+    )
+    if ends or shared:
+        return Verdict(layout, True, "the maximum flow reaches the site's channels")
+    return Verdict(layout, None, "several edges cross a middle cut: ranks decide up to 32 channels", score=0.95)

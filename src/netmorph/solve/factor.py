@@ -1,0 +1,193 @@
+"""The factorisation that all taps with the same carrying edges share."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netmorph.solve.system import Carriers, System
+
+RANK_TOLERANCE = 1e-9
+NEARLY_ORTHOGONAL = 1e-12
+SMALL = 512
+DECIDABLE = 32
+
+
+@dataclass(frozen=True)
+class Inverse:
+    """A right inverse of a matrix with at least as many columns as rows.
+
+    Attributes:
+        matrix: (groups, rows, columns); None is the identity.
+        inverse: (groups, columns, rows), the Moore-Penrose inverse; None is the identity.
+        condition: the largest over groups of the ratio of extreme singular values; infinite below full rank.
+        share: the rank, relative to the rows.
+    """
+
+    matrix: Tensor | None
+    inverse: Tensor | None
+    condition: float
+    share: float = 1.0
+
+    @classmethod
+    def of(cls, matrix: Tensor | None) -> Inverse:
+        """Factorise; a matrix with orthonormal rows needs no inversion."""
+        if matrix is None:
+            return cls(None, None, 1.0)
+        rows, columns = matrix.shape[-2:]
+        if rows <= columns:
+            gram = matrix @ matrix.mT
+            scale = gram.diagonal(dim1=-2, dim2=-1).mean()
+            eye = torch.eye(rows, dtype=matrix.dtype, device=matrix.device)
+            gap = float((gram / scale - eye).norm(dim=(-2, -1)).max()) if float(scale) > 0 else math.inf
+            if gap < NEARLY_ORTHOGONAL:
+                return cls(matrix, matrix.mT / scale, 1.0)
+            bound = math.sqrt((1 + gap) / (1 - gap)) if gap < 1 / 2 else _condition(matrix, gram)
+            if bound < 1 / RANK_TOLERANCE:
+                factor = torch.linalg.cholesky_ex(gram)
+                if not bool(factor.info.any()):
+                    return cls(matrix, torch.cholesky_solve(matrix, factor.L).mT, bound)
+        rank = int(torch.linalg.matrix_rank(matrix, rtol=RANK_TOLERANCE).min())
+        return cls(matrix, torch.linalg.pinv(matrix, rtol=RANK_TOLERANCE), math.inf, rank / rows)
+
+    @property
+    def full_rank(self) -> bool:
+        """Whether the rows are independent."""
+        return math.isfinite(self.condition)
+
+
+def _condition(matrix: Tensor, gram: Tensor) -> float:
+    """Return the condition number of wide matrices; infinite where the rows are dependent."""
+    if matrix.shape[-2] <= SMALL:
+        values = torch.linalg.svdvals(matrix)
+        low, high = values[..., -1], values[..., 0]
+    else:
+        squares = torch.linalg.eigvalsh(gram).clamp(min=0)
+        low, high = squares[..., 0].sqrt(), squares[..., -1].sqrt()
+    floor = RANK_TOLERANCE if matrix.shape[-2] <= SMALL else math.sqrt(torch.finfo(gram.dtype).eps * gram.shape[-1])
+    ratio = low / high
+    return float((1 / ratio).max()) if bool((ratio > floor).all()) else math.inf
+
+
+@dataclass(frozen=True)
+class Factor:
+    """The equation of some carrying edges: sum of A_e F_e B_e.
+
+    Attributes:
+        left: A for each edge; None is the identity.
+        right: B for each edge; None is the identity.
+        masks: where each edge has weights, broadcast over (taps, groups, rows, columns).
+        direct: whether one formula solves it: dense edges that share a source or a sink.
+        outer: inverse of the stacked A.
+        inner: inverse of the stacked B, transposed.
+        full_rank: whether any right-hand side can be met; None where only the residual decides.
+    """
+
+    left: list[Tensor | None]
+    right: list[Tensor | None]
+    masks: list[Tensor]
+    direct: bool
+    outer: Inverse
+    inner: Inverse
+    full_rank: bool | None
+    shared_source: bool
+
+    @classmethod
+    def of(cls, system: System, names: Carriers) -> Factor:
+        """Stack and factorise the matrices around the carrying edges."""
+        edges = [system.edge(name) for name in names]
+        left, right = [system.down[e.sink] for e in edges], [system.up[e.source] for e in edges]
+        masks = [system.mask(name) for name in names]
+        source, sink = len({e.source for e in edges}) == 1, len({e.sink for e in edges}) == 1
+        plain = all(mask.numel() == 1 for mask in masks)
+        rows, columns = system.rows, system.columns
+        sinks, sources = [e.sink for e in edges], [e.source for e in edges]
+        outer = Inverse.of(_stack(left, rows, distinct=None if source else sinks))
+        flipped = [None if b is None else b.mT for b in right]
+        inner = Inverse.of(_stack(flipped, columns, distinct=None if sink and not source else sources))
+        direct = plain and (source or sink)
+        full: bool | None = outer.full_rank and inner.full_rank
+        if full and not direct:
+            full = _kronecker_rank(left, right, masks, rows, columns, system)
+        return cls(left, right, masks, direct, outer, inner, full, source)
+
+    @property
+    def condition(self) -> float:
+        """The worse of both sides' condition numbers."""
+        return max(self.outer.condition, self.inner.condition)
+
+    @property
+    def share(self) -> float:
+        """The rank of the poorer side, relative to what any target needs."""
+        return min(self.outer.share, self.inner.share)
+
+    def apply(self, filters: list[Tensor]) -> Tensor:
+        """Return sum of A_e F_e B_e; F_e is (taps, groups, rows, columns)."""
+        parts = []
+        for a, f, b in zip(self.left, filters, self.right, strict=True):
+            part = f if a is None else a @ f
+            parts.append(part if b is None else part @ b)
+        return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+
+    def adjoint(self, value: Tensor) -> list[Tensor]:
+        """Return A_e' V B_e' for each edge, zero outside its mask."""
+        out = []
+        for a, b, mask in zip(self.left, self.right, self.masks, strict=True):
+            part = value if a is None else a.mT @ value
+            out.append((part if b is None else part @ b.mT) * mask)
+        return out
+
+    def solve(self, target: Tensor, start: list[Tensor]) -> tuple[list[Tensor], int]:
+        """Return the filters nearest to `start` that meet `target`; one step of refinement."""
+        filters = start
+        for _ in range(2):
+            step = self._correct(target - self.apply(filters))
+            filters = [f + s for f, s in zip(filters, step, strict=True)]
+        return filters, 0
+
+    def _correct(self, gap: Tensor) -> list[Tensor]:
+        """Return the smallest change of the filters that makes up for `gap`."""
+        part = gap if self.outer.inverse is None else self.outer.inverse @ gap
+        part = part if self.inner.inverse is None else part @ self.inner.inverse.mT
+        if self.shared_source:
+            sizes = [gap.shape[-2] if a is None else a.shape[-1] for a in self.left]
+            return list(part.split(sizes, dim=-2)) if len(sizes) > 1 else [part]
+        sizes = [gap.shape[-1] if b is None else b.shape[-2] for b in self.right]
+        return list(part.split(sizes, dim=-1))
+
+
+def _stack(parts: list[Tensor | None], size: int, distinct: list[str] | None) -> Tensor | None:
+    """Return the matrices side by side; one matrix a name where `distinct` names them, None for a lone identity."""
+    if distinct is not None:
+        parts = list(dict(zip(distinct, parts, strict=True)).values())
+    if len(parts) == 1:
+        return parts[0]
+    known = next((p for p in parts if p is not None), None)
+    groups = 1 if known is None else known.shape[0]
+    eye = torch.eye(size, dtype=torch.float64).expand(groups, size, size)
+    eye = eye if known is None else eye.to(known.device)
+    return torch.cat([eye if p is None else p for p in parts], dim=-1)
+
+
+def _kronecker_rank(
+    left: list[Tensor | None], right: list[Tensor | None], masks: list[Tensor], rows: int, columns: int, system: System
+) -> bool | None:
+    """Return whether several edges can meet any right-hand side; None above 32 rows or columns."""
+    if max(rows, columns) > DECIDABLE:
+        return None
+    g = system.grid.groups
+    blocks = []
+    for a, b, mask in zip(left, right, masks, strict=True):
+        a_full = torch.eye(rows, dtype=torch.float64).expand(g, rows, rows) if a is None else a
+        b_full = torch.eye(columns, dtype=torch.float64).expand(g, columns, columns) if b is None else b
+        block = torch.einsum("gmr,gcn->gmnrc", a_full, b_full)
+        shape = (g, rows * columns, block.shape[3] * block.shape[4])
+        kept = mask.expand(1, g, *block.shape[3:])[0].reshape(g, -1)
+        blocks.append(block.reshape(shape)[:, :, kept[0] > 0])
+    whole = torch.cat(blocks, dim=-1)
+    if whole.shape[-1] < whole.shape[-2]:
+        return False
+    return bool((torch.linalg.matrix_rank(whole, rtol=RANK_TOLERANCE) == whole.shape[-2]).all())

@@ -1,0 +1,49 @@
+"""Conjugate gradients for cuts that no single formula solves: several edges, or grouped ones (section 4)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from netmorph.solve.factor import Factor
+
+MOST = 400
+TOLERANCE = 1e-14
+
+
+def conjugate_gradients(factor: Factor, target: Tensor, start: list[Tensor]) -> tuple[list[Tensor], int]:
+    """Return filters near `start` whose sum of A_e F_e B_e is nearest to `target`, and the number of iterations.
+
+    CGLS on the normal equations: matrix products only, a handful of iterations where the factors are orthogonal. Each
+    tap is a problem of its own, with its own step length.
+
+    Args:
+        factor: the matrices.
+        target: (taps, groups, rows, columns).
+        start: noise, (taps, groups, rows, columns) for each edge.
+    """
+    filters = [f.clone() for f in start]
+    gap = target - factor.apply(filters)
+    scale = _square([target]).clamp(min=torch.finfo(target.dtype).tiny)
+    gradient = factor.adjoint(gap)
+    direction = [g.clone() for g in gradient]
+    size = _square(gradient)
+    for count in range(1, MOST + 1):
+        image = factor.apply(direction)
+        curve = _square([image])
+        step = torch.where(curve > 0, size / curve.clamp(min=torch.finfo(curve.dtype).tiny), 0.0)[:, None, None, None]
+        filters = [f + step * d for f, d in zip(filters, direction, strict=True)]
+        gap = gap - step * image
+        gradient = factor.adjoint(gap)
+        fresh = _square(gradient)
+        if bool((_square([gap]) <= TOLERANCE**2 * scale).all()) or bool((fresh <= TOLERANCE**2 * scale).all()):
+            return filters, count
+        ratio = torch.where(size > 0, fresh / size.clamp(min=torch.finfo(size.dtype).tiny), 0.0)[:, None, None, None]
+        direction = [g + ratio * d for g, d in zip(gradient, direction, strict=True)]
+        size = fresh
+    return filters, MOST
+
+
+def _square(parts: list[Tensor]) -> Tensor:
+    """Return the squared norm of each tap's problem."""
+    return torch.stack([part.flatten(1).square().sum(1) for part in parts]).sum(0)

@@ -1,0 +1,212 @@
+"""What a graph would do at a site, before any work: reduction, cut, feasibility, cost (no weights touched)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from netmorph.errors import GraphError, InfeasibleMorph
+from netmorph.filters.geometry import ConvSpec
+from netmorph.graph.layout import Layout
+from netmorph.graph.notation import parse
+from netmorph.graph.paths import count_paths
+from netmorph.graph.reduce import reduce
+from netmorph.graph.spec import ModuleGraph
+from netmorph.solve.candidates import Verdict, judge, layouts
+from netmorph.solve.pointwise import draw_system
+from netmorph.solve.system import split_crossing
+
+FillName = Literal["pointwise", "dense"]
+
+
+@dataclass(frozen=True)
+class SitePlan:
+    """The plan for one site.
+
+    Attributes:
+        graph: the module graph.
+        site: geometry of the layer that it would replace.
+        feasible: whether it can hold any filter of the site's shape exactly; None: only the residual decides.
+        reason: one sentence.
+        missing: what is too narrow or too small; empty where nothing is.
+        remedies: what would do.
+        bottleneck: blobs that are too narrow.
+        layout: how the module would run; None if it fits the site in no way.
+        carrying: names of the edges that are solved for.
+        is_simple: whether the graph reduces to a single edge (Algorithm 1).
+        core: edges of the irreducible core.
+        paths: number of s-t paths.
+        params: weights of the edges, without norms, slopes and bias.
+        parent_params: weights of the site.
+        macs: multiply-accumulates of the module for each position of its output.
+        parent_macs: those of the site.
+    """
+
+    graph: ModuleGraph
+    site: ConvSpec
+    feasible: bool | None
+    reason: str
+    missing: str
+    remedies: tuple[str, ...]
+    bottleneck: tuple[str, ...]
+    layout: Layout | None
+    carrying: tuple[str, ...]
+    is_simple: bool
+    core: int
+    paths: int
+    params: int
+    parent_params: int
+    macs: int
+    parent_macs: int
+
+    def error(self, site: str | None = None) -> InfeasibleMorph:
+        """Return the error to raise where the plan is infeasible."""
+        return InfeasibleMorph(
+            f"the graph cannot hold every filter of this site exactly: {self.reason}"
+            + (f" ({self.missing})" if self.missing else ""),
+            missing=self.missing,
+            site=site,
+            graph=str(self.graph),
+            shapes=str(self.site),
+            remedies=self.remedies,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON-ready values."""
+        keep = ("feasible", "reason", "missing", "is_simple", "core", "params", "parent_params", "macs", "parent_macs")
+        return {
+            "graph": str(self.graph),
+            "site": str(self.site),
+            **{name: getattr(self, name) for name in keep},
+            "paths": str(self.paths),
+            "remedies": list(self.remedies),
+            "bottleneck": list(self.bottleneck),
+            "carrying": list(self.carrying),
+        }
+
+    def __str__(self) -> str:
+        verdict = {True: "yes", False: "no", None: "undecided until solved"}[self.feasible]
+        kind = "simple" if self.is_simple else f"complex (irreducible core of {self.core} edges)"
+        lines = [
+            f"graph     {self.graph}",
+            f"site      {self.site}",
+            f"kind      {kind}, {self.paths} path{'s' if self.paths != 1 else ''}",
+            f"exact     {verdict}: {self.reason}",
+        ]
+        if self.carrying:
+            lines.append(f"solved    {', '.join(self.carrying)}")
+        if self.missing:
+            lines.append(f"missing   {self.missing}")
+        lines += [f"remedy    {remedy}" for remedy in self.remedies]
+        lines.append(f"weights   {self.parent_params:,} -> {self.params:,}")
+        lines.append(f"MACs      {self.parent_macs:,} -> {self.macs:,} for each output position")
+        return "\n".join(lines)
+
+
+def plan_site(
+    graph: ModuleGraph | str, site: ConvSpec, *, fill: FillName = "pointwise", seed: int = 0
+) -> SitePlan:
+    """Explain what `graph` would do at a site.
+
+    Args:
+        graph: the module graph, or its notation.
+        site: geometry of the layer.
+        fill: "pointwise", or "dense" (there only the residual decides).
+        seed: of the noise whose rank decides where the max-flow does not.
+
+    Raises:
+        GraphError: the graph does not fit the site at all (widths, groups, strides, dimensions).
+    """
+    graph = parse(graph) if isinstance(graph, str) else graph
+    verdict = choose(graph, site, seed=seed)
+    if fill == "dense" and not verdict.feasible:
+        verdict = Verdict(verdict.layout, None, "dense fill: the residual decides")
+    layout = verdict.layout
+    reduction = reduce(graph)
+    params, macs = _cost(layout)
+    remedies = () if verdict.feasible is not False else tuple(filter(None, (verdict.remedy, "pass keep_parent=True")))
+    return SitePlan(
+        graph,
+        site,
+        verdict.feasible,
+        verdict.reason,
+        verdict.missing,
+        remedies,
+        verdict.bottleneck,
+        layout,
+        tuple(edge.name for edge in split_crossing(layout)[0]),
+        reduction.is_simple,
+        len(reduction.core.edges),
+        count_paths(graph),
+        params,
+        math.prod(site.weight_shape),
+        macs,
+        math.prod(site.weight_shape),
+    )
+
+
+def choose(graph: ModuleGraph, site: ConvSpec, *, seed: int) -> Verdict:
+    """Return the first layout that can hold any filter; else the undecided, else the nearest one.
+
+    Raises:
+        GraphError: no layout fits the site.
+    """
+    return ranked(graph, site, seed=seed)[0]
+
+
+def ranked(graph: ModuleGraph, site: ConvSpec, *, seed: int) -> list[Verdict]:
+    """Return the verdicts on all layouts, best first; stops at the first that can hold any filter."""
+    verdicts: list[Verdict] = []
+    errors: list[GraphError] = []
+    for layout in layouts(graph, site):
+        if isinstance(layout, GraphError):
+            errors.append(layout)
+            continue
+        verdict = judge(layout)
+        if verdict.feasible is None:
+            verdict = by_rank(verdict, seed)
+        if verdict.feasible:
+            return [verdict]
+        verdicts.append(verdict)
+    if not verdicts:
+        raise errors[0]
+    return sorted(verdicts, key=lambda v: (v.feasible is False, -v.score))
+
+
+def by_rank(verdict: Verdict, seed: int) -> Verdict:
+    """Return the verdict of the numeric rank of the drawn matrices."""
+    layout = verdict.layout
+    try:
+        system, factors, _ = draw_system(layout, seed)
+    except GraphError as error:
+        return Verdict(layout, False, error.what, missing=error.what, score=0.1)
+    known = [factor.full_rank for factor in factors.values()]
+    if all(known):
+        return Verdict(layout, True, "the drawn matrices have full rank")
+    if any(rank is False for rank in known):
+        lacking = min(factor.share for factor in factors.values())
+        return Verdict(
+            layout,
+            False,
+            f"the matrices around the cut lack rank for {system.rows} x {system.columns} unknowns a tap",
+            missing="width beside the cut (fixed or grouped edges, or taps on both sides, need more than the max-flow)",
+            remedy="widen the inner blobs, or name no groups",
+            score=0.5 + lacking / 4,
+        )
+    return Verdict(layout, None, "only the residual decides (several edges cross a middle cut)", score=0.95)
+
+
+def _cost(layout: Layout) -> tuple[int, int]:
+    """Return (weights, MACs for each output position) of the module's edges."""
+    params, macs = 0, 0.0
+    total = {blob: 1.0 for blob in layout.graph.blobs}
+    for blob in reversed(layout.graph.blobs[:-1]):
+        edge = layout.graph.outgoing[blob][0]
+        total[blob] = total[edge.sink] * math.prod(layout.specs[edge.name].stride)
+    for edge in layout.graph.edges:
+        if edge.fixed is None:
+            weights = math.prod(layout.specs[edge.name].weight_shape)
+            params += weights
+            macs += weights * total[edge.sink]
+    return params, round(macs)

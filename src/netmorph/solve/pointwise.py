@@ -1,0 +1,155 @@
+"""Pointwise fill: the closed-form default (section 4; beyond the paper).
+
+Only the solved cut's edges use all their taps; every other edge starts with a single tap. The morphism equation then
+falls apart into a small matrix problem for each tap, they share one factorisation, and zero padding stays exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from netmorph.filters.filter import Filter
+from netmorph.graph.layout import Layout
+from netmorph.solve.factor import Factor
+from netmorph.solve.grid import target_taps
+from netmorph.solve.iterate import conjugate_gradients
+from netmorph.solve.noise import gaussian, generator
+from netmorph.solve.system import Carriers, System, Tap, build, carriers_of, frame
+
+DRAWS = 8
+WELL_CONDITIONED = 100.0
+
+
+@dataclass
+class Fill:
+    """A pointwise solution before it is checked.
+
+    Attributes:
+        filters: by edge name.
+        condition: the largest condition number of a stacked matrix A or B.
+        draws: how often the noise was drawn.
+        full_rank: whether every tap's matrices have the rank that any target needs.
+        iterations: of conjugate gradients, where they were needed.
+    """
+
+    filters: dict[str, Filter]
+    condition: float = 1.0
+    draws: int = 1
+    full_rank: bool = True
+    iterations: int = 0
+
+
+def weakest(layout: Layout) -> Carriers:
+    """Return the edges of the tap that fewest edges carry (and that some edge carries)."""
+    grid, tables = frame(layout)
+    sets = [names for names in carriers_of(grid, tables) if names]
+    return min(sets, key=len) if sets else ()
+
+
+def draw_system(layout: Layout, seed: int, *, aside_scale: float = 1.0) -> tuple[System, dict[Carriers, Factor], int]:
+    """Draw until every stacked matrix has full rank and a condition below 100; the best of 8 draws.
+
+    Returns:
+        the system, its factors by carrying edges, and the number of draws.
+    """
+    carrying = weakest(layout)
+    best: tuple[float, System, dict[Carriers, Factor]] | None = None
+    for attempt in range(DRAWS):
+        system = build(layout, carrying, seed, attempt, aside_scale)
+        factors = {names: Factor.of(system, names) for names in system.carriers() if names}
+        worst = max((factor.condition for factor in factors.values()), default=1.0)
+        if best is None or worst < best[0]:
+            best = (worst, system, factors)
+        if worst <= WELL_CONDITIONED:
+            break
+    assert best is not None
+    return best[1], best[2], attempt + 1
+
+
+def fill(layout: Layout, target: Filter, *, seed: int, noise: float) -> Fill:
+    """Return filters for every edge whose module filter is `target`, or as near as the layout comes.
+
+    Args:
+        layout: how the module runs.
+        target: float64 filter of the site's shape.
+        seed: of every draw.
+        noise: size of the part that cancels within the cut, relative to the target; it breaks symmetry.
+    """
+    size = float(target.weight.norm()) or target.c_out**0.5
+    system, factors, draws = draw_system(layout, seed, aside_scale=noise * size / target.c_out**0.5)
+    rest = _remainder(system, target)
+    weights = {
+        edge.name: torch.zeros(layout.specs[edge.name].weight_shape, dtype=torch.float64, device=rest.device)
+        for edge in system.solved
+    }
+    result = Fill(system.drawn, draws=draws)
+    for names, taps in system.carriers().items():
+        right = torch.stack([rest[tap] for tap in taps])
+        live = right.flatten(1).abs().amax(1) > 0
+        if not names:
+            result.full_rank &= not bool(live.any())
+            continue
+        factor = factors[names]
+        result.condition = max(result.condition, factor.condition)
+        result.full_rank &= factor.full_rank is True
+        start = _start(system, names, len(taps), noise * size * live, seed)
+        solution, count = factor.solve(right, start) if factor.direct else conjugate_gradients(factor, right, start)
+        result.iterations = max(result.iterations, count)
+        _store(system, names, taps, solution, weights)
+    for edge in system.solved:
+        result.filters[edge.name] = Filter.of(weights[edge.name], layout.specs[edge.name])
+    return result
+
+
+def _remainder(system: System, target: Filter) -> Tensor:
+    """Return the target's taps less what passes by the solved edges."""
+    rest = target_taps(target, system.grid)
+    for passing in system.passing():
+        rest = rest - target_taps(passing.trim(), system.grid)
+    return rest
+
+
+def _start(system: System, names: Carriers, taps: int, scale: Tensor, seed: int) -> list[Tensor]:
+    """Return the noise that the solution stays nearest to: (taps, groups, rows, columns) for each edge.
+
+    Each edge's noise has about the Frobenius norm `scale`; taps at rest stay at zero.
+    """
+    live = max(1, int((scale > 0).sum()))
+    out = []
+    for name in names:
+        spec, g = system.layout.specs[name], system.grid.groups
+        shape = (taps, g, spec.c_out // g, spec.c_in // g)
+        random = generator(seed, "start", name, names)
+        per_entry = scale / (live * spec.c_out * shape[3]) ** 0.5
+        draws = gaussian(shape, random).to(scale.device) * per_entry[:, None, None, None]
+        out.append(draws * system.mask(name))
+    return out
+
+
+def _store(
+    system: System, names: Carriers, taps: list[Tap], solution: list[Tensor], weights: dict[str, Tensor]
+) -> None:
+    """Write the solved matrices into the edges' taps."""
+    for name, blocks in zip(names, solution, strict=True):
+        spec = system.layout.specs[name]
+        places = [dict((place, k) for k, place in pairs) for pairs in system.tables[name]]
+        for tap, block in zip(taps, blocks, strict=True):
+            index = list((k - 1) // 2 for k in spec.kernel)
+            for d, place, t in zip(system.grid.star, places, tap, strict=True):
+                index[d] = place[t]
+            weights[name][(slice(None), slice(None), *index)] = _compact(block, spec.groups, system.grid.groups)
+
+
+def _compact(block: Tensor, own: int, groups: int) -> Tensor:
+    """Return (c_out, c_in / own) from (groups, rows, columns), dropping the zeros outside the edge's own groups."""
+    g, rows, cols = block.shape
+    if own == groups:
+        return block.reshape(g * rows, cols)
+    inner = own // groups
+    split = block.reshape(g, inner, rows // inner, inner, cols // inner)
+    index = torch.arange(inner, device=block.device)
+    kept = split[:, index, :, index]  # (inner, g, rows / inner, cols / inner)
+    return kept.transpose(0, 1).reshape(g * rows, cols // inner)

@@ -1,0 +1,46 @@
+"""What a solver returns."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from netmorph.filters.filter import Filter
+from netmorph.graph.layout import Layout
+
+
+class Status(enum.Enum):
+    """How a solution came about; every member says what it means and what may be done."""
+
+    EXACT = "the module filter equals the target for any filter of the site's shape"
+    EXACT_FOR_TARGET = (
+        "the module filter equals this target, though the graph cannot hold every filter of the site's shape"
+    )
+    KEPT_PARENT = "the graph could not hold the target: the parent's filter stays as one more parallel edge"
+    INEXACT = "a remainder is left: widen the graph, raise max_iter, or pass keep_parent=True"
+
+    @property
+    def exact(self) -> bool:
+        """Whether the module filter equals the target to the solver's precision."""
+        return self is not Status.INEXACT
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Filters that make a module graph equal a target filter.
+
+    Attributes:
+        filters: one filter for every edge name, edges without weights included (in depthwise form).
+        residual: Frobenius norm of (module filter - target), relative to the target's.
+        status: how the solution came about.
+        stats: what the solver measured, such as `condition`, `draws`, or the loss history of Algorithm 2.
+        layout: how the module runs; `layout.graph` has one edge more than the graph asked for under `keep_parent`.
+    """
+
+    filters: Mapping[str, Filter]
+    residual: float
+    status: Status
+    layout: Layout
+    stats: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,219 @@
+"""The one entry: make a module graph equal a target filter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from netmorph.errors import GraphError, InfeasibleMorph, NetmorphError
+from netmorph.filters.filter import Filter
+from netmorph.filters.geometry import ConvSpec
+from netmorph.graph.layout import Layout, lay_out
+from netmorph.graph.notation import parse
+from netmorph.graph.spec import Edge, ModuleGraph, fresh_name
+from netmorph.solve.alternating import alternate
+from netmorph.solve.balance import balance
+from netmorph.solve.dense import fill_dense
+from netmorph.solve.equation import residual_of
+from netmorph.solve.plan import plan_site, ranked
+from netmorph.solve.pointwise import fill
+from netmorph.solve.solution import Solution, Status
+from netmorph.solve.stepwise import step_through
+from netmorph.solve.target import read_target
+
+Method = Literal["closed-form", "alternating", "stepwise"]
+EXACT = 1e-10
+TRIES = 6
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to solve.
+
+    Attributes:
+        method: "closed-form", "alternating" (Algorithm 2) or "stepwise" (along the morphing sequence).
+        fill: "pointwise" or "dense".
+        seed: of all noise.
+        noise: size of what cancels within the cut, relative to the target.
+        keep_parent: whether an infeasible graph keeps the parent's filter as a parallel edge.
+        balanced: whether the factors' norms are made alike at every blob.
+        max_iter: sweeps of the alternating method.
+    """
+
+    method: Method = "closed-form"
+    fill: Literal["pointwise", "dense"] = "pointwise"
+    seed: int = 0
+    noise: float = 0.5
+    keep_parent: bool = False
+    balanced: bool = True
+    max_iter: int = 100
+
+
+def solve(
+    target: Tensor | Filter | nn.Module,
+    graph: ModuleGraph | str,
+    *,
+    spec: ConvSpec | None = None,
+    stride: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = "same",
+    method: Method = "closed-form",
+    fill: Literal["pointwise", "dense"] = "pointwise",
+    seed: int = 0,
+    noise: float = 0.5,
+    keep_parent: bool = False,
+    balanced: bool = True,
+    max_iter: int = 100,
+    dtype: torch.dtype = torch.float64,
+) -> Solution:
+    """Return filters for every edge of `graph` whose module filter (eq. 5) is `target`.
+
+    The default is closed-form and exact at zero-padded borders (beyond the paper). `method="alternating"` is the
+    paper's Algorithm 2: one edge at a time by least squares from random noise; its solution runs with
+    `border="halo"` and may leave a residual, which `status` tells.
+
+    Args:
+        target: weight (c_out, c_in / groups, *kernel), a filter, or a convolution or linear layer.
+        graph: the module graph, or its notation.
+        spec: geometry of a bare weight; else `stride`, `dilation` and `padding` give it.
+        stride: of a bare weight.
+        dilation: of a bare weight.
+        padding: of a bare weight; "same" by default.
+        method: "closed-form", "alternating" or "stepwise".
+        fill: "pointwise" (one tap everywhere but at the cut) or "dense" (noise in all taps, border="halo").
+        seed: of all noise; the same seed gives the same filters everywhere.
+        noise: size of what cancels within the cut, relative to the target; it breaks symmetry.
+        keep_parent: keep the parent's filter as one more parallel edge where the graph cannot hold it.
+        balanced: scale blobs by powers of two so that the factors' norms are alike.
+        max_iter: sweeps of the alternating method.
+        dtype: in which to solve; float64 unless you know better.
+
+    Raises:
+        InfeasibleMorph: the graph cannot hold the target exactly; says what is missing.
+        GraphError: the graph does not fit the site.
+        NetmorphError: the target is malformed or not finite.
+
+    Example:
+        >>> import torch
+        >>> solution = solve(torch.randn(8, 4, 3, 3), "3x3:2x > 1x1 | 1x1", seed=1)
+        >>> solution.status.name, solution.residual < 1e-12
+        ('EXACT', True)
+    """
+    graph = parse(graph) if isinstance(graph, str) else graph
+    filter_, site = read_target(target, spec=spec, stride=stride, dilation=dilation, padding=padding, dtype=dtype)
+    options = Options(method, fill, seed, noise, keep_parent, balanced, max_iter)
+    if not 0 <= noise < float("inf"):
+        raise NetmorphError(f"noise is a size from 0, relative to the target, not {noise}")
+    solver = _solvers().get((method, fill if method == "closed-form" else "pointwise"))
+    if solver is None:
+        raise NetmorphError(
+            f"there is no method {method!r} with fill {fill!r}",
+            remedies=["method is 'joint', 'alternating' or 'stepwise'; fill is 'pointwise' or 'dense'"],
+        )
+    try:
+        return solver(filter_, site, graph, options)
+    except InfeasibleMorph:
+        if not keep_parent:
+            raise
+    wider = graph.with_edge(_parent_edge(graph, site))
+    solution = solver(filter_, site, wider, options)
+    return replace(solution, status=Status.KEPT_PARENT)
+
+
+def _solvers() -> dict[tuple[str, str], Callable[[Filter, ConvSpec, ModuleGraph, Options], Solution]]:
+    return {
+        ("closed-form", "pointwise"): _pointwise,
+        ("closed-form", "dense"): _dense,
+        ("alternating", "pointwise"): _alternating,
+        ("stepwise", "pointwise"): _stepwise,
+    }
+
+
+def _parent_edge(graph: ModuleGraph, site: ConvSpec) -> Edge:
+    """Return the edge that keeps the parent's filter (Type II)."""
+    name = fresh_name("parent", {edge.name for edge in graph.edges})
+    named = any(edge.stride is not None for edge in graph.edges)
+    return Edge(
+        name,
+        graph.source,
+        graph.sink,
+        site.kernel or (1,),
+        stride=(site.stride or (1,)) if named else None,
+        dilation=site.dilation or None,
+    )
+
+
+def _pointwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options) -> Solution:
+    verdicts = ranked(graph, site, seed=options.seed)
+    first = verdicts[0]
+    for verdict in verdicts[:TRIES]:
+        layout = verdict.layout
+        try:
+            found = fill(layout, target, seed=options.seed, noise=options.noise)
+        except GraphError:
+            if verdict.feasible:
+                raise
+            continue  # taps that lie between the site's: only a guess was lost
+        residual = residual_of(layout.graph, found.filters, target)
+        if residual > EXACT:
+            continue
+        filters = balance(layout, found.filters) if options.balanced else found.filters
+        status = Status.EXACT if verdict.feasible is not False and found.full_rank else Status.EXACT_FOR_TARGET
+        stats = {"condition": found.condition, "draws": found.draws, "iterations": found.iterations}
+        return Solution(filters, residual, status, layout, stats)
+    if first.feasible:
+        raise NetmorphError(
+            "the max-flow says that the graph holds this site, yet the solution misses it: a bug in netmorph",
+            graph=str(graph),
+            shapes=str(site),
+            remedies=["report it with graph, site and seed", "try another seed"],
+        )
+    raise plan_site(graph, site, seed=options.seed).error()
+
+
+def _dense(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options) -> Solution:
+    layout = _halo(graph, site)
+    filters, stats = fill_dense(layout, target, seed=options.seed, max_iter=options.max_iter, tolerance=EXACT)
+    residual = residual_of(graph, filters, target)
+    if residual > EXACT:
+        raise InfeasibleMorph(
+            f"dense fill leaves a relative residual of {residual:.1e}",
+            missing="weights in the edges of one cut: they must outnumber the taps of the whole module's filter",
+            graph=str(graph),
+            shapes=str(site),
+            remedies=["widen the inner blobs", "use fill='pointwise'", "pass keep_parent=True"],
+        )
+    return Solution(balance(layout, filters) if options.balanced else filters, residual, Status.EXACT, layout, stats)
+
+
+def _alternating(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options) -> Solution:
+    layout = _halo(graph, site)
+    filters, losses = alternate(layout, target, seed=options.seed, max_iter=options.max_iter, tolerance=EXACT)
+    residual = residual_of(graph, filters, target)
+    if options.keep_parent and residual > EXACT and len(graph.edges) == len(layout.graph.edges):
+        raise InfeasibleMorph(f"Algorithm 2 leaves a relative residual of {residual:.1e}", graph=str(graph))
+    status = Status.EXACT if residual <= EXACT else Status.INEXACT
+    filters = balance(layout, filters) if options.balanced else filters
+    return Solution(filters, residual, status, layout, {"losses": losses, "sweeps": len(losses) // len(graph.edges)})
+
+
+def _stepwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options) -> Solution:
+    layout, filters, checks = step_through(graph, site, target, seed=options.seed, noise=options.noise)
+    residual = residual_of(graph, filters, target)
+    filters = balance(layout, filters) if options.balanced else filters
+    return Solution(filters, residual, Status.EXACT, layout, {"steps": checks})
+
+
+def _halo(graph: ModuleGraph, site: ConvSpec) -> Layout:
+    """Return the layout whose source is padded once; the source cut is aligned with the site's taps."""
+    if site.padding_mode != "zeros":
+        raise GraphError(
+            f"a halo needs zero padding; this site pads with {site.padding_mode!r}",
+            remedies=["use fill='pointwise', which is exact for every padding mode"],
+        )
+    cut = frozenset((graph.source,))
+    return lay_out(graph, site, (cut,) * site.dims, cut, border="halo")

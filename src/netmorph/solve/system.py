@@ -1,0 +1,161 @@
+"""The linear system of one cut: sum over its edges of A_v F_e B_u = G, a matrix equation for each tap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from netmorph.filters.filter import Filter
+from netmorph.graph.layout import Layout, resolutions
+from netmorph.graph.spec import Edge
+from netmorph.solve.draws import draw, sides_of
+from netmorph.solve.equation import after, before, downstream, fixed_filter, upstream
+from netmorph.solve.grid import Grid, check_pooling, downstream_matrix, grid_of, middle_tap, tap_pairs, upstream_matrix
+from netmorph.solve.noise import generator, semi_orthogonal
+
+Tap = tuple[int, ...]
+Carriers = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class System:
+    """One draw of the edges around the cut, and what remains to be solved.
+
+    Attributes:
+        layout: how the module runs.
+        grid: taps of the equation.
+        solved: the edges solved for.
+        drawn: filters of all edges but those.
+        up: for each blob before the cut, (groups, width, c_in * taps up), or None for the identity.
+        down: for each blob behind it, (groups, c_out * taps down, width), or None for the identity.
+        tables: for each solved edge and star dimension, its taps on the grid.
+    """
+
+    layout: Layout
+    grid: Grid
+    solved: tuple[Edge, ...]
+    drawn: dict[str, Filter]
+    up: dict[str, Tensor | None]
+    down: dict[str, Tensor | None]
+    tables: dict[str, list[list[tuple[int, int]]]]
+
+    def edge(self, name: str) -> Edge:
+        """Return the edge of that name."""
+        return self.layout.graph.edge(name)
+
+    @property
+    def rows(self) -> int:
+        """Rows of each tap's equation: output channels of a group times the taps carried behind the cut."""
+        return self.layout.site.c_out // self.grid.groups * self.grid.taps_down
+
+    @property
+    def columns(self) -> int:
+        """Columns of each tap's equation: input channels of a group times the taps carried before the cut."""
+        return self.layout.site.c_in // self.grid.groups * self.grid.taps_up
+
+    def mask(self, name: str) -> Tensor:
+        """Return ones where an edge has weights within the equation's groups, broadcast over (taps, groups, ., .)."""
+        spec, groups = self.layout.specs[name], self.grid.groups
+        inner = spec.groups // groups
+        if inner == 1:
+            return torch.ones(1, 1, 1, 1, dtype=torch.float64)
+        ones = torch.ones(spec.c_out // spec.groups, spec.c_in // spec.groups, dtype=torch.float64)
+        return torch.block_diag(*[ones] * inner)[None, None]
+
+    def carriers(self) -> dict[Carriers, list[Tap]]:
+        """Return the star taps of the grid by the solved edges that have them."""
+        return carriers_of(self.grid, self.tables)
+
+    def passing(self) -> Iterator[Filter]:
+        """Yield the filter of every s-t route over a crossing edge that is not solved for."""
+        layout = self.layout
+        inner = upstream(layout.graph, self.drawn, layout.cut)
+        outer = downstream(layout.graph, self.drawn, frozenset(layout.graph.blobs) - layout.cut)
+        names = {edge.name for edge in self.solved}
+        for edge in layout.crossing(layout.cut):
+            if edge.name not in names:
+                yield before(outer[edge.sink], after(self.drawn[edge.name], inner[edge.source]))
+
+
+def split_crossing(layout: Layout) -> tuple[tuple[Edge, ...], tuple[Edge, ...]]:
+    """Return the crossing edges that can be solved for, and those with weights that only pass by.
+
+    The latter cross the cut of another dimension too, so that their taps there are not the noise's.
+    """
+    free = [edge for edge in layout.crossing(layout.cut) if edge.fixed is None]
+    aside = tuple(
+        edge
+        for edge in free
+        if any(edge.source in cut and edge.sink not in cut for cut in layout.cuts if cut != layout.cut)
+    )
+    return tuple(edge for edge in free if edge not in aside), aside
+
+
+def frame(layout: Layout) -> tuple[Grid, dict[str, list[list[tuple[int, int]]]]]:
+    """Return the grid of taps and every solved edge's place on it; no weights, no noise.
+
+    Raises:
+        GraphError: the layout does not suit pointwise fill.
+    """
+    check_pooling(layout)
+    fixed = [edge for edge in layout.crossing(layout.cut) if edge.fixed is not None]
+    grid = grid_of(layout, [fixed_filter(edge, layout.specs[edge.name]).trim() for edge in fixed])
+    return grid, {edge.name: [tap_pairs(layout, edge, grid, d) for d in grid.star] for edge in split_crossing(layout)[0]}
+
+
+def carriers_of(grid: Grid, tables: dict[str, list[list[tuple[int, int]]]]) -> dict[Carriers, list[Tap]]:
+    """Return the star taps of the grid by the names of the edges that have them."""
+    found: dict[Carriers, list[Tap]] = {}
+    have = {name: [{place for _, place in pairs} for pairs in table] for name, table in tables.items()}
+    for tap in product(*map(range, grid.star_kernel)):
+        names = tuple(name for name, places in have.items() if all(t in p for t, p in zip(tap, places, strict=True)))
+        found.setdefault(names, []).append(tap)
+    return found
+
+
+def build(layout: Layout, carrying: Sequence[str], seed: int, attempt: int, aside_scale: float = 1.0) -> System:
+    """Draw the edges around the cut and reduce both sides to matrices.
+
+    Args:
+        layout: how the module runs.
+        carrying: the edges that the flow must serve (those of the tap that fewest edges have).
+        seed: of every draw.
+        attempt: counts redraws.
+        aside_scale: size of the edges that only pass by.
+    """
+    grid, tables = frame(layout)
+    drawn = draw(layout, grid, sides_of(layout, carrying), seed, attempt)
+    solved, aside = split_crossing(layout)
+    drawn |= {edge.name: _aside(layout, edge, seed, attempt, aside_scale) for edge in aside}
+    inner = upstream(layout.graph, drawn, layout.cut)
+    outer = downstream(layout.graph, drawn, frozenset(layout.graph.blobs) - layout.cut)
+    sources, sinks = {edge.source for edge in solved}, {edge.sink for edge in solved}
+    steps = [resolutions(layout.graph, layout.site, layout.cuts[d], d) for d in range(layout.site.dims)]
+    return System(
+        layout,
+        grid,
+        solved,
+        drawn,
+        {b: None if f is None else upstream_matrix(f, grid) for b, f in inner.items() if b in sources},
+        {
+            b: None if f is None else downstream_matrix(f, grid, tuple(step[b] for step in steps))
+            for b, f in outer.items()
+            if b in sinks
+        },
+        tables,
+    )
+
+
+def _aside(layout: Layout, edge: Edge, seed: int, attempt: int, scale: float) -> Filter:
+    spec = layout.specs[edge.name]
+    matrix = semi_orthogonal(
+        spec.groups, spec.c_out // spec.groups, spec.c_in // spec.groups, generator(seed, attempt, "aside", edge.name)
+    )
+    weight = torch.zeros(spec.weight_shape, dtype=torch.float64)
+    weight[(slice(None), slice(None), *middle_tap(layout, edge))] = scale * matrix.reshape(weight.shape[:2])
+    return Filter.of(weight, spec)
+
