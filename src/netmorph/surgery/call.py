@@ -1,0 +1,193 @@
+"""One call of a model on example inputs, which leaves the model as it was."""
+
+from __future__ import annotations
+
+import copy
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netmorph.errors import SiteError
+
+_AUTOCAST = ("cpu", "cuda", "mps", "xpu")
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of one forward call.
+
+    Attributes:
+        args: positional arguments.
+        kwargs: keyword arguments.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, example_inputs: Any) -> Call:
+        """Read example inputs: a tuple holds positional arguments, a dictionary keyword arguments, all else is one."""
+        if isinstance(example_inputs, Call):
+            return example_inputs
+        if isinstance(example_inputs, tuple) and not hasattr(example_inputs, "_fields"):
+            return cls(example_inputs, {})
+        if isinstance(example_inputs, Mapping) and all(isinstance(key, str) for key in example_inputs):
+            return cls((), dict(example_inputs))
+        return cls((example_inputs,), {})
+
+    def run(self, model: nn.Module) -> Any:
+        """Return the model's output; the inputs are cloned, so that a model may write on them.
+
+        Raises:
+            SiteError: the model raised; the message says what.
+        """
+        args = [_cloned(value) for value in self.args]
+        kwargs = {key: _cloned(value) for key, value in self.kwargs.items()}
+        try:
+            return model(*args, **kwargs)
+        except Exception as error:
+            raise SiteError(
+                f"the model raised on the example inputs: {reason(error)}",
+                shapes=f"example_inputs {describe(self)}",
+                remedies=[
+                    "pass example_inputs as its forward takes them: a tensor, a tuple of arguments or a dictionary",
+                    "move them to the model's device and dtype",
+                ],
+            ) from error
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Call:
+        """Return the call with every tensor replaced by `change` of it."""
+        kwargs = {key: _mapped(value, change) for key, value in self.kwargs.items()}
+        return Call(tuple(_mapped(value, change) for value in self.args), kwargs)
+
+
+def reason(error: BaseException) -> str:
+    """Return an exception as one short line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def describe(call: Call) -> str:
+    """Return the shapes of a call's arguments as text."""
+    parts = [_shape(value) for value in call.args]
+    parts += [f"{key}={_shape(value)}" for key, value in call.kwargs.items()]
+    return "(" + ", ".join(parts) + ")"
+
+
+@contextmanager
+def undisturbed(*models: nn.Module) -> Iterator[None]:
+    """Run a block without a trace in the models: modes, attributes, buffers and random generators are put back.
+
+    Inside, gradients and autocast are off, so that what is measured is measured in the model's own dtype, and the
+    random generators start from the same seed every time.
+    """
+    modules = list({id(m): m for model in models for m in model.modules()}.values())
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        for device in sorted(_devices(models)):
+            stack.enter_context(torch.autocast(device, enabled=False))
+        stack.enter_context(fixed_rng())
+        stack.enter_context(_full_precision())
+        for module in modules:
+            stack.enter_context(_module_kept(module))
+        yield
+
+
+@contextmanager
+def fixed_rng(seed: int = 0) -> Iterator[None]:
+    """Seed every global random generator (torch's, Python's, numpy's) for a block, then put it back where it was."""
+    numpy = sys.modules.get("numpy")
+    python_state = random.getstate()
+    numpy_state = numpy.random.get_state() if numpy is not None else None
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    try:
+        with torch.random.fork_rng(devices):
+            torch.default_generator.manual_seed(seed)
+            if devices:
+                torch.cuda.manual_seed_all(seed)
+            random.seed(seed)
+            if numpy is not None:
+                numpy.random.seed(seed)
+            yield
+    finally:
+        random.setstate(python_state)
+        if numpy is not None:
+            numpy.random.set_state(numpy_state)
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Forbid TF32, whose error is far above float32's; only GPUs have it."""
+    if not torch.cuda.is_available():
+        yield
+        return
+    kept = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = kept
+
+
+@contextmanager
+def _module_kept(module: nn.Module) -> Iterator[None]:
+    """Put one module's mode, plain attributes and buffers back (its children are kept on their own)."""
+    training, scripted = module.training, isinstance(module, torch.jit.ScriptModule)
+    attributes = dict(module.__dict__)
+    registered: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    if not scripted:
+        registered = [(slots, dict(slots)) for slots in (module._buffers, module._parameters)]
+    contents = [(buffer, buffer.detach().clone()) for buffer in module.buffers(recurse=False)]
+    try:
+        yield
+    finally:
+        if not scripted:
+            module.__dict__.clear()
+            module.__dict__.update(attributes)
+            for slots, content in registered:
+                slots.clear()
+                slots.update(content)
+        module.training = training
+        for buffer, values in contents:
+            if not torch.equal(buffer, values):
+                buffer.copy_(values)
+
+
+def _devices(models: tuple[nn.Module, ...]) -> set[str]:
+    found = {tensor.device.type for model in models for tensor in (*model.parameters(), *model.buffers())}
+    return (found | {"cpu"}) & set(_AUTOCAST)
+
+
+def _cloned(value: Any) -> Any:
+    try:
+        return _mapped(value, lambda tensor: tensor.detach().clone())
+    except RuntimeError:  # a tensor that cannot be cloned is passed as it is
+        return value
+
+
+def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, dict):
+        made = copy.copy(value)
+        for key, item in value.items():
+            made[key] = _mapped(item, change)
+        return made
+    if type(value) in (list, tuple):
+        return type(value)(_mapped(item, change) for item in value)
+    return value
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_shape, value)) + "]"
+    return type(value).__name__

@@ -1,0 +1,116 @@
+"""What a model costs: parameters, buffers and multiply-accumulates (MACs) of one call."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from netmorph.surgery.call import Call, undisturbed
+
+_ATEN = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of a model.
+
+    Attributes:
+        params: parameters, tied ones counted once.
+        buffers: elements of its buffers.
+        macs: multiply-accumulates of the convolutions and linear layers of one whole call, in eval mode.
+    """
+
+    params: int
+    buffers: int
+    macs: int
+
+    def to_dict(self) -> dict[str, int]:
+        """Return the three numbers by name."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.params:,} parameters, {self.macs:,} MACs"
+
+
+@dataclass(frozen=True)
+class CostChange:
+    """The cost of parent and child.
+
+    Attributes:
+        before: the parent's.
+        after: the child's.
+    """
+
+    before: Cost
+    after: Cost
+
+    def to_dict(self) -> dict[str, dict[str, int]]:
+        """Return both costs by name."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"parameters {self.before.params:,} -> {self.after.params:,}, "
+            f"MACs {self.before.macs:,} -> {self.after.macs:,}"
+        )
+
+
+def cost(model: nn.Module, example_inputs: Any) -> Cost:
+    """Count a model's parameters, buffers and the MACs of one call.
+
+    MACs are those of convolutions (transposed ones too) and of products with a matrix of weights, wherever they are
+    called from: a layer that runs twice counts twice, and so do convolutions that a model calls as functions. Products
+    of batches of matrices, such as attention's scores, are not counted. The model is left as it is.
+
+    Args:
+        model: any network.
+        example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments.
+
+    Raises:
+        SiteError: the model raised on the example.
+    """
+    counter = _Counter()
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # its one fused operation cannot be counted
+    try:
+        with undisturbed(model), counter:
+            Call.of(example_inputs).run(model.eval())
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    params = sum(p.numel() for p in model.parameters())
+    return Cost(params, sum(b.numel() for b in model.buffers()), counter.macs)
+
+
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts MACs of the operations that convolutions and linear layers come down to."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.macs = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        self.macs += _macs(func.overloadpacket, args, output)
+        return output
+
+
+def _macs(packet: Any, args: tuple[Any, ...], output: Any) -> int:
+    if packet in (_ATEN.convolution, _ATEN._convolution, _ATEN.convolution_overrideable):
+        x, weight, transposed = args[0], args[1], args[6]
+        return int((x if transposed else output).numel() * math.prod(weight.shape[1:]))
+    if packet is _ATEN.mm:
+        return _product(args[0], args[1])
+    if packet is _ATEN.addmm:
+        return _product(args[1], args[2])
+    if packet is _ATEN.bmm and 0 in (args[0].stride(0), args[1].stride(0)):
+        return int(args[0].shape[0]) * _product(args[0][0], args[1][0])  # one matrix for the whole batch: weights
+    return 0
+
+
+def _product(left: Tensor, right: Tensor) -> int:
+    return int(left.shape[0] * left.shape[1] * right.shape[1])

@@ -1,0 +1,205 @@
+"""Which modules of a network can be morphed, and why the others cannot, as far as their structure says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.utils import parametrize
+
+from netmorph.filters.geometry import ConvSpec, Pads
+
+Kind = Literal["conv", "linear", "identity"]
+
+BASES: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+_QUANTISED = ("torch.ao.", "torchao.", "bitsandbytes.", "torch.nn.quantized", "torch.nn.qat")
+
+
+def spec_of(layer: nn.Module) -> ConvSpec:
+    """Return the geometry of a convolution or a linear layer.
+
+    PyTorch's `padding="same"` puts the odd position after.
+    """
+    if isinstance(layer, nn.Linear):
+        return ConvSpec(layer.in_features, layer.out_features)
+    assert isinstance(layer, _ConvNd)
+    return ConvSpec(
+        layer.in_channels,
+        layer.out_channels,
+        tuple(layer.kernel_size),
+        tuple(layer.stride),
+        tuple(layer.dilation),
+        _padding(layer),
+        layer.groups,
+        layer.padding_mode,
+    )
+
+
+def identity_spec(channels: int, dims: int) -> ConvSpec:
+    """Return the geometry of an identity on `channels` channels: one tap."""
+    return ConvSpec(channels, channels, (1,) * dims)
+
+
+def kind_of(module: nn.Module) -> Kind | None:
+    """Return the kind of site that a module would be; None where it is no layer that netmorph morphs."""
+    if type(module) is nn.Identity:
+        return "identity"
+    if isinstance(module, nn.Linear):
+        return "linear"
+    return "conv" if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) else None
+
+
+def candidates(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str]]:
+    """Return the modules that look like sites, by qualified name, and the reasons against those that cannot be.
+
+    Args:
+        model: any network.
+
+    Returns:
+        (layers by name, reasons by name), both in the order of `model.named_modules()`.
+    """
+    modules = list(model.named_modules(remove_duplicate=False))
+    names: dict[int, list[str]] = {}
+    for name, module in modules:
+        names.setdefault(id(module), []).append(name)
+    owners = _owners(modules)
+    layers, refused = {}, {}
+    for name, module in modules:
+        why = _foreign(module)
+        if why is None and kind_of(module) is None:
+            continue
+        why = why or _structure(module, name, names[id(module)], owners) or _wrapped_above(model, name)
+        if why is None:
+            layers[name] = module
+        else:
+            refused[name] = why
+    return layers, refused
+
+
+def wrapper_of(module: nn.Module) -> str | None:
+    """Return the name of the wrapper that `module` is (DDP, FSDP, compiled, scripted), or None."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return "TorchScript"
+    if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
+        return "torch.compile"
+    for kind in type(module).__mro__:
+        if kind.__name__ == "DistributedDataParallel":
+            return "DDP"
+        if kind.__name__ in ("FullyShardedDataParallel", "FSDPModule"):
+            return "FSDP"
+    return None
+
+
+def is_lazy(module: nn.Module) -> bool:
+    """Return whether a module's parameters wait for the first input."""
+    return isinstance(module, LazyModuleMixin) and module.has_uninitialized_params()
+
+
+def _padding(layer: _ConvNd) -> Pads:
+    reach = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+    if layer.padding == "same":
+        return tuple((total // 2, total - total // 2) for total in reach)
+    if isinstance(layer.padding, str):
+        return ((0, 0),) * len(reach)
+    return tuple((amount, amount) for amount in layer.padding)
+
+
+def _foreign(module: nn.Module) -> str | None:
+    """Return why a module that is like a site is none that netmorph knows, or None."""
+    name = type(module).__name__
+    if isinstance(module, torch.jit.ScriptModule):
+        original = getattr(module, "original_name", "")
+        return "it is compiled to TorchScript: morph before scripting" if _like_a_layer(original) else None
+    if isinstance(module, _ConvTransposeNd):
+        return f"it is a transposed convolution ({name}), which netmorph does not morph"
+    if kind_of(module) is None:
+        if not _like_a_layer(name) or not isinstance(getattr(module, "weight", None), Tensor):
+            return None
+        return f"netmorph does not know what a {name} computes"
+    if type(module).__module__.startswith(_QUANTISED):
+        return f"it is quantised ({name}): morph before quantisation"
+    return None
+
+
+def _structure(module: nn.Module, name: str, names: list[str], owners: dict[object, list[str]]) -> str | None:
+    """Return why a convolution, linear layer or identity cannot be a site, or None."""
+    if len(names) > 1:
+        other = next(each for each in names if each != name)
+        return f"it is shared: the same module is also registered as {other!r}"
+    if "forward" in module.__dict__:
+        return "its forward was replaced on the instance"
+    if is_lazy(module):
+        return "it is lazily initialised: run the model once first"
+    if isinstance(module, nn.Identity):
+        return None
+    if parametrize.is_parametrized(module) or "weight" not in module._parameters:
+        return "its weight is computed (parametrized, pruned, weight_norm or spectral_norm): remove that first"
+    return _forward(module) or _tensors(module, name, owners)
+
+
+def _forward(module: nn.Module) -> str | None:
+    base = next(base for base in BASES if isinstance(module, base))
+    methods = ("forward", "_conv_forward", "__call__", "__getattr__", "weight", "bias")
+    changed = [m for m in methods if getattr(type(module), m, None) is not getattr(base, m, None)]
+    if not changed:
+        return None
+    return f"it is a {type(module).__name__}, a subclass of {base.__name__} with a {changed[0]} of its own"
+
+
+def _tensors(module: nn.Module, name: str, owners: dict[object, list[str]]) -> str | None:
+    for key, parameter in module._parameters.items():
+        if parameter is None:
+            continue
+        if type(parameter) is not nn.Parameter or type(parameter.data) is not Tensor:
+            return f"its {key} is a {type(parameter.data).__name__}, not a plain tensor"
+        if parameter.dtype not in _DTYPES:
+            return f"its {key} is {str(parameter.dtype).removeprefix('torch.')}, not a real floating-point type"
+        own = f"{name}.{key}".lstrip(".")
+        others = [other for other in owners.get(_place(parameter), []) if other != own]
+        if others:
+            return f"its {key} is tied to {others[0]!r}"
+    return None
+
+
+def _owners(modules: list[tuple[str, nn.Module]]) -> dict[object, list[str]]:
+    """Return the names of the parameters by the memory they lie in."""
+    owners: dict[object, list[str]] = {}
+    for name, module in modules:
+        if isinstance(module, torch.jit.ScriptModule):
+            continue
+        for key, parameter in module._parameters.items():
+            if parameter is not None and not isinstance(parameter, nn.UninitializedParameter):
+                owners.setdefault(_place(parameter), []).append(f"{name}.{key}".lstrip("."))
+    return owners
+
+
+def _place(parameter: Tensor) -> object:
+    """Return what two tied parameters have in common: the object, or the memory where they have any."""
+    if type(parameter.data) is not Tensor or parameter.is_meta or not parameter.numel():
+        return id(parameter)
+    return (str(parameter.device), parameter.data_ptr())
+
+
+def _wrapped_above(model: nn.Module, name: str) -> str | None:
+    for ancestor in _ancestors(model, name):
+        wrapper = wrapper_of(ancestor)
+        if wrapper is not None:
+            return f"it is inside {wrapper}: morph before wrapping"
+    return None
+
+
+def _ancestors(model: nn.Module, name: str) -> Iterator[nn.Module]:
+    yield model
+    module = model
+    for part in filter(None, name.split(".")):
+        module = module.get_submodule(part)
+        yield module
+
+
+def _like_a_layer(name: str) -> bool:
+    return ("Conv" in name or "Linear" in name) and "Norm" not in name

@@ -1,0 +1,120 @@
+"""The measured difference between two models (DESIGN section 6)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from netmorph.errors import ParityError
+from netmorph.surgery.call import Call, undisturbed
+from netmorph.surgery.outputs import OutputParity, compare, tensors_in
+from netmorph.surgery.probe import Run, probe
+from netmorph.surgery.site_parity import SiteParity, tolerance_of
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The difference between two models on one call.
+
+    Attributes:
+        outputs: in eval mode, one for each tensor that the models return.
+        train: in train mode, with the same random numbers; None where it is not measurable.
+        note: why it is not.
+        repeat: largest difference of the parent's output from its own in a second run; 0 where it is deterministic.
+        tolerance: largest relative difference that the models' dtype accounts for in one layer.
+        sites: the difference at each morphed site, where it was measured.
+    """
+
+    outputs: tuple[OutputParity, ...]
+    train: tuple[OutputParity, ...] | None
+    note: str
+    repeat: float
+    tolerance: float
+    sites: tuple[SiteParity, ...] = ()
+
+    @property
+    def max_abs(self) -> float:
+        """Largest absolute difference of the outputs in eval mode; NaN where the models return no tensor."""
+        return max((each.max_abs for each in self.outputs), default=math.nan)
+
+    @property
+    def max_rel(self) -> float:
+        """Largest relative difference of the outputs in eval mode; NaN where the models return no tensor."""
+        return max((each.max_rel for each in self.outputs), default=math.nan)
+
+    @property
+    def train_max_rel(self) -> float:
+        """Largest relative difference of the outputs in train mode; NaN where it is not measurable."""
+        return max((each.max_rel for each in self.train or ()), default=math.nan)
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the parent returns the same twice, given the same random numbers."""
+        return self.repeat == 0
+
+    @property
+    def exact(self) -> bool:
+        """Whether outputs and sites agree within the tolerance."""
+        return self.max_rel <= self.tolerance and all(site.exact for site in self.sites)
+
+    def __str__(self) -> str:
+        lines = [f"eval   {each}" for each in self.outputs] or ["eval   not measurable: the models return no tensor"]
+        if self.train is None:
+            lines.append(f"train  not measurable: {self.note}")
+        lines += [f"train  {each}" for each in self.train or ()]
+        if not self.deterministic:
+            lines.append(f"repeat the parent differs from itself by {self.repeat:.3g}: it is not deterministic")
+        return "\n".join([*lines, *(f"site   {site}" for site in self.sites)])
+
+
+def verify(parent: nn.Module, child: nn.Module, example_inputs: Any, *, tolerance: float | None = None) -> Parity:
+    """Measure the difference between two models on the same inputs, with the same random numbers.
+
+    Both are left as they are. Equal outputs of whole models do not prove that every module inside is right (one may
+    hardly matter to the output): `morph` measures each site besides.
+
+    Args:
+        parent: the model to compare with.
+        child: the other one.
+        example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments.
+        tolerance: raise above this relative difference in eval mode; None: only report.
+
+    Raises:
+        SiteError: a model raised on the example.
+        ParityError: the parent's output is NaN, or the difference is above `tolerance`.
+    """
+    call = Call.of(example_inputs)
+    before = probe(parent, {}, call)
+    parity = differences(before, probe(child, {}, call), repeat=repeat_gap(parent, call, before), like=parent)
+    if tolerance is not None and not parity.max_rel <= tolerance:
+        worst = max(parity.outputs, key=lambda each: each.max_rel, default="the models return no tensor")
+        raise ParityError(
+            "the two models differ",
+            shapes=f"{worst}; tolerance {tolerance:.3g}",
+            remedies=["compare in float64 (model.double()) to tell rounding from a difference", "raise the tolerance"],
+        )
+    return parity
+
+
+def differences(before: Run, after: Run, *, repeat: float, like: nn.Module) -> Parity:
+    """Return the parity of two runs; `like` is the model whose dtype sets the tolerance."""
+    outputs = compare(before.outputs, after.outputs)
+    train, note = None, before.note or after.note
+    if before.train is not None and after.train is not None:
+        try:
+            train = compare(before.train, after.train)
+        except ParityError as error:  # in train mode nothing is asserted
+            note = error.what
+    dtypes = {p.dtype for p in like.parameters() if p.is_floating_point()} or {torch.float32}
+    return Parity(outputs, train, note, repeat, max(tolerance_of(dtype) for dtype in dtypes))
+
+
+def repeat_gap(model: nn.Module, call: Call, run: Run) -> float:
+    """Return by how much a second run in eval mode differs from the first, given the same random numbers."""
+    with undisturbed(model):
+        again = tensors_in(call.run(model.eval()))
+    return max((each.max_abs for each in compare(run.outputs, again)), default=0.0)

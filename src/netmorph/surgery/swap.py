@@ -1,0 +1,92 @@
+"""Put one module in the place of another (DESIGN section 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from torch import nn
+
+from netmorph.errors import SiteError
+
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_is_full_backward_hook",
+)
+
+
+def swap(model: nn.Module, name: str, module: nn.Module) -> nn.Module:
+    """Put `module` in the place called `name` and return the model; at the root the module becomes the model.
+
+    Sequentials, lists and dictionaries of modules and slots that hold None are places like any other.
+
+    Args:
+        model: the network, changed in place.
+        name: qualified name; "" is the model itself.
+        module: what comes in.
+
+    Raises:
+        SiteError: the network has no such place.
+    """
+    if not name:
+        return module
+    path, _, leaf = name.rpartition(".")
+    try:
+        parent = model.get_submodule(path)
+    except AttributeError as error:
+        raise SiteError(f"the network has no such place: {error}", site=name) from error
+    if leaf not in parent._modules:
+        raise SiteError(
+            f"the network has no such place: {type(parent).__name__} has no module {leaf!r}",
+            site=name,
+            remedies=[f"its modules are {', '.join(map(repr, parent._modules)) or 'none'}"],
+        )
+    setattr(parent, leaf, module)
+    return model
+
+
+@contextmanager
+def swapped(model: nn.Module, modules: Mapping[str, nn.Module]) -> Iterator[nn.Module]:
+    """Swap modules in; if the block raises, every one is put back.
+
+    Args:
+        model: the network, changed in place.
+        modules: what comes in, by qualified name.
+
+    Yields:
+        The model; another object only where its root is replaced.
+    """
+    before = {name: model.get_submodule(name) for name in modules}
+    result = model
+    try:
+        for name, module in modules.items():
+            result = swap(result, name, module)
+        yield result
+    except BaseException:
+        for name, module in reversed(before.items()):
+            swap(model, name, module)
+        raise
+
+
+def inherit(old: nn.Module, new: nn.Module) -> None:
+    """Hand what is not function on to a new module: mode, gradients wanted or not, and the user's hooks.
+
+    The very dictionaries of hooks move along, so that the handles which users hold go on working.
+    """
+    new.train(old.training)
+    weight, bias = (getattr(old, "_parameters", {}).get(key) for key in ("weight", "bias"))
+    if weight is not None:
+        new.requires_grad_(weight.requires_grad)
+    own_bias = new._parameters.get("bias")
+    if bias is not None and own_bias is not None:
+        own_bias.requires_grad_(bias.requires_grad)
+    for name in _HOOKS:
+        hooks = old.__dict__.get(name)
+        if hooks or (name == "_is_full_backward_hook" and hooks is not None):
+            new.__dict__[name] = hooks
