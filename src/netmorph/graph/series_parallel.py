@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from netmorph.graph.spec import ModuleGraph
 
 MergeType = Literal["I", "II"]
 
 
-@dataclass(frozen=True)
-class Merge:
+class Merge(NamedTuple):
     """Two edges that become one.
 
     Edges are numbered: those of the graph by their place in it, merged ones onwards in the order of merging.
@@ -47,18 +45,26 @@ def sweep(graph: ModuleGraph) -> tuple[list[Merge], list[int]]:
 
 
 class _Sweep:
+    """The state of a sweep. Blobs are numbered in topological order.
+
+    Of the edges into (out of) a blob only their count and the exclusive or of their numbers are kept: where the count
+    is 1, that is the edge's number. Between two blobs the edges are listed; an edge leaves its list only with all
+    others (Type II), or as the only one (Type I: the blob between has no second edge on that side).
+    """
+
     def __init__(self, graph: ModuleGraph) -> None:
-        self.ends = {graph.source, graph.sink}
-        self.edges = [(edge.source, edge.sink) for edge in graph.edges]
-        # Dictionaries as ordered sets: the order of merging must not depend on hashing.
-        self.incoming: dict[str, dict[int, None]] = {blob: {} for blob in graph.blobs}
-        self.outgoing: dict[str, dict[int, None]] = {blob: {} for blob in graph.blobs}
-        self.between: dict[tuple[str, str], dict[int, None]] = {}
-        self.pairs: list[tuple[str, str]] = []
+        self.blobs = graph.blobs
+        number = {blob: index for index, blob in enumerate(self.blobs)}
+        count = len(self.blobs)
+        self.edges: list[tuple[int, int]] = []
+        self.counts_in, self.counts_out = [0] * count, [0] * count
+        self.mixed_in, self.mixed_out = [0] * count, [0] * count
+        self.between: dict[tuple[int, int], list[int]] = {}
+        self.pairs: list[tuple[int, int]] = []
         self.merges: list[Merge] = []
-        for number, (source, sink) in enumerate(self.edges):
-            self._link(number, source, sink)
-        self.chain = list(reversed(graph.inner))  # popped from the end: the blobs next to the source come first
+        for edge in graph.edges:
+            self._link((number[edge.source], number[edge.sink]))
+        self.chain = list(range(count - 2, 0, -1))  # popped from the end: the blobs next to the source come first
 
     def run(self) -> tuple[list[Merge], list[int]]:
         while self.chain or self.pairs:
@@ -68,38 +74,49 @@ class _Sweep:
                 self._parallel(self.pairs.pop())
         return self.merges, sorted(number for edges in self.between.values() for number in edges)
 
-    def _link(self, number: int, source: str, sink: str) -> None:
-        self.incoming[sink][number] = None
-        self.outgoing[source][number] = None
-        side_by_side = self.between.setdefault((source, sink), {})
-        side_by_side[number] = None
+    def _link(self, ends: tuple[int, int]) -> None:
+        number = len(self.edges)
+        self.edges.append(ends)
+        source, sink = ends
+        self.counts_out[source] += 1
+        self.mixed_out[source] ^= number
+        self.counts_in[sink] += 1
+        self.mixed_in[sink] ^= number
+        side_by_side = self.between.setdefault(ends, [])
+        side_by_side.append(number)
         if len(side_by_side) == 2:
-            self.pairs.append((source, sink))
+            self.pairs.append(ends)
 
-    def _unlink(self, number: int) -> None:
-        source, sink = self.edges[number]
-        del self.incoming[sink][number], self.outgoing[source][number], self.between[source, sink][number]
+    def _unlink(self, ends: tuple[int, int]) -> None:
+        """Forget all the edges between two blobs."""
+        source, sink = ends
+        for number in self.between.pop(ends):
+            self.counts_out[source] -= 1
+            self.mixed_out[source] ^= number
+            self.counts_in[sink] -= 1
+            self.mixed_in[sink] ^= number
 
-    def _merge(self, merge: Merge) -> None:
-        self._unlink(merge.first)
-        self._unlink(merge.second)
-        self.merges.append(merge)
-        self.edges.append((merge.source, merge.sink))
-        self._link(len(self.edges) - 1, merge.source, merge.sink)
-
-    def _series(self, blob: str) -> None:
-        if blob in self.ends or not len(self.incoming[blob]) == len(self.outgoing[blob]) == 1:
+    def _series(self, blob: int) -> None:
+        if not (self.counts_in[blob] == self.counts_out[blob] == 1 and 0 < blob < len(self.blobs) - 1):
             return
-        (first,), (second,) = self.incoming[blob], self.outgoing[blob]
-        self._merge(Merge("I", first, second, self.edges[first][0], self.edges[second][1], blob))
+        first, second = self.mixed_in[blob], self.mixed_out[blob]
+        before, after = self.edges[first], self.edges[second]
+        self._unlink(before)
+        self._unlink(after)
+        self.merges.append(Merge("I", first, second, self.blobs[before[0]], self.blobs[after[1]], self.blobs[blob]))
+        self._link((before[0], after[1]))
 
-    def _parallel(self, ends: tuple[str, str]) -> None:
+    def _parallel(self, ends: tuple[int, int]) -> None:
         """Merge all the edges between two blobs, one after the other into the first."""
-        edges = list(self.between[ends])
+        edges = self.between.get(ends, ())
         if len(edges) < 2:  # merged meanwhile
             return
+        self._unlink(ends)
         first = edges[0]
         for second in edges[1:]:
-            self._merge(Merge("II", first, second, *ends, None))
-            first = len(self.edges) - 1
+            self.merges.append(Merge("II", first, second, self.blobs[ends[0]], self.blobs[ends[1]], None))
+            first = len(self.edges)
+            self.edges.append(ends)
+        self.edges.pop()
+        self._link(ends)
         self.chain += ends

@@ -22,6 +22,7 @@ def validate(graph: ModuleGraph) -> tuple[str, ...]:
     if graph.source == graph.sink:
         raise GraphError(f"source and sink are both named {graph.source!r}")
     _check_names(graph)
+    _check_dimensions(graph)
     following: dict[str, list[str]] = {}
     preceding: dict[str, list[str]] = {}
     for edge in graph.edges:
@@ -46,6 +47,22 @@ def _check_names(graph: ModuleGraph) -> None:
     twice = [name for name, count in Counter(edge.name for edge in graph.edges).items() if count > 1]
     if twice:
         raise GraphError(f"two edges are named {twice[0]!r}", remedies=["name them apart"])
+
+
+def _check_dimensions(graph: ModuleGraph) -> None:
+    """Raise where one edge has another number of spatial dimensions than another; one number stands for any."""
+    found: tuple[int, str] | None = None
+    for edge in graph.edges:
+        for what in ("kernel", "stride", "dilation"):
+            size = len(getattr(edge, what) or (1,))
+            if size == 1:
+                continue
+            found = found or (size, edge.name)
+            if size != found[0]:
+                raise GraphError(
+                    f"edge {edge.name!r} has a {what} of {size} dimensions, edge {found[1]!r} has {found[0]}",
+                    remedies=["write one number for every dimension"],
+                )
 
 
 def _check_ends(graph: ModuleGraph, following: dict[str, list[str]], preceding: dict[str, list[str]]) -> None:
