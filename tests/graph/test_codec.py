@@ -1,8 +1,8 @@
 from hypothesis import given
+from tests.strategies import module_graphs
 
 from netmorph.graph.codec import from_json, graph_from_dict, graph_to_dict, to_json
 from netmorph.graph.spec import ModuleGraph
-from tests.strategies import module_graphs
 
 everything = module_graphs(
     strides=True, dilations=True, widths=True, fixed=True, names=True, extras=True
