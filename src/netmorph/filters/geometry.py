@@ -116,6 +116,11 @@ class ConvSpec:
         """Shape of the weight in PyTorch's layout: (c_out, c_in / groups, *kernel)."""
         return (self.c_out, self.c_in // self.groups, *self.kernel)
 
+    @property
+    def flat_shape(self) -> tuple[int, int, int]:
+        """Shape of the weight with its taps as one dimension: (c_out, c_in / groups, taps)."""
+        return (self.c_out, self.c_in // self.groups, self.taps)
+
     def output_size(self, size: Sequence[int]) -> tuple[int, ...]:
         """Return the spatial output size for the spatial input size `size`."""
         return tuple(

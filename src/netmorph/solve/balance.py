@@ -55,7 +55,7 @@ def _level(edges: list[Edge], logs: Mapping[str, float], shift: Mapping[str, int
 
 def _root_mean(filter_: Filter) -> float:
     """Return the norm relative to that of a semi-orthogonal matrix of the same channels."""
-    return float(filter_.weight.norm()) / min(filter_.c_in, filter_.c_out) ** 0.5
+    return float(filter_.weight.norm()) / math.sqrt(min(filter_.c_in, filter_.c_out))
 
 
 def _scaled(filter_: Filter, power: int) -> Filter:

@@ -9,7 +9,7 @@ from itertools import islice, product
 from netmorph.errors import GraphError
 from netmorph.filters.geometry import ConvSpec
 from netmorph.graph.cuts import cuts, sink_cut, source_cut
-from netmorph.graph.flow import flow, widths_that_would_do
+from netmorph.graph.flow import Side, flow, widths_that_would_do
 from netmorph.graph.layout import Cut, Layout, lay_out
 from netmorph.graph.spec import ModuleGraph
 from netmorph.solve.grid import Grid, equation_groups
@@ -50,16 +50,24 @@ def layouts(graph: ModuleGraph, site: ConvSpec) -> Iterator[Layout | GraphError]
     tried = 0
     for cut in cuts(graph):
         yield _attempt(graph, site, (cut,) * site.dims, cut)
+    if not _may_mix(graph, site):
+        return
     few = list(islice(cuts(graph), MIXED_CUTS))
     for cut in (sink_cut(graph), source_cut(graph)):
         for mix in product(few, repeat=site.dims):
             ordered = all(each <= cut or each >= cut for each in mix)
-            if not ordered or all(each == cut for each in mix) or all(k == 1 for k in site.kernel):
+            if not ordered or all(each == cut for each in mix):
                 continue
             tried += 1
             if tried > MIXED_LAYOUTS:
                 return
             yield _attempt(graph, site, mix, cut)
+
+
+def _may_mix(graph: ModuleGraph, site: ConvSpec) -> bool:
+    """Return whether taps on both sides of the cut can help: only grouped edges and non-square kernels gain by it."""
+    odd = any(edge.groups != 1 or len(set(edge.kernel)) > 1 for edge in graph.edges)
+    return odd and any(k > 1 for k in site.kernel)
 
 
 def _attempt(graph: ModuleGraph, site: ConvSpec, mix: tuple[Cut, ...], cut: Cut) -> Layout | GraphError:
@@ -79,9 +87,9 @@ def judge(layout: Layout) -> Verdict:
     if uncovered:
         return _unsupported(layout, grid, len(uncovered), sum(map(len, needed.values())))
     narrow = _narrowest(layout, list(needed))
-    if narrow is not None and _generic(layout):
-        return narrow
-    return _admitted(layout, needed, narrow)
+    if narrow is not None and all(cut == layout.cut for cut in layout.cuts):
+        return narrow  # a vertex cut bounds every rank, also of fixed and grouped edges
+    return _admitted(layout, needed)
 
 
 def _unsupported(layout: Layout, grid: Grid, missing: int, taps: int) -> Verdict:
@@ -97,12 +105,10 @@ def _unsupported(layout: Layout, grid: Grid, missing: int, taps: int) -> Verdict
 
 
 def _generic(layout: Layout) -> bool:
-    """Return whether the vertex-capacity argument holds: no fixed edge beside the cut, no groups of their own, no taps."""
+    """Return whether the vertex-capacity argument holds: one cut, no fixed edge beside it, no groups of their own."""
     groups = equation_groups(layout)
     crossing = {edge.name for edge in layout.crossing(layout.cut)}
-    dense = all(
-        layout.specs[edge.name].groups == groups for edge in layout.graph.edges if edge.fixed is None
-    )
+    dense = all(layout.specs[edge.name].groups == groups for edge in layout.graph.edges if edge.fixed is None)
     plain = all(edge.fixed is None or edge.name in crossing for edge in layout.graph.edges)
     return dense and plain and all(cut == layout.cut for cut in layout.cuts)
 
@@ -111,11 +117,11 @@ def _narrowest(layout: Layout, sets: list[Carriers]) -> Verdict | None:
     """Return the verdict of the worst bottleneck, or None where every flow suffices."""
     worst: Verdict | None = None
     for names in sets:
-        for side, needed, ends in (("down", layout.site.c_out, "output"), ("up", layout.site.c_in, "input")):
+        for side, needed, ends in _ends(layout):
             found = flow(layout.graph, layout.widths, names, side)
             if found.unbounded or found.value >= needed:
                 continue
-            wider = widths_that_would_do(layout.graph, layout.widths, names, side, needed)
+            wider = widths_that_would_do(layout.graph, layout.widths, names, side, needed) or {}
             named = " and ".join(f"{blob!r} ({layout.widths[blob]})" for blob in found.bottleneck)
             verdict = Verdict(
                 layout,
@@ -131,7 +137,12 @@ def _narrowest(layout: Layout, sets: list[Carriers]) -> Verdict | None:
     return worst
 
 
-def _admitted(layout: Layout, needed: dict[Carriers, list[tuple[int, ...]]], narrow: Verdict | None) -> Verdict:
+def _ends(layout: Layout) -> tuple[tuple[Side, int, str], ...]:
+    """Return both sides of the cut: the direction of the flow, the channels that must pass, and what they are."""
+    return ("down", layout.site.c_out, "output"), ("up", layout.site.c_in, "input")
+
+
+def _admitted(layout: Layout, needed: dict[Carriers, list[tuple[int, ...]]]) -> Verdict:
     """Return the verdict where support and flow suffice, or where flow does not decide."""
     if not _generic(layout):
         return Verdict(layout, None, "fixed or grouped edges, or taps on both sides: ranks decide", score=0.9)

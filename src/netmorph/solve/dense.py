@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-
 from netmorph.errors import GraphError
 from netmorph.filters.compose import add
 from netmorph.filters.filter import Filter
@@ -85,7 +84,7 @@ def fill_dense(
     for turn in range(max_iter if len(cuts) > 1 and cuts[0] != cuts[1] else 0):
         filters = solve_cut(layout, cuts[turn % 2], filters, target)
         residuals.append(residual_of(graph, filters, target))
-        stalled = len(residuals) > 6 and residuals[-1] > 0.999 * residuals[-5]  # noqa: PLR2004 - four turns back
+        stalled = len(residuals) > 6 and residuals[-1] > 0.999 * residuals[-5]
         if residuals[-1] <= tolerance or stalled:
             break
     return filters, {"residuals": residuals}
@@ -93,5 +92,3 @@ def fill_dense(
 
 def _free(layout: Layout, cut: Cut) -> bool:
     return any(edge.fixed is None for edge in layout.crossing(cut))
-
-

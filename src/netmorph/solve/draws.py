@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from netmorph.graph.flow import flow
 from netmorph.graph.layout import Layout
 from netmorph.graph.spec import Edge
 from netmorph.solve.equation import fixed_filter
-from netmorph.solve.grid import Grid, middle_tap, tap_pairs
+from netmorph.solve.grid import Grid, middle_tap, ravel, tap_pairs
 from netmorph.solve.noise import generator, semi_orthogonal
 
 OFF_FLOW_GAIN = 0.25
@@ -95,7 +96,7 @@ def _off_flow_counts(side: Side) -> Mapping[str, int]:
 def _matrices(
     layout: Layout, grid: Grid, side: Side, edges: list[Edge], groups: int, random: torch.Generator
 ) -> list[tuple[Edge, Tensor]]:
-    """Return (groups, rows, columns) matrices, orthogonal as a whole: side by side behind the cut, stacked before it."""
+    """Return (groups, rows, columns) matrices, orthogonal as a whole: side by side behind the cut, else stacked."""
     specs = [layout.specs[edge.name] for edge in edges]
     if _carries_taps(layout, edges[0]):  # such an edge is drawn alone
         taps = _tap_count(layout, grid, edges[0])
@@ -104,14 +105,14 @@ def _matrices(
     if side.behind:
         columns = [spec.c_in // groups for spec in specs]
         whole = semi_orthogonal(groups, specs[0].c_out // groups, sum(columns), random)
-        return list(zip(edges, whole.split(columns, dim=2), strict=True))
+        return list(zip(edges, torch.split(whole, columns, dim=2), strict=True))
     rows_each = [spec.c_out // groups for spec in specs]
     whole = semi_orthogonal(groups, sum(rows_each), specs[0].c_in // groups, random)
-    return list(zip(edges, whole.split(rows_each, dim=1), strict=True))
+    return list(zip(edges, torch.split(whole, rows_each, dim=1), strict=True))
 
 
 def _tapwise(groups: int, rows: int, cols: int, taps: int, random: torch.Generator, *, behind: bool) -> Tensor:
-    """Return (groups, rows, cols * taps) whose taps are stacked orthogonally: over columns before the cut, rows behind."""
+    """Return (groups, rows, cols * taps), orthogonal with its taps along columns before the cut, along rows behind."""
     if not behind:
         return semi_orthogonal(groups, rows, cols * taps, random)
     stacked = semi_orthogonal(groups, rows * taps, cols, random)
@@ -154,11 +155,7 @@ def _spread(layout: Layout, grid: Grid, edge: Edge, matrix: Tensor) -> Filter:
     """Return the edge's filter with `matrix` (groups, rows, columns * taps) on its taps and zeros elsewhere."""
     spec = layout.specs[edge.name]
     taps = _shared_taps(layout, grid, edge)
-    weight = matrix.new_zeros(spec.weight_shape)
-    values = matrix.reshape(spec.c_out, spec.c_in // spec.groups, *(len(t) for t in taps))
-    if spec.dims:
-        index = torch.meshgrid(*(torch.tensor(t) for t in taps), indexing="ij")
-        weight[(slice(None), slice(None), *index)] = values
-    else:
-        weight = values
-    return Filter.of(weight, spec)
+    weight = matrix.new_zeros(spec.flat_shape)
+    flat = torch.tensor([ravel(tap, spec.kernel) for tap in product(*taps)])
+    weight[:, :, flat] = matrix.reshape(spec.c_out, spec.c_in // spec.groups, -1)
+    return Filter.of(weight.reshape(spec.weight_shape), spec)

@@ -44,8 +44,10 @@ def upstream(graph: ModuleGraph, filters: Mapping[str, Filter], blobs: Collectio
     table: Partial = {}
     for blob in graph.blobs:
         if blob in blobs:
-            table[blob] = None if blob == graph.source else _sum(
-                [after(filters[edge.name].trim(), table[edge.source]) for edge in incoming[blob]]
+            table[blob] = (
+                None
+                if blob == graph.source
+                else _sum([after(filters[edge.name].trim(), table[edge.source]) for edge in incoming[blob]])
             )
     return table
 
@@ -56,8 +58,10 @@ def downstream(graph: ModuleGraph, filters: Mapping[str, Filter], blobs: Collect
     table: Partial = {}
     for blob in reversed(graph.blobs):
         if blob in blobs:
-            table[blob] = None if blob == graph.sink else _sum(
-                [before(table[edge.sink], filters[edge.name].trim()) for edge in outgoing[blob]]
+            table[blob] = (
+                None
+                if blob == graph.sink
+                else _sum([before(table[edge.sink], filters[edge.name].trim()) for edge in outgoing[blob]])
             )
     return table
 

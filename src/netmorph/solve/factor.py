@@ -154,9 +154,9 @@ class Factor:
         part = part if self.inner.inverse is None else part @ self.inner.inverse.mT
         if self.shared_source:
             sizes = [gap.shape[-2] if a is None else a.shape[-1] for a in self.left]
-            return list(part.split(sizes, dim=-2)) if len(sizes) > 1 else [part]
+            return list(torch.split(part, sizes, dim=-2)) if len(sizes) > 1 else [part]
         sizes = [gap.shape[-1] if b is None else b.shape[-2] for b in self.right]
-        return list(part.split(sizes, dim=-1))
+        return list(torch.split(part, sizes, dim=-1))
 
 
 def _stack(parts: list[Tensor | None], size: int, distinct: list[str] | None) -> Tensor | None:

@@ -7,6 +7,7 @@ carried before the cut ("up": they join the input channels) or behind it ("down"
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -130,6 +131,14 @@ def tap_pairs(layout: Layout, edge: Edge, grid: Grid, dim: int) -> list[tuple[in
         if place % grid.dilation[dim] == 0 and 0 <= place // grid.dilation[dim] < grid.kernel[dim]:
             pairs.append((k, place // grid.dilation[dim]))
     return pairs
+
+
+def ravel(index: Sequence[int], kernel: Ints) -> int:
+    """Return the flat number of a tap."""
+    flat = 0
+    for place, size in zip(index, kernel, strict=True):
+        flat = flat * size + place
+    return flat
 
 
 def middle_tap(layout: Layout, edge: Edge) -> Ints:

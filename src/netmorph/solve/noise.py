@@ -29,7 +29,8 @@ def semi_orthogonal(batch: int, rows: int, cols: int, random: torch.Generator) -
         reflections = (tau != 0).sum(-1)
         negative = (reflections + (signs < 0).sum(-1)) % 2 == 1
         matrix[negative, :, 0] *= -1
-    return matrix if rows == tall else matrix.mT.contiguous()
+    result: Tensor = matrix if rows == tall else matrix.mT.contiguous()
+    return result
 
 
 def gaussian(shape: tuple[int, ...], random: torch.Generator) -> Tensor:

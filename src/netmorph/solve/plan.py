@@ -10,7 +10,7 @@ from netmorph.errors import GraphError, InfeasibleMorph
 from netmorph.filters.geometry import ConvSpec
 from netmorph.graph.layout import Layout
 from netmorph.graph.notation import parse
-from netmorph.graph.paths import count_paths
+from netmorph.graph.paths import path_count
 from netmorph.graph.reduce import reduce
 from netmorph.graph.spec import ModuleGraph
 from netmorph.solve.candidates import Verdict, judge, layouts
@@ -60,18 +60,6 @@ class SitePlan:
     macs: int
     parent_macs: int
 
-    def error(self, site: str | None = None) -> InfeasibleMorph:
-        """Return the error to raise where the plan is infeasible."""
-        return InfeasibleMorph(
-            f"the graph cannot hold every filter of this site exactly: {self.reason}"
-            + (f" ({self.missing})" if self.missing else ""),
-            missing=self.missing,
-            site=site,
-            graph=str(self.graph),
-            shapes=str(self.site),
-            remedies=self.remedies,
-        )
-
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON-ready values."""
         keep = ("feasible", "reason", "missing", "is_simple", "core", "params", "parent_params", "macs", "parent_macs")
@@ -104,9 +92,7 @@ class SitePlan:
         return "\n".join(lines)
 
 
-def plan_site(
-    graph: ModuleGraph | str, site: ConvSpec, *, fill: FillName = "pointwise", seed: int = 0
-) -> SitePlan:
+def plan_site(graph: ModuleGraph | str, site: ConvSpec, *, fill: FillName = "pointwise", seed: int = 0) -> SitePlan:
     """Explain what `graph` would do at a site.
 
     Args:
@@ -125,7 +111,7 @@ def plan_site(
     layout = verdict.layout
     reduction = reduce(graph)
     params, macs = _cost(layout)
-    remedies = () if verdict.feasible is not False else tuple(filter(None, (verdict.remedy, "pass keep_parent=True")))
+    remedies = () if verdict.feasible is not False else remedies_of(verdict)
     return SitePlan(
         graph,
         site,
@@ -138,11 +124,29 @@ def plan_site(
         tuple(edge.name for edge in split_crossing(layout)[0]),
         reduction.is_simple,
         len(reduction.core.edges),
-        count_paths(graph),
+        path_count(graph),
         params,
         math.prod(site.weight_shape),
         macs,
         math.prod(site.weight_shape),
+    )
+
+
+def remedies_of(verdict: Verdict) -> tuple[str, ...]:
+    """Return what the user may do about an infeasible layout."""
+    keep = "pass keep_parent=True: the parent's filter then stays as one more parallel edge"
+    return tuple(filter(None, (verdict.remedy, keep)))
+
+
+def infeasible(graph: ModuleGraph, site: ConvSpec, verdict: Verdict) -> InfeasibleMorph:
+    """Return the error to raise where no layout holds the target."""
+    return InfeasibleMorph(
+        f"the graph cannot hold this filter exactly: {verdict.reason}"
+        + (f" ({verdict.missing})" if verdict.missing and verdict.missing != verdict.reason else ""),
+        missing=verdict.missing,
+        graph=str(graph),
+        shapes=str(site),
+        remedies=remedies_of(verdict),
     )
 
 
@@ -189,9 +193,10 @@ def by_rank(verdict: Verdict, seed: int) -> Verdict:
         return Verdict(
             layout,
             False,
-            f"the matrices around the cut lack rank for {system.rows} x {system.columns} unknowns a tap",
-            missing="width beside the cut (fixed or grouped edges, or taps on both sides, need more than the max-flow)",
-            remedy="widen the inner blobs, or name no groups",
+            "the matrices around the cut lack rank",
+            missing=f"{system.columns} channels (times the taps carried there) must pass before the cut "
+            f"and {system.rows} behind it",
+            remedy="widen the inner blobs; fixed or grouped edges, and taps on both sides, need more than the max-flow",
             score=0.5 + lacking / 4,
         )
     return Verdict(layout, None, "only the residual decides (several edges cross a middle cut)", score=0.95)
@@ -200,7 +205,7 @@ def by_rank(verdict: Verdict, seed: int) -> Verdict:
 def _cost(layout: Layout) -> tuple[int, int]:
     """Return (weights, MACs for each output position) of the module's edges."""
     params, macs = 0, 0.0
-    total = {blob: 1.0 for blob in layout.graph.blobs}
+    total = dict.fromkeys(layout.graph.blobs, 1.0)
     for blob in reversed(layout.graph.blobs[:-1]):
         edge = layout.graph.outgoing[blob][0]
         total[blob] = total[edge.sink] * math.prod(layout.specs[edge.name].stride)

@@ -6,6 +6,7 @@ falls apart into a small matrix problem for each tap, they share one factorisati
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,12 +15,13 @@ from torch import Tensor
 from netmorph.filters.filter import Filter
 from netmorph.graph.layout import Layout
 from netmorph.solve.factor import Factor
-from netmorph.solve.grid import target_taps
+from netmorph.solve.grid import ravel, target_taps
 from netmorph.solve.iterate import conjugate_gradients
 from netmorph.solve.noise import gaussian, generator
 from netmorph.solve.system import Carriers, System, Tap, build, carriers_of, frame
 
 DRAWS = 8
+GENERIC_DRAWS = 3  # a rank that three independent draws lack is lacking for good
 WELL_CONDITIONED = 100.0
 
 
@@ -63,7 +65,8 @@ def draw_system(layout: Layout, seed: int, *, aside_scale: float = 1.0) -> tuple
         worst = max((factor.condition for factor in factors.values()), default=1.0)
         if best is None or worst < best[0]:
             best = (worst, system, factors)
-        if worst <= WELL_CONDITIONED:
+        hopeless = attempt + 1 >= GENERIC_DRAWS and best[0] == math.inf
+        if worst <= WELL_CONDITIONED or hopeless:
             break
     assert best is not None
     return best[1], best[2], attempt + 1
@@ -82,7 +85,7 @@ def fill(layout: Layout, target: Filter, *, seed: int, noise: float) -> Fill:
     system, factors, draws = draw_system(layout, seed, aside_scale=noise * size / target.c_out**0.5)
     rest = _remainder(system, target)
     weights = {
-        edge.name: torch.zeros(layout.specs[edge.name].weight_shape, dtype=torch.float64, device=rest.device)
+        edge.name: torch.zeros(layout.specs[edge.name].flat_shape, dtype=torch.float64, device=rest.device)
         for edge in system.solved
     }
     result = Fill(system.drawn, draws=draws)
@@ -100,7 +103,8 @@ def fill(layout: Layout, target: Filter, *, seed: int, noise: float) -> Fill:
         result.iterations = max(result.iterations, count)
         _store(system, names, taps, solution, weights)
     for edge in system.solved:
-        result.filters[edge.name] = Filter.of(weights[edge.name], layout.specs[edge.name])
+        spec = layout.specs[edge.name]
+        result.filters[edge.name] = Filter.of(weights[edge.name].reshape(spec.weight_shape), spec)
     return result
 
 
@@ -135,12 +139,12 @@ def _store(
     """Write the solved matrices into the edges' taps."""
     for name, blocks in zip(names, solution, strict=True):
         spec = system.layout.specs[name]
-        places = [dict((place, k) for k, place in pairs) for pairs in system.tables[name]]
+        places = [{place: k for k, place in pairs} for pairs in system.tables[name]]
         for tap, block in zip(taps, blocks, strict=True):
-            index = list((k - 1) // 2 for k in spec.kernel)
+            index = [(k - 1) // 2 for k in spec.kernel]
             for d, place, t in zip(system.grid.star, places, tap, strict=True):
                 index[d] = place[t]
-            weights[name][(slice(None), slice(None), *index)] = _compact(block, spec.groups, system.grid.groups)
+            weights[name][:, :, ravel(index, spec.kernel)] = _compact(block, spec.groups, system.grid.groups)
 
 
 def _compact(block: Tensor, own: int, groups: int) -> Tensor:

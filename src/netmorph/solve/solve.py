@@ -19,7 +19,7 @@ from netmorph.solve.alternating import alternate
 from netmorph.solve.balance import balance
 from netmorph.solve.dense import fill_dense
 from netmorph.solve.equation import residual_of
-from netmorph.solve.plan import plan_site, ranked
+from netmorph.solve.plan import infeasible, ranked
 from netmorph.solve.pointwise import fill
 from netmorph.solve.solution import Solution, Status
 from netmorph.solve.stepwise import step_through
@@ -53,7 +53,7 @@ class Options:
     max_iter: int = 100
 
 
-def solve(
+def solve(  # noqa: PLR0913 - every option of the public verb
     target: Tensor | Filter | nn.Module,
     graph: ModuleGraph | str,
     *,
@@ -172,7 +172,7 @@ def _pointwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Opti
             shapes=str(site),
             remedies=["report it with graph, site and seed", "try another seed"],
         )
-    raise plan_site(graph, site, seed=options.seed).error()
+    raise infeasible(graph, site, first)
 
 
 def _dense(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options) -> Solution:

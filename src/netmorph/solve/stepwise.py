@@ -51,7 +51,8 @@ class Node:
     @property
     def parts(self) -> tuple[Node, Node]:
         """The two edges that it becomes."""
-        assert self.first is not None and self.second is not None
+        assert self.first is not None
+        assert self.second is not None
         return self.first, self.second
 
     @property
@@ -189,10 +190,10 @@ def _type_one(walk: Walk, node: Node, target: Filter, pointwise: bool) -> tuple[
         room = carrier.capacity if lone and not carrier.fixed else carrier.carries
         if partner.fixed:
             if room:
-                return _beside_fixed(walk, node, target, partner, carrier_first=carrier_first)
+                return _beside_fixed(walk, node, target, partner, carrier_first=carrier_first, pointwise=pointwise)
             continue
         if min(room, walk.widths[node.blob], partner.capacity) >= _needed(target, carrier_first, rank):
-            return _factor(walk, node, target, carrier_first=carrier_first)
+            return _factor(walk, node, target, carrier_first=carrier_first, pointwise=pointwise)
     raise walk.refuse(
         f"blob {node.blob!r} ({walk.widths[node.blob]}) and its edges cannot pass a filter of rank {rank} "
         f"with {'a single tap' if lone else 'the taps of the site'}"
@@ -207,19 +208,21 @@ def _needed(target: Filter, carrier_first: bool, rank: int) -> int:
 
 
 def _beside_fixed(
-    walk: Walk, node: Node, target: Filter, partner: Node, *, carrier_first: bool
+    walk: Walk, node: Node, target: Filter, partner: Node, *, carrier_first: bool, pointwise: bool
 ) -> tuple[Filter, Filter]:
-    assert partner.edge is not None and partner.edge.fixed is not None
+    assert partner.edge is not None
+    assert partner.edge.fixed is not None
     scale = partner.edge.fixed.scale
     if scale == 0:
         raise walk.refuse(f"edge {partner.edge.name!r} is zero times the identity")
     same = Filter.identity(walk.widths[node.blob], target.dims, scale=scale)
     rest = replace(target, weight=target.weight / scale)
-    _place_blob(walk, node, carrier_first)
+    if not (carrier_first or pointwise):
+        walk.before |= {node.blob} | _blobs(node.parts[0])
     return (rest, same) if carrier_first else (same, rest)
 
 
-def _factor(walk: Walk, node: Node, target: Filter, *, carrier_first: bool) -> tuple[Filter, Filter]:
+def _factor(walk: Walk, node: Node, target: Filter, *, carrier_first: bool, pointwise: bool) -> tuple[Filter, Filter]:
     """Split by an orthogonal matrix that holds the target's column (or row) space."""
     width, weight = walk.widths[node.blob], target.weight
     rows = weight.flatten(1) if carrier_first else weight.transpose(0, 1).flatten(1)
@@ -227,19 +230,13 @@ def _factor(walk: Walk, node: Node, target: Filter, *, carrier_first: bool) -> t
     rank = max(1, int((values > 1e-12 * values[0]).sum())) if float(values[0]) > 0 else 1
     random = generator(walk.seed, "stepwise", node.blob)
     mixed = basis[:, :rank] @ semi_orthogonal(1, rank, width, random)[0]  # (channels, width), orthonormal rows
-    _place_blob(walk, node, carrier_first)
+    if not (carrier_first or pointwise):
+        walk.before |= {node.blob} | _blobs(node.parts[0])
     if carrier_first:
         inner = torch.einsum("ow,oi...->wi...", mixed, weight)
         return replace(target, weight=inner), _pointwise(mixed, target.dims)
     outer = torch.einsum("oi...,iw->ow...", weight, mixed)
     return _pointwise(mixed.T.contiguous(), target.dims), replace(target, weight=outer)
-
-
-def _place_blob(walk: Walk, node: Node, carrier_first: bool) -> None:
-    """Note on which side of the cut the blobs lie: those before what carries are on the source's side."""
-    if not carrier_first:
-        walk.before.add(node.blob)
-        walk.before |= _blobs(node.parts[0])
 
 
 def _blobs(node: Node) -> set[str]:
@@ -274,7 +271,8 @@ def _middle(walk: Walk, target: Filter) -> tuple[int, ...]:
 
 
 def _fixed_part(walk: Walk, partner: Node, target: Filter) -> Filter:
-    assert partner.edge is not None and partner.edge.fixed is not None
+    assert partner.edge is not None
+    assert partner.edge.fixed is not None
     same = Filter.identity(target.c_out, target.dims, scale=partner.edge.fixed.scale)
     return replace(same, offset=_middle(walk, target), stride=target.stride)
 

@@ -14,7 +14,16 @@ from netmorph.graph.layout import Layout, resolutions
 from netmorph.graph.spec import Edge
 from netmorph.solve.draws import draw, sides_of
 from netmorph.solve.equation import after, before, downstream, fixed_filter, upstream
-from netmorph.solve.grid import Grid, check_pooling, downstream_matrix, grid_of, middle_tap, tap_pairs, upstream_matrix
+from netmorph.solve.grid import (
+    Grid,
+    check_pooling,
+    downstream_matrix,
+    grid_of,
+    middle_tap,
+    ravel,
+    tap_pairs,
+    upstream_matrix,
+)
 from netmorph.solve.noise import generator, semi_orthogonal
 
 Tap = tuple[int, ...]
@@ -63,8 +72,9 @@ class System:
         inner = spec.groups // groups
         if inner == 1:
             return torch.ones(1, 1, 1, 1, dtype=torch.float64)
-        ones = torch.ones(spec.c_out // spec.groups, spec.c_in // spec.groups, dtype=torch.float64)
-        return torch.block_diag(*[ones] * inner)[None, None]
+        rows, columns = spec.c_out // spec.groups, spec.c_in // spec.groups
+        blocks = torch.eye(inner, dtype=torch.float64)
+        return torch.kron(blocks, torch.ones(rows, columns, dtype=torch.float64))[None, None]
 
     def carriers(self) -> dict[Carriers, list[Tap]]:
         """Return the star taps of the grid by the solved edges that have them."""
@@ -104,7 +114,8 @@ def frame(layout: Layout) -> tuple[Grid, dict[str, list[list[tuple[int, int]]]]]
     check_pooling(layout)
     fixed = [edge for edge in layout.crossing(layout.cut) if edge.fixed is not None]
     grid = grid_of(layout, [fixed_filter(edge, layout.specs[edge.name]).trim() for edge in fixed])
-    return grid, {edge.name: [tap_pairs(layout, edge, grid, d) for d in grid.star] for edge in split_crossing(layout)[0]}
+    solved = split_crossing(layout)[0]
+    return grid, {edge.name: [tap_pairs(layout, edge, grid, d) for d in grid.star] for edge in solved}
 
 
 def carriers_of(grid: Grid, tables: dict[str, list[list[tuple[int, int]]]]) -> dict[Carriers, list[Tap]]:
@@ -155,7 +166,6 @@ def _aside(layout: Layout, edge: Edge, seed: int, attempt: int, scale: float) ->
     matrix = semi_orthogonal(
         spec.groups, spec.c_out // spec.groups, spec.c_in // spec.groups, generator(seed, attempt, "aside", edge.name)
     )
-    weight = torch.zeros(spec.weight_shape, dtype=torch.float64)
-    weight[(slice(None), slice(None), *middle_tap(layout, edge))] = scale * matrix.reshape(weight.shape[:2])
-    return Filter.of(weight, spec)
-
+    weight = torch.zeros(spec.flat_shape, dtype=torch.float64)
+    weight[:, :, ravel(middle_tap(layout, edge), spec.kernel)] = scale * matrix.reshape(spec.flat_shape[:2])
+    return Filter.of(weight.reshape(spec.weight_shape), spec)

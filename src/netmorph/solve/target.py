@@ -71,8 +71,8 @@ def read_target(
     """
     if isinstance(target, nn.Module):
         spec = spec_of(target) if spec is None else spec
-        target = target.weight.detach()
-        assert isinstance(target, Tensor)
+        weight = target.weight
+        target = weight if isinstance(weight, Tensor) else torch.empty(0)
     if isinstance(target, Filter):
         spec = _spec_of_filter(target) if spec is None else spec
         weight = target.weight
@@ -97,7 +97,7 @@ def _spec_of_weight(
     weight: Tensor, stride: int | Sequence[int], dilation: int | Sequence[int], padding: int | Sequence[int] | str
 ) -> ConvSpec:
     c_out, c_in, *kernel = weight.shape if weight.dim() > 1 else (0, 0)
-    if not 2 <= weight.dim() <= 5 or min(weight.shape) < 1:  # noqa: PLR2004 - 0 to 3 spatial dimensions
+    if not 2 <= weight.dim() <= 5 or min(weight.shape) < 1:
         raise NetmorphError(
             "a target's weight is (c_out, c_in, *kernel) with 0 to 3 spatial dimensions",
             shapes=f"weight {tuple(weight.shape)}",

@@ -114,7 +114,7 @@ def _cut_left(solved: Tensor, unknowns: Sequence[Unknown], c_in: int) -> list[Te
     sizes = [u.spec.c_out * u.spec.taps for u in unknowns]
     return [
         part.reshape(u.spec.c_out, *u.spec.kernel, c_in).movedim(-1, 1).contiguous()
-        for u, part in zip(unknowns, solved.split(sizes), strict=True)
+        for u, part in zip(unknowns, torch.split(solved, sizes), strict=True)
     ]
 
 
@@ -122,7 +122,7 @@ def _cut_right(solved: Tensor, unknowns: Sequence[Unknown], c_out: int) -> list[
     sizes = [u.spec.c_in * u.spec.taps for u in unknowns]
     return [
         part.T.reshape(c_out, u.spec.c_in, *u.spec.kernel).contiguous()
-        for u, part in zip(unknowns, solved.split(sizes), strict=True)
+        for u, part in zip(unknowns, torch.split(solved, sizes), strict=True)
     ]
 
 
