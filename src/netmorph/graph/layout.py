@@ -92,6 +92,8 @@ def lay_out(graph: ModuleGraph, site: ConvSpec, cuts: Sequence[Cut], cut: Cut, *
     """
     if len(cuts) != site.dims:
         raise GraphError(f"{len(cuts)} cuts for {site.dims} spatial dimensions")
+    if border == "zeros" and site.padding_mode != "zeros":
+        _check_mode(graph, site, cuts)
     widths = resolve_widths(graph, site)
     axes = [_axes_of(graph, site, cuts[dim], dim) for dim in range(site.dims)]
     specs = {}
@@ -161,6 +163,21 @@ def _axes_of(graph: ModuleGraph, site: ConvSpec, cut: Cut, dim: int) -> list[tup
             reach += spare // coarse
         out.append((kernel, steps[edge.sink] // coarse, dilation, (before, reach - before)))
     return out
+
+
+def _check_mode(graph: ModuleGraph, site: ConvSpec, cuts: Sequence[Cut]) -> None:
+    """Raise where a padding mode would extend a strided blob: that is not the strided extension of the site's input."""
+    for dim, cut in enumerate(cuts):
+        steps = resolutions(graph, site, cut, dim)
+        for edge in graph.edges:
+            crosses = edge.source in cut and edge.sink not in cut
+            if crosses and steps[edge.source] != 1 and any(site.padding[dim]):
+                raise GraphError(
+                    f"edge {edge.name!r} runs after a stride and cannot pad its input as the site does",
+                    graph=str(graph),
+                    shapes=f"padding mode {site.padding_mode!r}, stride {steps[edge.source]} before the edge",
+                    remedies=["name the stride on a later edge", "name no stride at all"],
+                )
 
 
 def _spec(

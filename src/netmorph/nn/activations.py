@@ -51,15 +51,7 @@ class LastPReLU(nn.PReLU):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., C) to (..., C)."""
-        return F.prelu(x.reshape(-1, self.num_parameters), self.weight.to(x.dtype)).reshape(x.shape)
-
-
-class ChannelPReLU(nn.PReLU):
-    """`nn.PReLU`; its slopes follow the input's dtype, as autocast needs."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, *spatial) to the same shape."""
-        return F.prelu(x, self.weight.to(x.dtype))
+        return F.prelu(x.reshape(-1, self.num_parameters), self.weight).reshape(x.shape)
 
 
 class Blend(nn.Module):
@@ -89,8 +81,19 @@ class Blend(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, *spatial) or (..., C) to the same shape."""
-        slope = self.weight.view(-1, *(1,) * self.dims)
-        return torch.lerp(self.phi(x), x, slope.to(x.dtype))
+        return blend(self.phi(x), x, self.weight, self.dims)
+
+
+def blend(y: Tensor, x: Tensor, slope: Tensor, dims: int) -> Tensor:
+    """Return `(1 - a) y + a x` in x's dtype (autocast may have widened y); exactly x where a is 1.
+
+    Args:
+        y: what is blended in, of x's shape.
+        x: (N, C, *spatial), or (..., C) where `dims` is 0.
+        slope: a, (C,).
+        dims: spatial dimensions after the channels.
+    """
+    return torch.lerp(y.to(x.dtype), x, slope.view(-1, *(1,) * dims).to(x.dtype))
 
 
 def build_activation(
@@ -126,5 +129,5 @@ def build_activation(
         )
     factory: dict[str, Any] = {"device": device, "dtype": dtype}
     if plain == "relu":
-        return (ChannelPReLU if dims else LastPReLU)(channels, init=1.0, **factory)
+        return (nn.PReLU if dims else LastPReLU)(channels, init=1.0, **factory)
     return Blend(_PHI[plain](), channels, dims, **factory)

@@ -108,6 +108,7 @@ class MorphedModule(nn.Module):
         self.register_parameter("bias", nn.Parameter(torch.empty(site.c_out, **factory)) if bias else None)
         self._bias_shape = (-1, *(1,) * site.dims)
         self._unbatched = site.dims + 1 if site.dims else -1
+        self._slots = len(graph.blobs)
         self._steps = _steps(layout, self, fits)
         self._answer()
         self.reset_parameters(torch.Generator().manual_seed(seed))
@@ -166,25 +167,28 @@ class MorphedModule(nn.Module):
             return batched.squeeze(0)
         if self._enter is not None:
             x = self._enter(x)
-        edges, norms, acts = self.edges._modules, self.norms._modules, self.acts._modules
-        blobs: list[Any] = [None] * len(self.layout.graph.blobs)
+        # Looked up in every call, for a child may be replaced (morphed again, say); by key, which is the fastest.
+        children: dict[str, Any] = self._modules
+        edges, norms, acts = children["edges"]._modules, children["norms"]._modules, children["acts"]._modules
+        blobs: list[Any] = [None] * self._slots
         blobs[0] = x
         for source, fitted, edge, norm, sink, adds, act, spent in self._steps:
             y = blobs[source]
             if fitted is not None:
                 y = fitted(y)
-            y = edges[edge](y)  # type: ignore[misc]
+            y = edges[edge](y)
             if norm is not None:
-                y = norms[norm](y)  # type: ignore[misc]
+                y = norms[norm](y)
             if adds:
                 y = blobs[sink] + y
             if act is not None:
-                y = acts[act](y)  # type: ignore[misc]
+                y = acts[act](y)
             blobs[sink] = y
             for slot in spent:
                 blobs[slot] = None
         out: Tensor = blobs[-1]
-        return out if self.bias is None else out + self.bias.view(self._bias_shape).to(out.dtype)
+        bias = self.bias
+        return out if bias is None else out + bias.view(self._bias_shape).to(out.dtype)
 
     def load_filters(self, filters: Mapping[str, Filter]) -> None:
         """Copy one filter into each edge's weight, cast to its dtype; all are checked before the first is copied.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import EllipsisType
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,40 +23,68 @@ Window = tuple[int, int]
 
 @dataclass(frozen=True)
 class Halo:
-    """How the source is padded under the halo border.
+    """How the source is padded (or cropped) under the halo border: by constants, but for where a stride ends.
 
     Attributes:
-        site: geometry of the layer that the module replaces; its padding mode holds for its own padding, zeros beyond.
-        reach: (low, high) of the source for each dimension.
+        site: geometry of the layer that the module replaces.
+        own: the site's padding in its padding mode, as for `F.pad`; empty where that is zeros.
+        pads: zeros beyond, as for `F.pad`.
+        starts: first position kept, after padding, for each dimension.
+        ends: positions cropped at the end (stride 1), or the length kept beyond the steps of the stride.
+        crops: whether anything is cropped.
     """
 
     site: ConvSpec
-    reach: tuple[Window, ...]
+    own: tuple[int, ...]
+    pads: tuple[int, ...]
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+    crops: bool
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return `x` (N, c_in, *spatial) padded (or cropped) to what the module reads.
+        """Return `x` (N, c_in, *spatial) padded to what the module reads.
 
         Raises:
             SiteError: the input is smaller than the site's window.
         """
         site = self.site
-        pads: list[int] = []
-        own: list[int] = []
-        for dim in range(site.dims - 1, -1, -1):
-            (low, high), (before, after), stride = self.reach[dim], site.padding[dim], site.stride[dim]
-            size = x.shape[dim - site.dims]
-            steps = (size + before + after - site.extent[dim]) // stride
-            if isinstance(x, Tensor) and steps < 0:
-                raise SiteError(
-                    "the input is smaller than the window of the layer that was morphed",
-                    shapes=f"input {tuple(x.shape)}, layer {site}",
-                )
-            pads += [-low, steps * stride + high - size + 1]
-            own += [max(before, 0), max(after, 0)]
-        if site.padding_mode != "zeros":
-            x = F.pad(x, own, site.padding_mode)
-            pads = [pad - done for pad, done in zip(pads, own, strict=True)]
-        return F.pad(x, pads)
+        steps = [
+            (x.shape[dim - site.dims] + sum(site.padding[dim]) - site.extent[dim]) // site.stride[dim]
+            for dim in range(site.dims)
+        ]
+        if isinstance(x, Tensor) and any(step < 0 for step in steps):
+            raise SiteError(
+                "the input is smaller than the window of the layer that was morphed",
+                shapes=f"input {tuple(x.shape)}, layer {site}",
+            )
+        if self.own:
+            x = F.pad(x, self.own, site.padding_mode)
+        if any(self.pads):
+            x = F.pad(x, self.pads)
+        if not self.crops:
+            return x
+        window: list[slice | EllipsisType] = [...]
+        for start, end, step, stride in zip(self.starts, self.ends, steps, site.stride, strict=True):
+            window.append(slice(start, (-end or None) if stride == 1 else start + step * stride + end))
+        return x[tuple(window)]
+
+
+def _source(site: ConvSpec, reach: tuple[Window, ...]) -> Halo:
+    """Return the padding of a source of which the window `reach` is read."""
+    own: list[int] = []
+    pads: list[int] = []
+    starts, ends = [], []
+    for (low, high), (before, after), extent, stride in zip(reach, site.padding, site.extent, site.stride, strict=True):
+        done = (max(before, 0), max(after, 0)) if site.padding_mode != "zeros" else (0, 0)
+        first = low + done[0]
+        # Positions to add at the end when the last step ends with the site's window; a stride may stop before it.
+        spare = before + after - extent + high + 1 - done[1]
+        own = [*done, *own]
+        pads = [max(-first, 0), max(spare, 0), *pads]
+        starts.append(max(first, 0))
+        ends.append(max(-spare, 0) if stride == 1 else high - low + 1)
+    crops = any(starts) or any(ends)
+    return Halo(site, tuple(own) if any(own) else (), tuple(pads), tuple(starts), tuple(ends), crops)
 
 
 def halo(layout: Layout) -> tuple[Halo, Mapping[str, Pads]]:
@@ -76,7 +105,7 @@ def halo(layout: Layout) -> tuple[Halo, Mapping[str, Pads]]:
         )
         for edge in graph.edges
     }
-    return Halo(layout.site, windows[graph.source]), crops
+    return _source(layout.site, windows[graph.source]), crops
 
 
 def _reads(spec: ConvSpec, window: tuple[Window, ...]) -> tuple[Window, ...]:

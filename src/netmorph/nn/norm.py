@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from netmorph.errors import GraphError
+from netmorph.nn.activations import blend
 from netmorph.nn.children import NamedChildren
 
 NAMES = ("calibrated", "neutral", "paper", "group", "layer", "none")
@@ -53,7 +54,7 @@ class BlendedGroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, *spatial), or (..., C) at a linear site, to the same shape."""
         rows = x if self.dims else x.reshape(-1, self.num_channels)
-        return _blend(super().forward(rows).reshape(x.shape), x, self.slope, self.dims)
+        return blend(super().forward(rows).reshape(x.shape), x, self.slope, self.dims)
 
 
 class BlendedLayerNorm(nn.LayerNorm):
@@ -67,7 +68,7 @@ class BlendedLayerNorm(nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, *spatial), or (..., C) at a linear site, to the same shape."""
         y = super().forward(x.movedim(1, -1)).movedim(-1, 1) if self.dims else super().forward(x)
-        return _blend(y, x, self.slope, self.dims)
+        return blend(y, x, self.slope, self.dims)
 
 
 _BATCH_NORMS: dict[int, type[_BatchNorm]] = {0: LastBatchNorm, 1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -121,8 +122,3 @@ def neutralise(module: _BatchNorm) -> None:
     assert module.running_var is not None
     module.weight.copy_((module.running_var.double() + module.eps).sqrt())
     module.bias.copy_(module.running_mean)
-
-
-def _blend(y: Tensor, x: Tensor, slope: Tensor, dims: int) -> Tensor:
-    """Return `(1 - a) y + a x`; autocast may have made y float32."""
-    return torch.lerp(y.to(x.dtype), x, slope.view(-1, *(1,) * dims).to(x.dtype))
