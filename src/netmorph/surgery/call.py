@@ -41,8 +41,12 @@ class Call:
             return cls((), dict(example_inputs))
         return cls((example_inputs,), {})
 
-    def run(self, model: nn.Module) -> Any:
+    def run(self, model: nn.Module, what: str = "example_inputs") -> Any:
         """Return the model's output; the inputs are cloned, so that a model may write on them.
+
+        Args:
+            model: the model.
+            what: what the arguments are to the user.
 
         Raises:
             SiteError: the model raised; the message says what.
@@ -53,10 +57,10 @@ class Call:
             return model(*args, **kwargs)
         except Exception as error:
             raise SiteError(
-                f"the model raised on the example inputs: {reason(error)}",
-                shapes=f"example_inputs {describe(self)}",
+                f"the model raised on {what}: {reason(error)}",
+                shapes=f"{what} {describe(self)}",
                 remedies=[
-                    "pass example_inputs as its forward takes them: a tensor, a tuple of arguments or a dictionary",
+                    f"pass {what} as its forward takes them: a tensor, a tuple of arguments or a dictionary",
                     "move them to the model's device and dtype",
                 ],
             ) from error

@@ -7,37 +7,19 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils import parametrize
 
-from netmorph.filters.geometry import ConvSpec, Pads
+from netmorph.errors import SiteError
+from netmorph.filters.geometry import ConvSpec
+from netmorph.solve.target import CONVOLUTIONS
 
 Kind = Literal["conv", "linear", "identity"]
 
-BASES: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+BASES: tuple[type[nn.Module], ...] = (*CONVOLUTIONS, nn.Linear)
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 _QUANTISED = ("torch.ao.", "torchao.", "bitsandbytes.", "torch.nn.quantized", "torch.nn.qat")
-
-
-def spec_of(layer: nn.Module) -> ConvSpec:
-    """Return the geometry of a convolution or a linear layer.
-
-    PyTorch's `padding="same"` puts the odd position after.
-    """
-    if isinstance(layer, nn.Linear):
-        return ConvSpec(layer.in_features, layer.out_features)
-    assert isinstance(layer, _ConvNd)
-    return ConvSpec(
-        layer.in_channels,
-        layer.out_channels,
-        tuple(layer.kernel_size),
-        tuple(layer.stride),
-        tuple(layer.dilation),
-        _padding(layer),
-        layer.groups,
-        layer.padding_mode,
-    )
 
 
 def identity_spec(channels: int, dims: int) -> ConvSpec:
@@ -51,7 +33,7 @@ def kind_of(module: nn.Module) -> Kind | None:
         return "identity"
     if isinstance(module, nn.Linear):
         return "linear"
-    return "conv" if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) else None
+    return "conv" if isinstance(module, CONVOLUTIONS) else None
 
 
 def candidates(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str]]:
@@ -95,18 +77,23 @@ def wrapper_of(module: nn.Module) -> str | None:
     return None
 
 
+def check_unwrapped(model: nn.Module, verb: str = "morph") -> None:
+    """Raise where a model is wrapped: parameters that are new inside would be left out or go apart.
+
+    Raises:
+        SiteError: it is inside DDP or FSDP, compiled or scripted.
+    """
+    wrapper = wrapper_of(model)
+    if wrapper is not None:
+        raise SiteError(
+            f"the model is already wrapped ({wrapper}): {verb} before wrapping",
+            remedies=[f"{verb} the model inside (ddp.module, compiled._orig_mod)", f"{verb} first, wrap the child"],
+        )
+
+
 def is_lazy(module: nn.Module) -> bool:
     """Return whether a module's parameters wait for the first input."""
     return isinstance(module, LazyModuleMixin) and module.has_uninitialized_params()
-
-
-def _padding(layer: _ConvNd) -> Pads:
-    reach = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-    if layer.padding == "same":
-        return tuple((total // 2, total - total // 2) for total in reach)
-    if isinstance(layer.padding, str):
-        return ((0, 0),) * len(reach)
-    return tuple((amount, amount) for amount in layer.padding)
 
 
 def _foreign(module: nn.Module) -> str | None:

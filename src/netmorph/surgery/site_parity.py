@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 from netmorph.errors import ParityError
 from netmorph.filters.geometry import ConvSpec
 from netmorph.nn import MorphedModule
+from netmorph.solve.target import spec_of
 from netmorph.surgery.call import undisturbed
-from netmorph.surgery.layers import spec_of
 from netmorph.surgery.outputs import largest, largest_gap
 
 _TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5}
@@ -92,9 +93,8 @@ class SiteParity:
 
     @property
     def train(self) -> float | None:
-        """Largest relative difference in train mode; None where it cannot be measured."""
-        values = [each.train for each in self.measured if each.train is not None]
-        return max(values) if values else None
+        """Relative difference in train mode on the first input; None where it cannot be measured."""
+        return self.measured[0].train
 
     @property
     def exact(self) -> bool:
@@ -176,10 +176,9 @@ def _measure(original: nn.Module, morphed: nn.Module, spec: ConvSpec, site: str,
     inside = _interior(spec, x.shape)
     halves = [mask.expand(y.shape) for mask in (inside.to(y.device), ~inside.to(y.device))]
     gaps = [largest_gap(y[mask], z[mask]) / scale if mask.any() else None for mask in halves]
-    try:
-        train: float | None = largest_gap(y, morphed.train().forward(x)) / scale
-    except ValueError:  # BatchNorm on a single value
-        train = None
+    train: float | None = None
+    with undisturbed(morphed), suppress(ValueError):  # BatchNorm refuses a single value
+        train = largest_gap(y, morphed.train().forward(x)) / scale
     return Measured(tuple(x.shape), source, gaps[0], gaps[1], largest_gap(y, z), train)
 
 

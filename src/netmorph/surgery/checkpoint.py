@@ -1,0 +1,195 @@
+"""A child on disk: weights and history, replayed without solving; nothing is ever unpickled (DESIGN section 6)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from netmorph.errors import NetmorphError
+from netmorph.surgery.call import reason
+from netmorph.surgery.history import MorphRecord, history_of, remember
+from netmorph.surgery.layers import check_unwrapped
+from netmorph.surgery.replay import check_history, replayed
+from netmorph.surgery.state import Packed, fill, pack
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+FORMAT, VERSION = "netmorph", 1
+_LARGEST_CONFIG = 1 << 26
+_KEYS = {"format", "version", "parent", "history", "tied", "channels_last", "weights", "digest"}
+_PARENT = "_netmorph_parent"
+
+
+def save(
+    child: nn.Module,
+    folder: str | os.PathLike[str],
+    *,
+    parent_name: str | None = None,
+    parent_args: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a network to a folder: `model.safetensors` and `config.json`, written aside and renamed.
+
+    Args:
+        child: the network, morphed any number of times.
+        folder: where to; made if need be, an older checkpoint in it is replaced.
+        parent_name: name by which the parent can be built again, such as "torchvision:resnet18".
+        parent_args: arguments for building it, JSON-ready.
+
+    Returns:
+        The folder.
+
+    Raises:
+        NetmorphError: the folder cannot be written, the network is wrapped, holds what is not a tensor, or has morphed
+            modules that are not in its history.
+    """
+    check_unwrapped(child, "save")
+    packed = pack(child)
+    parent = child.__dict__.get(_PARENT)
+    if parent_name is not None:
+        parent = {"name": parent_name, "args": dict(parent_args or {})}
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "parent": parent,
+        "history": [record.to_dict() for record in check_history(child)],
+        "tied": packed.tied,
+        "channels_last": packed.channels_last,
+    }
+    folder = Path(folder)
+    try:
+        _write(folder, content, packed)
+    except OSError as error:
+        raise NetmorphError(
+            f"the checkpoint cannot be written to {folder}: {reason(error)}",
+            remedies=["choose a folder that you may write"],
+        ) from error
+    except TypeError as error:
+        raise NetmorphError(f"the parent's arguments cannot be written as JSON: {error}") from error
+    return folder
+
+
+def load(
+    folder: str | os.PathLike[str],
+    into: nn.Module | None = None,
+    *,
+    build: Callable[..., nn.Module] | None = None,
+) -> nn.Module:
+    """Read a network that `save` wrote: the parent is morphed again without solving and takes the weights, bit by bit.
+
+    Args:
+        folder: the checkpoint.
+        into: the parent, not yet morphed (or morphed alike); changed in place. None: built by its name.
+        build: builds the parent from its name and arguments, as `build(name, **arguments)`.
+
+    Returns:
+        The child: `into`, unless its root was morphed. If anything fails, `into` is as it was.
+
+    Raises:
+        NetmorphError: a file is missing, truncated or edited, or does not fit the parent.
+    """
+    folder = Path(folder)
+    config = _read_config(folder)
+    history = tuple(MorphRecord.from_dict(record, serial) for serial, record in enumerate(config["history"]))
+    tensors = _read_weights(folder, config)
+    parent = _parent(config["parent"], build, folder) if into is None else into
+    known = history_of(parent) == history
+    with replayed(parent, () if known else history) as child:
+        fill(child, tensors, config["channels_last"])
+    if not known:
+        remember(child, *history)
+    if config["parent"] is not None:
+        child.__dict__[_PARENT] = config["parent"]
+    return child
+
+
+def _write(folder: Path, content: dict[str, Any], packed: Packed) -> None:
+    """Write both files aside, then rename: a new folder appears whole, in an old one each file does."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = folder.parent / f".{folder.name}-{secrets.token_hex(4)}"
+    aside.mkdir()
+    try:
+        save_file(packed.tensors, aside / WEIGHTS, metadata={"format": "pt"})
+        content = {**content, "weights": _hash(aside / WEIGHTS)}
+        text = json.dumps({**content, "digest": _digest(content)}, indent=1)
+        (aside / CONFIG).write_text(text, encoding="utf-8")
+        if folder.is_dir():
+            for name in (WEIGHTS, CONFIG):
+                os.replace(aside / name, folder / name)
+        else:
+            os.rename(aside, folder)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    try:
+        if path.stat().st_size > _LARGEST_CONFIG:
+            raise NetmorphError(f"{path} is larger than a config can be")
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise NetmorphError(
+            f"there is no checkpoint in {folder}: {reason(error)}",
+            remedies=[f"name a folder that holds {CONFIG} and {WEIGHTS}"],
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise NetmorphError(f"{path} is not JSON: {reason(error)}") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise NetmorphError(f"{path} is not the config of a netmorph checkpoint")
+    if config.get("version") != VERSION:
+        raise NetmorphError(
+            f"{path} has version {config.get('version')!r}, this netmorph reads {VERSION}",
+            remedies=["use a newer netmorph"],
+        )
+    content = {key: value for key, value in config.items() if key != "digest"}
+    if set(config) != _KEYS or config["digest"] != _digest(content):
+        raise NetmorphError(f"{path} was edited or is damaged", remedies=["save the network again"])
+    return config
+
+
+def _read_weights(folder: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
+    path = folder / WEIGHTS
+    try:
+        if _hash(path) != config["weights"]:
+            raise NetmorphError(
+                f"{path} is not the file that {CONFIG} describes: truncated, edited or of another save",
+                remedies=["copy the folder again", "save the network again"],
+            )
+        tensors: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise NetmorphError(f"{path} cannot be read: {reason(error)}") from error
+    for alias, name in config["tied"].items():
+        tensors[alias] = tensors[name]
+    return tensors
+
+
+def _parent(parent: Any, build: Callable[..., nn.Module] | None, folder: Path) -> nn.Module:
+    if parent is None or build is None:
+        raise NetmorphError(
+            f"the checkpoint in {folder} does not say how to build its parent"
+            if parent is None
+            else f"the parent {parent['name']!r} cannot be built here",
+            remedies=["pass the parent, not yet morphed, as into="],
+        )
+    return build(parent["name"], **parent["args"])
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

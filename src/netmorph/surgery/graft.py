@@ -1,0 +1,159 @@
+"""One site of a morph: the solved module that takes the layer's place, measured against it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from netmorph.errors import InfeasibleMorph, NetmorphError, SiteError
+from netmorph.filters.filter import Filter
+from netmorph.nn import MorphedModule
+from netmorph.solve.solve import Method, solve
+from netmorph.surgery.assign import Assignment
+from netmorph.surgery.history import MorphedSite
+from netmorph.surgery.site import Site
+from netmorph.surgery.site_parity import SiteParity, site_parity
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to morph, the same at every site; the attributes are the arguments of `morph`."""
+
+    method: Method = "closed-form"
+    fill: Literal["pointwise", "dense"] = "pointwise"
+    noise: float = 0.5
+    keep_parent: bool = False
+    act: str | None = "relu"
+    norm: str | None = None
+    check: bool = True
+
+
+@dataclass(frozen=True)
+class Graft:
+    """A module ready to take a layer's place.
+
+    Attributes:
+        site: the place.
+        layer: what stands there.
+        module: what comes.
+        recorded: an input of the layer, where the example reaches it.
+        record: for the history.
+        parity: the measured difference.
+    """
+
+    site: Site
+    layer: nn.Module
+    module: MorphedModule
+    recorded: Tensor | None
+    record: MorphedSite
+    parity: SiteParity
+
+    def measured_again(self, *, check: bool) -> Graft:
+        """Return the graft with its parity as it is now.
+
+        Raises:
+            ParityError: with `check`, the difference is above the tolerance.
+        """
+        parity = site_parity(
+            self.layer, self.module, self.recorded, site=self.site.name, spec=self.site.spec, check=check
+        )
+        return replace(self, parity=parity)
+
+
+def check_layer(site: Site, layer: nn.Module) -> None:
+    """Raise where a layer's weights cannot be solved for.
+
+    Raises:
+        SiteError: they are NaN or infinite, or on the meta device.
+    """
+    for name, parameter in layer.named_parameters(recurse=False):
+        if parameter.is_meta:
+            raise SiteError(
+                f"its {name} is on the meta device and holds no numbers",
+                site=site.name,
+                remedies=["load the network's weights first"],
+            )
+        if not parameter.isfinite().all():
+            raise SiteError(
+                f"its {name} holds NaN or infinite numbers",
+                site=site.name,
+                shapes=f"{name} {tuple(parameter.shape)}",
+                remedies=["go back to a checkpoint from before the training diverged"],
+            )
+
+
+def make_graft(assignment: Assignment, layer: nn.Module, recorded: Tensor | None, options: Options) -> Graft:
+    """Solve for one site, build its module and measure it against the layer.
+
+    Raises:
+        InfeasibleMorph: the graph cannot hold the layer's filter.
+        GraphError: the graph does not fit the site.
+        ParityError: the difference is above the tolerance (with `options.check`).
+    """
+    site, graph = assignment.site, assignment.graph
+    try:
+        solution = solve(
+            _target(site, layer),
+            graph,
+            spec=site.spec,
+            method=options.method,
+            fill=options.fill,
+            seed=assignment.seed,
+            noise=options.noise,
+            keep_parent=options.keep_parent,
+        )
+        if not solution.status.exact:
+            raise InfeasibleMorph(
+                f"the solver leaves a relative residual of {solution.residual:.1e}",
+                graph=str(graph),
+                shapes=str(site.spec),
+                remedies=["use method='closed-form'", "pass keep_parent=True"],
+            )
+        record = MorphedSite(
+            site.name,
+            site.kind,
+            solution.layout,
+            site.bias,
+            options.act,
+            options.norm,
+            assignment.seed,
+            solution.status.name,
+            solution.residual,
+        )
+        module = record.build(device=site.device, dtype=site.dtype)
+        module.load_filters(solution.filters)
+    except NetmorphError as error:
+        raise _located(error, assignment) from error
+    bias = layer._parameters.get("bias")
+    if bias is not None and module.bias is not None:
+        with torch.no_grad():
+            module.bias.copy_(bias)
+    _keep_memory_format(layer, module)
+    parity = site_parity(layer, module, recorded, site=site.name, spec=site.spec, check=options.check)
+    return Graft(site, layer, module, recorded, record, parity)
+
+
+def _target(site: Site, layer: nn.Module) -> Filter:
+    if site.kind == "identity":
+        return Filter.identity(site.spec.c_in, site.spec.dims)
+    return Filter.of(layer.get_parameter("weight").detach().cpu().double(), site.spec)
+
+
+def _located(error: NetmorphError, assignment: Assignment) -> NetmorphError:
+    """Fill in where an error happened, as far as it does not say so itself."""
+    if error.graph is None:
+        error.graph = str(assignment.graph)
+    if error.shapes is None:
+        error.shapes = str(assignment.site.spec)
+    return error.located(assignment.site.name)
+
+
+def _keep_memory_format(layer: nn.Module, module: nn.Module) -> None:
+    weight: Any = layer._parameters.get("weight")
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    wanted = None if weight is None else formats.get(weight.dim())
+    if wanted is not None and weight.is_contiguous(memory_format=wanted) and not weight.is_contiguous():
+        module.to(memory_format=wanted)

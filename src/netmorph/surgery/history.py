@@ -1,0 +1,163 @@
+"""What was done to a network: recorded at every morph, carried by the model, replayed without solving."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from netmorph._version import __version__
+from netmorph.errors import GraphError, NetmorphError
+from netmorph.graph.layout import Layout
+from netmorph.graph.spec import ModuleGraph
+from netmorph.nn import MorphedModule
+from netmorph.surgery.layers import Kind
+
+_ATTRIBUTE = "_netmorph_history"
+_TYPES: dict[str, tuple[type, ...]] = {
+    "name": (str,),
+    "kind": (str,),
+    "layout": (dict,),
+    "bias": (bool,),
+    "act": (str, type(None)),
+    "norm": (str, type(None)),
+    "seed": (int,),
+    "status": (str,),
+    "residual": (int, float),
+}
+
+
+@dataclass(frozen=True)
+class MorphedSite:
+    """What one site became.
+
+    Attributes:
+        name: qualified name.
+        kind: "conv", "linear" or "identity": what it was.
+        layout: the graph as it runs there.
+        bias: whether the sink carries a bias.
+        act: activation of the inner blobs, unless the graph names another.
+        norm: norm of the edges, unless the graph names another.
+        seed: of the site's noise.
+        status: name of the solver's `Status`.
+        residual: of the solution, relative to the target.
+    """
+
+    name: str
+    kind: Kind
+    layout: Layout
+    bias: bool
+    act: str | None
+    norm: str | None
+    seed: int
+    status: str
+    residual: float
+
+    @property
+    def graph(self) -> ModuleGraph:
+        """The graph; under `keep_parent` with the edge that keeps the parent."""
+        return self.layout.graph
+
+    def build(self, *, device: torch.device | str | None, dtype: torch.dtype | None) -> MorphedModule:
+        """Return the running module with weights drawn at random."""
+        return MorphedModule(
+            self.layout, bias=self.bias, act=self.act, norm=self.norm, device=device, dtype=dtype, seed=self.seed
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values; `from_dict` is the inverse."""
+        return {key: self.layout.to_dict() if key == "layout" else getattr(self, key) for key in _TYPES}
+
+    @classmethod
+    def from_dict(cls, data: Any) -> MorphedSite:
+        """Rebuild a record from `to_dict`'s output.
+
+        Raises:
+            NetmorphError: it is not one.
+        """
+        _expect(data, set(_TYPES), "a morphed site")
+        for key, types in _TYPES.items():
+            if not isinstance(data[key], types):
+                raise NetmorphError(f"{key!r} of a morphed site is not {data[key]!r}")
+        if data["kind"] not in ("conv", "linear", "identity"):
+            raise NetmorphError(f"{data['kind']!r} is not a kind of site")
+        try:
+            return cls(**{**data, "layout": Layout.from_dict(data["layout"])})
+        except GraphError as error:
+            raise error.located(data["name"]) from error
+
+
+@dataclass(frozen=True)
+class MorphRecord:
+    """One call of `morph`.
+
+    Attributes:
+        sites: what became of each site.
+        options: the arguments that were given.
+        versions: of netmorph and torch.
+        serial: time of the call in nanoseconds, which orders records; not stored.
+    """
+
+    sites: tuple[MorphedSite, ...]
+    options: Mapping[str, Any]
+    versions: Mapping[str, str] = field(
+        default_factory=lambda: {"netmorph": __version__, "torch": str(torch.__version__)}
+    )
+    serial: int = field(default_factory=time.time_ns, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values; `from_dict` is the inverse."""
+        return {
+            "operation": "morph",
+            "sites": [site.to_dict() for site in self.sites],
+            "options": dict(self.options),
+            "versions": dict(self.versions),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Any, serial: int = 0) -> MorphRecord:
+        """Rebuild a record from `to_dict`'s output.
+
+        Raises:
+            NetmorphError: it is not one.
+        """
+        _expect(data, {"operation", "sites", "options", "versions"}, "a record of the history")
+        if data["operation"] != "morph":
+            raise NetmorphError(
+                f"the history holds an operation {data['operation']!r} that this netmorph does not know",
+                remedies=["use a newer netmorph"],
+            )
+        if not isinstance(data["sites"], list) or not all(isinstance(data[k], dict) for k in ("options", "versions")):
+            raise NetmorphError("a record of the history is malformed")
+        sites = tuple(MorphedSite.from_dict(site) for site in data["sites"])
+        return cls(sites, data["options"], data["versions"], serial)
+
+    def within(self, prefix: str) -> MorphRecord:
+        """Return the record as seen from a network that holds the morphed one under the name `prefix`."""
+        if not prefix:
+            return self
+        sites = tuple(replace(site, name=f"{prefix}.{site.name}".rstrip(".")) for site in self.sites)
+        return replace(self, sites=sites)
+
+
+def history_of(model: nn.Module) -> tuple[MorphRecord, ...]:
+    """Return the morphs of a network, in order; those done to a part of it before it was built in are among them."""
+    found = [
+        record.within(name) for name, module in model.named_modules() for record in module.__dict__.get(_ATTRIBUTE, ())
+    ]
+    return tuple(sorted(found, key=lambda record: record.serial))
+
+
+def remember(model: nn.Module, *records: MorphRecord) -> None:
+    """Add records to a model's own history, which copies of it keep."""
+    model.__dict__[_ATTRIBUTE] = (*model.__dict__.get(_ATTRIBUTE, ()), *records)
+
+
+def _expect(data: Any, keys: set[str], what: str) -> None:
+    if not isinstance(data, dict) or set(data) != keys:
+        found = sorted(map(str, data)) if isinstance(data, dict) else type(data).__name__
+        raise NetmorphError(f"this is not the description of {what}", shapes=f"keys {sorted(keys)}, found {found}")

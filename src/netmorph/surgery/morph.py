@@ -1,0 +1,223 @@
+"""The main verb: replace layers by module graphs and keep the function (DESIGN sections 6 and 7)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from netmorph.errors import SiteError
+from netmorph.graph.spec import ModuleGraph
+from netmorph.solve.solve import Method
+from netmorph.surgery.assign import Assignment, assign
+from netmorph.surgery.calibrate import has_newborn_norm, run_through
+from netmorph.surgery.call import Call, reason
+from netmorph.surgery.cost import CostChange, cost
+from netmorph.surgery.graft import Graft, Options, check_layer, make_graft
+from netmorph.surgery.history import MorphedSite, MorphRecord, history_of, remember
+from netmorph.surgery.layers import check_unwrapped
+from netmorph.surgery.parity import Parity, differences, repeat_gap
+from netmorph.surgery.probe import Run, probe
+from netmorph.surgery.sites import find_sites
+from netmorph.surgery.swap import inherit, swapped
+
+_NEEDY = ("calibrated", "paper")
+
+
+@dataclass(frozen=True)
+class MorphResult:
+    """What `morph` returns.
+
+    Attributes:
+        model: the child.
+        parity: the measured difference to the parent, of the whole model and of each site.
+        sites: what became of each site.
+        history: all morphs of the child, this one last.
+        cost: of parent and child.
+        notices: what the user should know, one sentence each.
+    """
+
+    model: nn.Module
+    parity: Parity
+    sites: tuple[MorphedSite, ...]
+    history: tuple[MorphRecord, ...]
+    cost: CostChange
+    notices: tuple[str, ...]
+
+
+def morph(  # noqa: PLR0913 - the public verb; all but the first two are keywords
+    model: nn.Module,
+    mapping: Mapping[str, ModuleGraph | str],
+    *,
+    example_inputs: Any,
+    seed: int = 0,
+    inplace: bool = False,
+    act: str | None = "auto",
+    norm: str | None = "auto",
+    calibration: Any = None,
+    method: Method = "closed-form",
+    fill: Literal["pointwise", "dense"] = "pointwise",
+    noise: float = 0.5,
+    keep_parent: bool = False,
+    check: bool = True,
+) -> MorphResult:
+    """Replace layers of a network by module graphs, so that the network computes what it did (eq. 5).
+
+    Each site's filter is solved for, the module that runs it is measured against the layer, in the layer's own dtype,
+    border included, and only when every site has passed are the modules swapped in: if anything fails, nothing has
+    changed. Modes, BatchNorm statistics, gradients and random generators are left as they are.
+
+    Args:
+        model: any network, on any device, in train or eval mode.
+        mapping: names or globs of sites (`fnmatchcase` on the full dotted name, `*` crosses dots; "" is the model
+            itself), to graphs, notations or names of the catalogue.
+        example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments.
+        seed: of all noise. Each site's own follows from it and the site's name, so no order matters.
+        inplace: change `model` itself; else a copy.
+        act: activation of the inner blobs, parametric and the identity at birth (eq. 8): "auto" is ReLU; None for none.
+        norm: norm after each edge: "auto" is "calibrated" where `calibration` is given and the network uses BatchNorm,
+            else None; "calibrated" and "paper" need `calibration`; "neutral", "group", "layer".
+        calibration: batches, as `calibrate` takes them.
+        method: "closed-form", "alternating" (the paper's Algorithm 2) or "stepwise".
+        fill: "pointwise" or "dense" (noise in all taps, source padded once).
+        noise: size of what cancels within a module, relative to the layer's filter.
+        keep_parent: where a graph cannot hold the filter, keep the layer as one more parallel edge.
+        check: raise where a site's parity is above the tolerance; False only reports it, as is always the case with
+            norm="paper", which is not exact.
+
+    Raises:
+        SiteError: no such site, a refused one, two patterns for one, weights that are not finite, a wrapped model.
+        InfeasibleMorph: a graph cannot hold its site's filter.
+        GraphError: a graph does not fit its site.
+        ParityError: a site's module differs from the layer by more than the tolerance.
+
+    Example:
+        >>> import torch
+        >>> parent = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 3, padding=1))
+        >>> result = morph(parent, {"2": "3x3 > 1x1 | 1x1"}, example_inputs=torch.randn(1, 3, 8, 8))
+        >>> result.parity.max_rel < 1e-5, result.sites[0].name
+        (True, '2')
+    """
+    call = Call.of(example_inputs)
+    check_unwrapped(model)
+    chosen, skipped = assign(find_sites(model, call), mapping, seed)
+    norm, notices = _norm(norm, model, chosen, calibrated=calibration is not None)
+    options = Options(method, fill, noise, keep_parent, "relu" if act == "auto" else act, norm, check)
+    layers = {each.site.name: model.get_submodule(each.site.name) for each in chosen}
+    for each in chosen:
+        check_layer(each.site, layers[each.site.name])
+    before, price = probe(model, layers, call, keep=True), cost(model, call)
+    repeat = repeat_gap(model, call, before)
+    grafts = [
+        make_graft(each, layers[each.site.name], before.seen[each.site.name].recorded, options) for each in chosen
+    ]
+    modules = {graft.site.name: graft.module for graft in grafts}
+    target = _target(model, inplace, modules)
+    for name, module in modules.items():
+        inherit(target.get_submodule(name), module)
+    with swapped(target, modules) as child:
+        if calibration is not None and any(map(has_newborn_norm, modules.values())):
+            run_through(child, modules, calibration)
+            grafts = [graft.measured_again(check=check and not _is_paper(graft)) for graft in grafts]
+        after = _run(child, modules, call, before)
+        parity = differences(before, after, repeat=repeat, like=model)
+        paid = cost(child, call)
+    record = MorphRecord(tuple(graft.record for graft in grafts), _given(mapping, seed, options))
+    remember(child, record)
+    return MorphResult(
+        child,
+        replace(parity, sites=tuple(graft.parity for graft in grafts)),
+        record.sites,
+        history_of(child),
+        CostChange(price, paid),
+        (*notices, *_notices(grafts, before, skipped)),
+    )
+
+
+def _norm(
+    norm: str | None, model: nn.Module, chosen: Sequence[Assignment], *, calibrated: bool
+) -> tuple[str | None, list[str]]:
+    """Return the norm of the new modules, and what to say about it."""
+    notices: list[str] = []
+    if norm == "auto":
+        normed = any(isinstance(module, _BatchNorm) for module in model.modules())
+        norm = "calibrated" if calibrated and normed else None
+        if norm is None:
+            why = "no calibration= was given" if normed else "the network has no BatchNorm"
+            notices.append(f"the new modules have no norm, since {why}")
+    named = {norm, *(edge.norm for each in chosen for edge in each.graph.edges)}
+    needy = sorted(name for name in named if name in _NEEDY)
+    if needy and not calibrated:
+        raise SiteError(
+            f"norm {needy[0]!r} needs data to measure its statistics",
+            remedies=[
+                "pass calibration=batches",
+                "use norm='neutral', which is exact in eval mode only",
+                "use norm=None",
+            ],
+        )
+    if "paper" in named:
+        notices.append("norm 'paper' does not keep the function: parity is reported, not asserted")
+    return norm, notices
+
+
+def _is_paper(graft: Graft) -> bool:
+    return "paper" in graft.module.norms.kinds.values()
+
+
+def _target(model: nn.Module, inplace: bool, modules: Mapping[str, nn.Module]) -> nn.Module:
+    """Return the network to change: the model itself, or a copy."""
+    if not inplace:
+        try:
+            return copy.deepcopy(model)
+        except Exception as error:
+            raise SiteError(
+                f"the model cannot be copied: {reason(error)}", remedies=["pass inplace=True to change it itself"]
+            ) from error
+    if "" in modules:
+        raise SiteError(
+            "the model itself is the site and cannot be replaced in place",
+            site="",
+            remedies=["pass inplace=False and use result.model"],
+        )
+    return model
+
+
+def _run(child: nn.Module, modules: Mapping[str, nn.Module], call: Call, before: Run) -> Run:
+    """Run the child; every new module must be called where its layer was."""
+    try:
+        after = probe(child, modules, call)
+    except SiteError as error:
+        raise SiteError(
+            f"the network does not run with the new modules: {error.what}",
+            shapes=error.shapes,
+            remedies=["leave out the sites whose attributes its code reads"],
+        ) from error
+    for name in modules:
+        if before.seen[name].calls and not after.seen[name].calls:
+            raise SiteError(
+                "the network holds another reference to the layer and goes on calling that",
+                site=name,
+                remedies=["keep layers in registered modules only, not in plain lists or bound methods"],
+            )
+    return after
+
+
+def _given(mapping: Mapping[str, ModuleGraph | str], seed: int, options: Options) -> dict[str, Any]:
+    graphs = {pattern: str(graph) for pattern, graph in mapping.items()}
+    return {"mapping": graphs, "seed": seed, **asdict(options)}
+
+
+def _notices(grafts: Sequence[Graft], before: Run, skipped: Mapping[str, str]) -> list[str]:
+    notices = [f"skipped {name!r}: {why}" for name, why in skipped.items()]
+    for graft in grafts:
+        name = graft.site.name
+        if not before.seen[name].calls:
+            notices.append(f"{name!r} is not reached by the example: its parity was measured on synthetic inputs")
+        if graft.record.status == "KEPT_PARENT":
+            notices.append(f"{name!r}: the graph cannot hold the layer's filter, which stays as one more parallel edge")
+    return notices

@@ -1,0 +1,140 @@
+"""What a morph would do, site by site, before any work (DESIGN section 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from netmorph.errors import GraphError
+from netmorph.graph.spec import ModuleGraph
+from netmorph.solve.plan import FillName, SitePlan, plan_site
+from netmorph.surgery.assign import Assignment, assign
+from netmorph.surgery.call import Call
+from netmorph.surgery.cost import Cost, CostChange, cost
+from netmorph.surgery.layers import check_unwrapped
+from netmorph.surgery.site import Site
+from netmorph.surgery.sites import find_sites
+
+
+@dataclass(frozen=True)
+class PlannedSite:
+    """The plan for one site of a network.
+
+    Attributes:
+        site: the site.
+        plan: reduction, cut, feasibility and cost of the graph there.
+    """
+
+    site: Site
+    plan: SitePlan
+
+    @property
+    def macs(self) -> tuple[int, int]:
+        """MACs of all its calls on the example, before and after, without norms and activations."""
+        return self.plan.parent_macs * self.site.positions, self.plan.macs * self.site.positions
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        before, after = self.macs
+        return {
+            "name": self.site.name,
+            "kind": self.site.kind,
+            "reached": self.site.reached,
+            **self.plan.to_dict(),
+            "macs_of_call": after,
+            "parent_macs_of_call": before,
+        }
+
+    def __str__(self) -> str:
+        lines = str(self.plan).splitlines()
+        where = "" if self.site.reached else " (not reached by the example)"
+        return "\n".join([f"{self.site.name or '(the model itself)'}{where}", *(f"  {line}" for line in lines)])
+
+
+@dataclass(frozen=True)
+class ModelPlan(Sequence[PlannedSite]):
+    """The plan for a network.
+
+    Attributes:
+        sites: one plan for each matched site, in the network's order.
+        refused: places that globs met and that cannot be morphed, with reasons.
+        cost: of parent and child as far as it can be told: new norms, activations and biases are not counted.
+    """
+
+    sites: tuple[PlannedSite, ...]
+    refused: Mapping[str, str]
+    cost: CostChange
+
+    @property
+    def feasible(self) -> bool | None:
+        """Whether every site can hold any filter; None: no site cannot, but of some only solving tells."""
+        verdicts = {planned.plan.feasible for planned in self.sites}
+        return False if False in verdicts else None if None in verdicts else True
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {
+            "feasible": self.feasible,
+            "sites": [planned.to_dict() for planned in self.sites],
+            "refused": dict(self.refused),
+            "cost": self.cost.to_dict(),
+        }
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.sites[index]
+
+    def __len__(self) -> int:
+        return len(self.sites)
+
+    def __str__(self) -> str:
+        parts = [str(planned) for planned in self.sites]
+        parts += [f"{name} is skipped: {why}" for name, why in self.refused.items()]
+        count = f"{len(self.sites)} site{'s' if len(self.sites) != 1 else ''}"
+        return "\n".join([*parts, f"{count}: {self.cost}"])
+
+
+def plan(
+    model: nn.Module,
+    mapping: Mapping[str, ModuleGraph | str],
+    *,
+    example_inputs: Any,
+    fill: FillName = "pointwise",
+    seed: int = 0,
+) -> ModelPlan:
+    """Say what `morph` with the same mapping would do: reduction, cut, feasibility and cost of each site.
+
+    Weights are not looked at. The model runs on the example and is left as it is.
+
+    Args:
+        model: any network.
+        mapping: as for `morph`.
+        example_inputs: as for `morph`.
+        fill: as for `morph`.
+        seed: as for `morph`; it draws the noise whose rank decides where the max-flow does not.
+
+    Raises:
+        SiteError: as for `morph`.
+        GraphError: a graph does not fit its site at all.
+    """
+    call = Call.of(example_inputs)
+    check_unwrapped(model)
+    chosen, refused = assign(find_sites(model, call), mapping, seed)
+    sites = tuple(PlannedSite(each.site, _plan(each, fill)) for each in chosen)
+    before = cost(model, call)
+    params = before.params + sum(each.plan.params - each.plan.parent_params for each in sites)
+    macs = before.macs + sum(each.macs[1] - each.macs[0] for each in sites)
+    return ModelPlan(sites, refused, CostChange(before, Cost(params, before.buffers, macs)))
+
+
+def _plan(assignment: Assignment, fill: FillName) -> SitePlan:
+    site = assignment.site
+    try:
+        found = plan_site(assignment.graph, site.spec, fill=fill, seed=assignment.seed)
+    except GraphError as error:
+        if error.graph is None:
+            error.graph = str(assignment.graph)
+        raise error.located(site.name) from error
+    return replace(found, parent_params=0, parent_macs=0) if site.kind == "identity" else found

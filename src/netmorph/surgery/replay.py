@@ -1,0 +1,91 @@
+"""Repeat the morphs of a history on a parent, without solving: the structure only, weights are loaded afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from netmorph.errors import NetmorphError
+from netmorph.nn import MorphedModule
+from netmorph.solve.target import spec_of
+from netmorph.surgery.history import MorphedSite, MorphRecord, history_of
+from netmorph.surgery.layers import kind_of
+from netmorph.surgery.swap import inherit, swap
+
+
+@contextmanager
+def replayed(parent: nn.Module, history: Sequence[MorphRecord]) -> Iterator[nn.Module]:
+    """Put the modules of a history into a network; if the block raises, the network is put back.
+
+    Args:
+        parent: the network as it was before the first record, changed in place.
+        history: the records in order.
+
+    Yields:
+        The network; another object only where its root was morphed.
+
+    Raises:
+        NetmorphError: a layer is not what the history says that it was.
+    """
+    undo: list[tuple[str, nn.Module]] = []
+    model = parent
+    try:
+        for site in (site for record in history for site in record.sites):
+            layer = _layer(model, site)
+            module = site.build(device=_like(model, layer).device, dtype=_like(model, layer).dtype)
+            inherit(layer, module)
+            undo.append((site.name, layer))
+            model = swap(model, site.name, module)
+        yield model
+    except BaseException:
+        for name, layer in reversed(undo):
+            swap(model, name, layer)
+        raise
+
+
+def check_history(model: nn.Module) -> tuple[MorphRecord, ...]:
+    """Return the history of a network if it accounts for every morphed module inside.
+
+    Raises:
+        NetmorphError: it does not.
+    """
+    history = history_of(model)
+    recorded = {site.name for record in history for site in record.sites}
+    present = {name for name, module in model.named_modules() if isinstance(module, MorphedModule)}
+    odd = sorted(recorded ^ present)
+    if odd:
+        found = "in no record of its history" if odd[0] in present else "in its history but no longer there"
+        raise NetmorphError(
+            f"the network's history cannot be replayed: a morphed module is {found}",
+            site=odd[0],
+            remedies=["save the very network that was morphed, not a part of it"],
+        )
+    return history
+
+
+def _layer(model: nn.Module, site: MorphedSite) -> nn.Module:
+    """Return the layer that a record replaces, if it is the one recorded."""
+    try:
+        layer = model.get_submodule(site.name)
+    except AttributeError as error:
+        raise NetmorphError(f"the parent has no such layer: {error}", site=site.name) from error
+    same = kind_of(layer) == site.kind
+    if same and site.kind != "identity":
+        same = spec_of(layer) == site.layout.site and (layer.bias is not None) == site.bias
+    if not same:
+        raise NetmorphError(
+            "the parent's layer is not the one that was morphed",
+            site=site.name,
+            shapes=f"expected {site.kind} {site.layout.site}{' with bias' if site.bias else ''}, found {layer}",
+            remedies=["load into the parent that the child was made of, not yet morphed"],
+        )
+    return layer
+
+
+def _like(model: nn.Module, layer: nn.Module) -> torch.Tensor:
+    """Return a tensor whose dtype and device a new module shall have."""
+    own = (tensor for tensor in (*layer.parameters(), *model.parameters()) if tensor.is_floating_point())
+    return next(own, torch.empty(0))

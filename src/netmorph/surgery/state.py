@@ -1,0 +1,91 @@
+"""A network's state as plain tensors, and back, bit by bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from netmorph.errors import NetmorphError
+
+_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+@dataclass
+class Packed:
+    """A state dict as safetensors can hold it.
+
+    Attributes:
+        tensors: contiguous, on the CPU, none sharing memory with another.
+        tied: names whose tensor is another name's.
+        channels_last: names of the tensors that lie channels-last in memory.
+    """
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    tied: dict[str, str] = field(default_factory=dict)
+    channels_last: list[str] = field(default_factory=list)
+
+
+def pack(model: nn.Module) -> Packed:
+    """Return the state of a network.
+
+    Raises:
+        NetmorphError: an entry is not a plain tensor, or holds no numbers.
+    """
+    packed = Packed()
+    seen: dict[tuple[object, ...], str] = {}
+    for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor) or value.is_meta or value.layout != torch.strided or value.is_nested:
+            raise NetmorphError(
+                f"{name!r} of the network's state is not a plain tensor",
+                shapes=type(value).__name__,
+                remedies=["save networks without extra state, quantised or sparse tensors, on a real device"],
+            )
+        place = (value.device, value.data_ptr(), tuple(value.shape), value.stride(), value.dtype)
+        if value.numel() and place in seen:
+            packed.tied[name] = seen[place]
+            continue
+        seen[place] = name
+        if _is_channels_last(value):
+            packed.channels_last.append(name)
+        packed.tensors[name] = value.detach().to("cpu", copy=True).contiguous()
+    return packed
+
+
+def fill(model: nn.Module, tensors: Mapping[str, Tensor], channels_last: Sequence[str]) -> None:
+    """Load tensors into a network, which takes on their dtypes and memory formats; all is checked before the first.
+
+    Raises:
+        NetmorphError: names or shapes are not those of the network.
+    """
+    own = model.state_dict()
+    missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    if missing or extra:
+        raise NetmorphError(
+            "the weights are not those of this network",
+            shapes=f"missing {missing[:3]}, left over {extra[:3]}, of {len(own)} tensors",
+            remedies=["load into the parent that the child was made of"],
+        )
+    for name, tensor in tensors.items():
+        if own[name].shape != tensor.shape:
+            raise NetmorphError(
+                f"the weight {name!r} does not fit this network",
+                shapes=f"checkpoint {tuple(tensor.shape)}, network {tuple(own[name].shape)}",
+                remedies=["load into the parent that the child was made of"],
+            )
+    formats = set(channels_last)
+    for name, place in chain(
+        model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)
+    ):
+        if name in tensors:
+            data = place.data.to(tensors[name].dtype)
+            place.data = data.contiguous(memory_format=_FORMATS[data.dim()]) if name in formats else data
+    model.load_state_dict(tensors)
+
+
+def _is_channels_last(value: Tensor) -> bool:
+    wanted = _FORMATS.get(value.dim())
+    return wanted is not None and value.is_contiguous(memory_format=wanted) and not value.is_contiguous()
