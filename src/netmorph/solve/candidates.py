@@ -122,12 +122,12 @@ def _narrowest(layout: Layout, sets: list[Carriers]) -> Verdict | None:
             if found.unbounded or found.value >= needed:
                 continue
             wider = widths_that_would_do(layout.graph, layout.widths, names, side, needed) or {}
-            named = " and ".join(f"{blob!r} ({layout.widths[blob]})" for blob in found.bottleneck)
+            named = " and ".join(f"{blob!r} ({layout.widths[blob]} channels)" for blob in found.bottleneck)
             verdict = Verdict(
                 layout,
                 False,
-                f"{found.value} of the {needed} {ends} channels get through",
-                missing=f"blob {named} let {found.value} channels through, the site has {needed} {ends} channels",
+                "a bottleneck is too narrow",
+                missing=f"{found.value} of the site's {needed} {ends} channels get through {named}",
                 remedy="widen to " + ", ".join(f"{blob}: {width}" for blob, width in wider.items()),
                 score=0.5 + found.value / (2 * needed),
                 bottleneck=found.bottleneck,

@@ -197,7 +197,7 @@ def by_rank(verdict: Verdict, seed: int) -> Verdict:
             missing=f"{system.columns} channels (times the taps carried there) must pass before the cut "
             f"and {system.rows} behind it",
             remedy="widen the inner blobs; fixed or grouped edges, and taps on both sides, need more than the max-flow",
-            score=0.5 + lacking / 4,
+            score=0.9 + lacking / 20,
         )
     return Verdict(layout, None, "only the residual decides (several edges cross a middle cut)", score=0.95)
 

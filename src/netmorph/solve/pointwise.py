@@ -91,9 +91,9 @@ def fill(layout: Layout, target: Filter, *, seed: int, noise: float) -> Fill:
     result = Fill(system.drawn, draws=draws)
     for names, taps in system.carriers().items():
         right = torch.stack([rest[tap] for tap in taps])
-        live = right.flatten(1).abs().amax(1) > 0
+        live = (right.flatten(1).abs().amax(1) > 0) | (not target.weight.any())
         if not names:
-            result.full_rank &= not bool(live.any())
+            result.full_rank &= not bool(right.any())
             continue
         factor = factors[names]
         result.condition = max(result.condition, factor.condition)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from netmorph.errors import GraphError, InfeasibleMorph, NetmorphError
 from netmorph.filters.filter import Filter
 from netmorph.filters.geometry import ConvSpec
-from netmorph.graph.layout import Layout, lay_out
+from netmorph.graph.cuts import sink_cut, source_cut
+from netmorph.graph.layout import Cut, Layout, lay_out
 from netmorph.graph.notation import parse
 from netmorph.graph.spec import Edge, ModuleGraph, fresh_name
 from netmorph.solve.alternating import alternate
@@ -176,22 +177,27 @@ def _pointwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Opti
 
 
 def _dense(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options) -> Solution:
-    layout = _halo(graph, site)
-    filters, stats = fill_dense(layout, target, seed=options.seed, max_iter=options.max_iter, tolerance=EXACT)
-    residual = residual_of(graph, filters, target)
-    if residual > EXACT:
-        raise InfeasibleMorph(
-            f"dense fill leaves a relative residual of {residual:.1e}",
-            missing="weights in the edges of one cut: they must outnumber the taps of the whole module's filter",
-            graph=str(graph),
-            shapes=str(site),
-            remedies=["widen the inner blobs", "use fill='pointwise'", "pass keep_parent=True"],
-        )
-    return Solution(balance(layout, filters) if options.balanced else filters, residual, Status.EXACT, layout, stats)
+    residuals = []
+    for cut in (source_cut(graph), sink_cut(graph)):  # the stride may be taken at either end
+        layout = _halo(graph, site, cut)
+        filters, stats = fill_dense(layout, target, seed=options.seed, max_iter=options.max_iter, tolerance=EXACT)
+        residuals.append(residual_of(graph, filters, target))
+        if residuals[-1] <= EXACT:
+            filters = balance(layout, filters) if options.balanced else filters
+            return Solution(filters, residuals[-1], Status.EXACT, layout, stats)
+        if all(step == 1 for step in site.stride):
+            break
+    raise InfeasibleMorph(
+        f"dense fill leaves a relative residual of {min(residuals):.1e}",
+        missing="weights in the edges of one cut: they must outnumber the taps of the whole module's filter",
+        graph=str(graph),
+        shapes=str(site),
+        remedies=["widen the inner blobs", "use fill='pointwise'", "pass keep_parent=True"],
+    )
 
 
 def _alternating(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options) -> Solution:
-    layout = _halo(graph, site)
+    layout = _halo(graph, site, source_cut(graph))
     filters, losses = alternate(layout, target, seed=options.seed, max_iter=options.max_iter, tolerance=EXACT)
     residual = residual_of(graph, filters, target)
     if options.keep_parent and residual > EXACT and len(graph.edges) == len(layout.graph.edges):
@@ -208,12 +214,11 @@ def _stepwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Optio
     return Solution(filters, residual, Status.EXACT, layout, {"steps": checks})
 
 
-def _halo(graph: ModuleGraph, site: ConvSpec) -> Layout:
-    """Return the layout whose source is padded once; the source cut is aligned with the site's taps."""
+def _halo(graph: ModuleGraph, site: ConvSpec, cut: Cut) -> Layout:
+    """Return the layout whose source is padded once; `cut` is aligned with the site's taps and takes its stride."""
     if site.padding_mode != "zeros":
         raise GraphError(
             f"a halo needs zero padding; this site pads with {site.padding_mode!r}",
             remedies=["use fill='pointwise', which is exact for every padding mode"],
         )
-    cut = frozenset((graph.source,))
     return lay_out(graph, site, (cut,) * site.dims, cut, border="halo")

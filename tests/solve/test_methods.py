@@ -1,0 +1,124 @@
+"""Algorithm 2, dense fill and the stepwise method."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from tests.solve.test_exactness import assert_exact
+from tests.strategies import random_filter
+
+from netmorph.errors import GraphError, InfeasibleMorph
+from netmorph.filters import ConvSpec, Filter
+from netmorph.graph.catalogue import catalogue
+from netmorph.solve import Status, module_filter, solve
+
+SITE = ConvSpec.same(4, 4)
+
+
+def test_algorithm_2_on_module_d_falls_and_the_closed_form_is_at_the_floor() -> None:
+    site = ConvSpec.same(3, 3)
+    target = random_filter(site, 0)
+    slow = solve(target, catalogue["module_d"], spec=site, method="alternating", max_iter=6)
+    losses = slow.stats["losses"]
+    assert len(losses) == 6 * 7
+    assert all(later <= earlier * (1 + 1e-9) for earlier, later in pairwise(losses))
+    assert losses[-1] < 0.2 * losses[0]
+    fast = solve(target, catalogue["module_d"], spec=site)
+    assert fast.residual < 1e-14
+    assert fast.residual < slow.residual
+
+
+def test_algorithm_2_reaches_the_target_where_an_edge_is_large_enough() -> None:
+    target = random_filter(SITE, 1)
+    solution = solve(target, "5x5:2x > 1x1 | 3x3", spec=SITE, method="alternating", max_iter=20)
+    assert solution.status is Status.EXACT
+    assert solution.layout.border == "halo"
+    assert_exact(target, SITE, solution)
+
+
+def test_algorithm_2_says_when_it_stops_short() -> None:
+    solution = solve(random_filter(SITE, 1), "3x3 > 3x3", spec=SITE, method="alternating", max_iter=3)
+    assert solution.status is Status.INEXACT
+    assert not solution.status.exact
+    assert solution.residual > 1e-3
+
+
+@pytest.mark.parametrize(
+    "graph", ["3x3:6x > 3x3", "5x5:8x > (3x3 | 1x1)", "1x1 > 3x3:8x > 3x3", "3x3:9x > 3x3:9x > 3x3"]
+)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_dense_fill_is_exact_at_the_border_by_its_halo(graph: str, stride: int) -> None:
+    site = ConvSpec.same(2, 2, stride=stride)
+    target = random_filter(site, 2)
+    solution = solve(target, graph, spec=site, fill="dense")
+    assert_exact(target, site, solution)
+    free = [f for e, f in solution.filters.items() if solution.layout.graph.edge(e).fixed is None]
+    assert all(bool((f.weight != 0).all()) for f in free), "dense: every tap of every edge is in use"
+
+
+def test_dense_fill_refuses_what_it_cannot_hold() -> None:
+    with pytest.raises(InfeasibleMorph, match="dense fill leaves"):
+        solve(random_filter(SITE, 0), "3x3 > 3x3", spec=SITE, fill="dense", max_iter=3)
+    kept = solve(random_filter(SITE, 0), "3x3:6x > 3x3", spec=SITE, fill="dense", keep_parent=True)
+    assert kept.status is Status.EXACT
+
+
+STEPWISE = [
+    "3x3 > 1x1 | 1x1",
+    "0.5*id | 3x3 > 1x1",
+    "1x1:0.25x > 3x3:0.25x > 1x1 | 3x3",
+    "3x3 > 3x3 > 3x3 | (1x1 | 3x3) > 1x1",
+    "1x1 > (3x3 | 1x1 > 1x1) > 1x1 | 3x3",
+    "5x5 | 3x3 > (id | 1x1)",
+    "id > 3x3 > 0.5*id",
+    "3x3 | 3x3 | 1x1:2 > 1x1",
+]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("graph", STEPWISE)
+def test_stepwise(graph: str, stride: int) -> None:
+    site = ConvSpec.same(4, 4, stride=stride)
+    target = random_filter(site, 3)
+    solution = solve(target, graph, spec=site, method="stepwise")
+    assert_exact(target, site, solution)
+    assert len(solution.stats["steps"]) == len(solution.layout.graph.edges) - 1
+    assert all(step["residual"] < 1e-10 for step in solution.stats["steps"])
+
+
+def test_stepwise_refuses_what_the_joint_cut_holds() -> None:
+    graph = "3x3:0.5x > 1x1 | 3x3:0.5x > 1x1"
+    assert solve(random_filter(SITE, 0), graph, spec=SITE).status is Status.EXACT
+    with pytest.raises(InfeasibleMorph, match=r"step 2 .* cannot be done by itself"):
+        solve(random_filter(SITE, 0), graph, spec=SITE, method="stepwise")
+
+
+@pytest.mark.parametrize(
+    ("graph", "error", "message"),
+    [
+        ("s-a:3x3, s-b:3x3, a-b:1x1, a-t:1x1, b-t:1x1", InfeasibleMorph, "complex"),
+        ("3x3/1 > 1x1", GraphError, "without named strides"),
+        ("3x3 > 0*id", InfeasibleMorph, "zero times the identity"),
+        ("3x3 > (id | id)", InfeasibleMorph, "two edges without weights"),
+        ("1x1 > 1x1", InfeasibleMorph, "taps of the site"),
+    ],
+)
+def test_stepwise_refusals(graph: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        solve(random_filter(SITE, 0), graph, spec=SITE, method="stepwise")
+
+
+def test_balance_keeps_the_module_filter_and_evens_the_norms() -> None:
+    target = Filter.of(random_filter(SITE, 0).weight * 1e-4, SITE)
+    for balanced in (True, False):
+        solution = solve(target, "3x3 > 1x1 > 1x1", spec=SITE, balanced=balanced)
+        made = module_filter(solution.layout.graph, solution.filters)
+        torch.testing.assert_close(made.weight, target.weight, rtol=0, atol=1e-16)
+        sizes = [float(f.weight.norm()) for f in solution.filters.values()]
+        assert (max(sizes) / min(sizes) < 16) == balanced
+
+
+def test_dense_and_halo_refuse_other_padding_modes() -> None:
+    site = SITE.with_(padding_mode="reflect")
+    with pytest.raises(GraphError, match="halo needs zero padding"):
+        solve(random_filter(site, 0), "3x3:4x > 3x3", spec=site, fill="dense")
