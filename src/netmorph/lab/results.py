@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
-__all__ = ["Contender", "Difference", "compare"]
+from netmorph.surgery.morph import MorphResult
+
+__all__ = ["Contender", "Difference", "compare", "parity_of"]
 
 
 @dataclass(frozen=True)
@@ -67,3 +70,26 @@ def compare(one: Tensor, other: Tensor) -> Difference:
     worse, better = int((one & ~other).sum()), int((other & ~one).sum())
     variance = (worse + better - (better - worse) ** 2 / count) / count**2
     return Difference(100 * (better - worse) / count, 100 * 1.96 * math.sqrt(variance))
+
+
+def parity_of(result: MorphResult) -> dict[str, Any]:
+    """Return the parity of a morph, of the network and of each site, as JSON says it.
+
+    Differences are relative to the largest output, but for ``outputs_max_abs``.
+    """
+    return {
+        "outputs_max_abs": result.parity.max_abs,
+        "outputs_max_rel": result.parity.max_rel,
+        "sites": [
+            {
+                "site": site.name,
+                "graph": str(site.graph),
+                "status": site.status,
+                "interior": parity.interior,
+                "border": parity.border,
+                "train_mode": parity.train,
+                "tolerance": parity.tolerance,
+            }
+            for site, parity in zip(result.sites, result.parity.sites, strict=True)
+        ],
+    }

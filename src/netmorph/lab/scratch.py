@@ -9,6 +9,7 @@ from torch import nn
 
 from netmorph.errors import NetmorphError
 from netmorph.models.resnet_cifar import he_init
+from netmorph.nn.slopes import slopes
 
 __all__ = ["reborn"]
 
@@ -17,13 +18,13 @@ def reborn(model: nn.Module, seed: int) -> nn.Module:
     """Copy a network and forget all that it has learned.
 
     Convolutions and linear layers are drawn afresh (He et al., 2015: normal, deviation sqrt(2 / fan-in), zero biases).
-    Normalisations return to scale 1, shift 0 and empty statistics. PReLU slopes become 0, so that every activation
+    Normalisations return to scale 1, shift 0 and empty statistics. The slopes of activations become 0, so that each
     starts as the ReLU that it is to be: those of the morphed modules too, which are born as identities (slope 1) only
     in order to keep the parent's function. Edges without weights, such as ``0.5*id``, belong to the architecture and
     stay.
 
     Args:
-        model: any network of convolutions, linear layers, BatchNorm and PReLU.
+        model: any network of convolutions, linear layers, the usual norms, PReLU and morphed modules.
         seed: seed of the new weights.
 
     Returns:
@@ -37,13 +38,15 @@ def reborn(model: nn.Module, seed: int) -> nn.Module:
     redone: set[int] = set()
     with torch.no_grad():
         for module in fresh.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.GroupNorm | nn.LayerNorm):
                 module.reset_parameters()
             elif isinstance(module, nn.PReLU):
                 module.weight.zero_()
             elif not isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
                 continue
             redone |= {id(parameter) for parameter in module.parameters(recurse=False)}
+        for _, slope in slopes(fresh):
+            redone.add(id(slope.zero_()))
     left = [name for name, parameter in fresh.named_parameters() if id(parameter) not in redone]
     if left:
         raise NetmorphError(f"cannot start {', '.join(left)} from scratch: the kind of layer is not known")

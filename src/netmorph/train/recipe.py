@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from netmorph.errors import NetmorphError
+from netmorph.nn.slopes import slopes
 
 __all__ = ["Recipe", "make_optimizer", "make_schedule"]
 
@@ -22,7 +23,7 @@ class Recipe:
         batch_size: images a step.
         lr: peak learning rate.
         momentum: Nesterov's momentum.
-        weight_decay: decay of all parameters except PReLU slopes.
+        weight_decay: decay of all parameters except the slopes of activations.
         warmup: share of all steps over which the rate climbs to its peak.
         pad: the largest random shift, in pixels.
     """
@@ -44,12 +45,13 @@ class Recipe:
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """Make the optimizer: PReLU slopes decay nowhere, since decay would pull a newborn linear slope away from 1."""
-    slopes = {id(p) for module in model.modules() if isinstance(module, nn.PReLU) for p in module.parameters()}
+    """Make the optimizer: no slope decays, since decay would pull a newborn linear activation away from slope 1."""
+    exempt = {id(p) for module in model.modules() if isinstance(module, nn.PReLU) for p in module.parameters()}
+    exempt |= {id(p) for _, p in slopes(model)}
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in trained if id(p) not in slopes], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if id(p) in slopes], "weight_decay": 0.0},
+        {"params": [p for p in trained if id(p) not in exempt], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if id(p) in exempt], "weight_decay": 0.0},
     ]
     return torch.optim.SGD(
         [group for group in groups if group["params"]], lr=recipe.lr, momentum=recipe.momentum, nesterov=True

@@ -1,0 +1,91 @@
+"""The ``netmorph`` command: sub-commands, exit codes, and never a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+__all__ = ["main"]
+
+_COMMANDS = ("quickstart", "plan", "morph", "verify", "show")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: what follows ``netmorph``; the process's own by default.
+
+    Returns:
+        The exit code: 0 for success, 2 for a wrong input, 130 for Ctrl-C, 1 for a fault of netmorph's own. Where the
+        arguments cannot be read the process exits with code 2 instead.
+    """
+    from netmorph.errors import NetmorphError
+
+    try:
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing was left half-written", 130)
+    except NetmorphError as error:
+        return _fail(str(error), 2)
+    except BrokenPipeError:
+        # Whoever read the output has gone; keep Python from complaining when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
+    except OSError as error:
+        return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 2)
+    except Exception as error:
+        if os.environ.get("NETMORPH_TRACEBACK"):
+            raise
+        advice = "this is a fault of netmorph's own; NETMORPH_TRACEBACK=1 shows where"
+        return _fail(f"{type(error).__name__}: {error}\n{advice}", 1)
+
+
+def _run(arguments: list[str]) -> int:
+    """Parse, and hand over to the sub-command."""
+    config = _parser().parse_args(arguments)
+    command: Any = import_module(f"netmorph.cli.{config.subcommand}")
+    code: int = command.run(config[config.subcommand])
+    return code
+
+
+def _parser() -> Any:
+    """Build the parser of all sub-commands; none of their modules loads torch before it runs."""
+    try:
+        from jsonargparse import ArgumentParser
+    except ModuleNotFoundError as error:
+        from netmorph.errors import NetmorphError
+
+        raise NetmorphError(
+            f"the command line is not installed ({error})", remedies=["pip install 'netmorph[train,cli,report]'"]
+        ) from error
+    from netmorph._version import __version__
+
+    parser = ArgumentParser(
+        prog="netmorph",
+        description="Grow a trained PyTorch network without losing what it has learned.",
+        version=f"netmorph {__version__}",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subcommands(required=True, metavar="command")
+    for name in _COMMANDS:
+        module = import_module(f"netmorph.cli.{name}")
+        about = module.__doc__ or ""
+        sub = ArgumentParser(description=about, allow_abbrev=False)
+        sub.add_argument("--config", action="config", help="read options from this YAML or JSON file")
+        module.add_arguments(sub)
+        commands.add_subcommand(name, sub, help=about.partition("\n")[0].rstrip("."))
+    return parser
+
+
+def _fail(message: str, code: int) -> int:
+    """Say one thing on the standard error."""
+    print(f"netmorph: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

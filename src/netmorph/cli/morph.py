@@ -1,0 +1,67 @@
+"""Morph layers of a network into modules, prove that its function is kept, and save the child.
+
+The child's folder holds model.safetensors and config.json; netmorph.load reads it, and so do the other commands.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from netmorph.cli.options import add_model, add_sites
+from netmorph.errors import NetmorphError
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: Any) -> None:
+    """Add the command's options."""
+    add_model(parser)
+    add_sites(parser)
+    parser.add_argument("--out", type=str, required=True, help="folder for the child; must not exist yet, or be empty")
+    parser.add_argument(
+        "--act", type=str, default="auto", help="activation of the inner blobs: auto (ReLU), none, gelu, ..."
+    )
+    parser.add_argument(
+        "--norm", type=str, default="auto", help="norm of the new edges: auto (none without data), neutral, none, ..."
+    )
+    parser.add_argument(
+        "--keep-parent", action="store_true", help="where a graph cannot hold the filter, keep the layer beside it"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: Any) -> int:
+    """Morph, print the parity of each site, and save."""
+    from netmorph.cli.console import console
+    from netmorph.cli.options import example, open_model, read_sites
+    from netmorph.cli.report import print_morph
+    from netmorph.lab.results import parity_of
+    from netmorph.surgery.checkpoint import save
+    from netmorph.surgery.morph import morph
+
+    mapping = read_sites(options.at, options.to)
+    out = Path(options.out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise NetmorphError(f"{out} exists and is not empty", remedies=["choose another folder with --out"])
+    model = open_model(options.model, options.model_args, options.weights)
+    result = morph(
+        model,
+        mapping,
+        example_inputs=example(options.input_shape, options.seed),
+        seed=options.seed,
+        act=None if options.act == "none" else options.act,
+        norm=None if options.norm == "none" else options.norm,
+        keep_parent=options.keep_parent,
+    )
+    named = {} if Path(options.model).is_dir() else {"parent_name": options.model, "parent_args": options.model_args}
+    save(result.model, out, **named)
+    if options.json:
+        found = {"parity": parity_of(result), "cost": result.cost.to_dict(), "notices": list(result.notices)}
+        print(json.dumps({**found, "folder": str(out)}, indent=2))
+    else:
+        screen = console()
+        print_morph(screen, result)
+        screen.print(f"Written to {out}", soft_wrap=True)
+    return 0

@@ -1,0 +1,122 @@
+"""Options that several sub-commands share, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from netmorph.errors import NetmorphError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from netmorph.graph.spec import ModuleGraph
+
+__all__ = [
+    "add_model",
+    "add_sites",
+    "example",
+    "open_model",
+    "read_graph",
+    "read_sites",
+]
+
+
+def add_model(parser: Any) -> None:
+    """Add what names a network and the input to try it on."""
+    parser.add_argument(
+        "--model",
+        type=str,
+        required=True,
+        help="torchvision:resnet18, timm:resnet50, netmorph:resnet20, or the folder of a checkpoint",
+    )
+    parser.add_argument(
+        "--model-args",
+        type=dict[str, bool | int | float | str | None],
+        default={},
+        help="arguments of the model: --model-args.num_classes=10, or --model-args '{\"num_classes\": 10}'",
+    )
+    parser.add_argument("--weights", type=str | None, default=None, help="a safetensors file with the model's weights")
+    add_input(parser)
+
+
+def add_input(parser: Any) -> None:
+    """Add what the network is tried on."""
+    parser.add_argument(
+        "--input-shape", type=str, default="1,3,224,224", help="shape of the input that the network is tried on"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of every random choice")
+
+
+def add_sites(parser: Any) -> None:
+    """Add what is to be morphed into what."""
+    parser.add_argument(
+        "--at",
+        type=str,
+        action="append",
+        required=True,
+        help="which layers: a qualified name or a pattern such as 'layer1.*.conv1'; repeatable",
+    )
+    parser.add_argument(
+        "--to",
+        type=str,
+        action="append",
+        required=True,
+        help="the module for the --at of the same place: a graph such as '3x3 > 1x1 | id', or a name; repeatable",
+    )
+
+
+def read_sites(at: list[str], to: list[str]) -> dict[str, ModuleGraph]:
+    """Pair patterns with graphs.
+
+    Raises:
+        NetmorphError: if they are not equally many, or a pattern stands twice.
+        NotationError: if a graph cannot be read.
+    """
+    if len(at) != len(to):
+        raise NetmorphError(f"{len(at)} --at but {len(to)} --to", remedies=["give one --to for every --at"])
+    twice = sorted({pattern for pattern in at if at.count(pattern) > 1})
+    if twice:
+        raise NetmorphError(f"--at {twice[0]!r} stands twice", remedies=["give each pattern once"])
+    return {pattern: read_graph(text) for pattern, text in zip(at, to, strict=True)}
+
+
+def read_graph(text: str) -> ModuleGraph:
+    """Read a graph from its notation, its name in the catalogue, or a JSON file.
+
+    Raises:
+        GraphError: it is none of these.
+        OSError: the file cannot be read.
+    """
+    from netmorph.graph.codec import from_json
+    from netmorph.surgery.assign import read_graph as read
+
+    return from_json(Path(text).read_text(encoding="utf-8")) if text.endswith(".json") else read(text)
+
+
+def open_model(name: str, arguments: Mapping[str, Any], weights: str | None) -> nn.Module:
+    """Open a network by name or from a checkpoint's folder, in eval mode, with the weights given."""
+    from netmorph.models.opening import load_weights, open_model
+
+    model = open_model(name, arguments)
+    if weights is not None:
+        load_weights(model, Path(weights))
+    return model.eval()
+
+
+def example(shape: str, seed: int) -> Tensor:
+    """Draw a standard normal input of a shape such as ``1,3,224,224``.
+
+    Raises:
+        NetmorphError: if the shape cannot be read.
+    """
+    try:
+        sizes = [int(size) for size in shape.strip("() ").split(",") if size.strip()]
+    except ValueError:
+        sizes = []
+    if not sizes or min(sizes) < 1:
+        raise NetmorphError(f"--input-shape {shape!r} is not a shape", remedies=["write sizes such as 1,3,224,224"])
+    import torch
+
+    return torch.randn(sizes, generator=torch.Generator().manual_seed(seed))

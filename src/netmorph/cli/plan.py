@@ -1,0 +1,32 @@
+"""Say what a morph would do, before any work: reduction, cut, feasibility and cost of each site.
+
+Exit code 0: every site can hold its filter, or only solving tells; 2: some site cannot.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from netmorph.cli.options import add_model, add_sites
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: Any) -> None:
+    """Add the command's options."""
+    add_model(parser)
+    add_sites(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: Any) -> int:
+    """Print the plan."""
+    from netmorph.cli.options import example, open_model, read_sites
+    from netmorph.surgery.plan import plan
+
+    mapping = read_sites(options.at, options.to)
+    model = open_model(options.model, options.model_args, options.weights)
+    found = plan(model, mapping, example_inputs=example(options.input_shape, options.seed), seed=options.seed)
+    print(json.dumps(found.to_dict(), indent=2) if options.json else found)
+    return 2 if found.feasible is False else 0

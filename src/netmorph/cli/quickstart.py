@@ -1,0 +1,134 @@
+"""See the main job on real data: train, morph, prove, train on, compare.
+
+Trains a small residual network on a subset of Fashion-MNIST that netmorph ships, morphs it in one call into modules of
+three kinds, prints the parity of each site, trains on, and compares with two controls. Writes a run folder.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from netmorph.errors import NetmorphError
+
+if TYPE_CHECKING:
+    from netmorph.lab.quickstart import Outcome
+    from netmorph.surgery.morph import MorphResult
+    from netmorph.train.loop import EpochRow, Progress
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: Any) -> None:
+    """Add the command's options."""
+    parser.add_argument("--seed", type=int, default=0, help="seed of every random choice")
+    parser.add_argument(
+        "--epochs", type=int | None, default=None, help="epochs before the morph, and again after it (default: 6)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="few images and one epoch: shows every step, its figures mean nothing"
+    )
+    parser.add_argument(
+        "--out", type=str | None, default=None, help="folder of the run (default: runs/quickstart-DATE-TIME)"
+    )
+
+
+def run(options: Any) -> int:
+    """Run it and print what came out."""
+    if options.epochs is not None and options.epochs < 1:
+        raise NetmorphError(f"--epochs is at least 1, not {options.epochs}")
+    if options.seed < 0:
+        raise NetmorphError(f"--seed is not negative, {options.seed} is")
+    out = Path(options.out or time.strftime("runs/quickstart-%Y%m%d-%H%M%S"))
+    print("netmorph quickstart: loading torch and Lightning", file=sys.stderr)
+    from netmorph.lab.quickstart import Setting, quickstart
+
+    given = {"seed": options.seed} | ({} if options.epochs is None else {"epochs": options.epochs})
+    setting = Setting.quick(**given) if options.quick else Setting(**given)
+    outcome = quickstart(setting, out, _Printer())
+    _print_outcome(outcome, quick=options.quick)
+    return 0
+
+
+class _Printer:
+    """Prints as the run goes on: bars for people, a line an epoch for pipes."""
+
+    def __init__(self) -> None:
+        from netmorph.cli.console import console
+
+        self.console = console()
+
+    @contextmanager
+    def training(self, name: str, epochs: int) -> Iterator[Progress]:
+        """Show one training."""
+        if not self.console.is_terminal:
+            yield _Lines(name, epochs)
+            return
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description:<20}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]:<36}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console) as progress:
+            yield _Bar(progress, progress.add_task(name, total=None, note=""), epochs)
+
+    def morphed(self, result: MorphResult, changed: int, images: int) -> None:
+        """Print the parity of every site."""
+        from netmorph.cli.report import print_morph
+
+        print_morph(self.console, result)
+        self.console.print(f"  test images on which being right or wrong has changed: {changed} of {images}\n")
+
+
+class _Bar:
+    """A live bar."""
+
+    def __init__(self, progress: Any, task: Any, epochs: int) -> None:
+        self.progress, self.task, self.epochs = progress, task, epochs
+
+    def batch(self, done: int, total: int) -> None:
+        """Move on."""
+        self.progress.update(self.task, completed=done, total=total)
+
+    def epoch(self, row: EpochRow) -> None:
+        """Say how it stands."""
+        self.progress.update(self.task, note=f"epoch {row.epoch}/{self.epochs}, test error {row.test_error:.1f} %")
+
+
+class _Lines:
+    """A line an epoch."""
+
+    def __init__(self, name: str, epochs: int) -> None:
+        self.name, self.epochs = name, epochs
+
+    def batch(self, done: int, total: int) -> None:
+        """Print nothing."""
+
+    def epoch(self, row: EpochRow) -> None:
+        """Print how it stands."""
+        print(f"{self.name}: epoch {row.epoch}/{self.epochs}, test error {row.test_error:.1f} %", flush=True)
+
+
+def _print_outcome(outcome: Outcome, *, quick: bool) -> None:
+    """Print the table, its reading, and where the run lies."""
+    from netmorph.cli.console import console, table
+
+    rows = [
+        (row.name, f"{row.error:.1f}", f"{row.params:,}", f"{row.macs:,}", str(row.epochs), f"{row.seconds:.0f}")
+        for row in outcome.contenders
+    ]
+    heads = ("network", "error %", "parameters", "MACs/image", "epochs", "seconds")
+    out = console()
+    out.print(table(heads, rows, title="Epochs and seconds count all training that led to a network"))
+    out.print(outcome.reading)
+    if quick:
+        out.print("With --quick the figures mean nothing: too few images and epochs.")
+    out.print(f"Written to {outcome.folder} ({outcome.seconds:.0f} s in all)", soft_wrap=True)

@@ -1,0 +1,114 @@
+"""Show what a module graph is: its edges, morphing sequence, equation and feasibility.
+
+The graph is a notation such as '1x1 > 3x3 | id', an edge list such as 's-a:3x3, a-t:1x1', the name of a module of the
+catalogue such as module_d, or a JSON file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from netmorph.errors import NetmorphError
+
+if TYPE_CHECKING:
+    from netmorph.filters.geometry import ConvSpec
+    from netmorph.graph.reduce import Reduction
+    from netmorph.graph.spec import ModuleGraph
+
+__all__ = ["add_arguments", "run"]
+
+_MOST_PATHS = 64
+_MOST_STEPS = 40
+
+
+def add_arguments(parser: Any) -> None:
+    """Add the command's options."""
+    parser.add_argument("graph", type=str, help="a module graph, a name of the catalogue, or a JSON file")
+    parser.add_argument("--channels", type=int, default=64, help="output channels of the site")
+    parser.add_argument("--in-channels", type=int | None, default=None, help="input channels, where they differ")
+    parser.add_argument("--kernel", type=str, default="3", help="kernel of the site: 3, 1x3, or 3x3x3")
+    parser.add_argument("--stride", type=int, default=1, help="stride of the site")
+    parser.add_argument("--dilation", type=int, default=1, help="dilation of the site")
+    parser.add_argument("--groups", type=int, default=1, help="groups of the site")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: Any) -> int:
+    """Print the graph and what it would do at the site."""
+    from netmorph.cli.options import read_graph
+    from netmorph.graph.draw import listing
+    from netmorph.graph.layout import resolve_widths
+    from netmorph.graph.paths import path_count
+    from netmorph.graph.reduce import reduce
+    from netmorph.solve.plan import plan_site
+
+    graph, site = read_graph(options.graph), _site(options)
+    reduction, paths = reduce(graph), path_count(graph)
+    if options.json:
+        plan = plan_site(graph, site).to_dict()
+        print(
+            json.dumps({**plan, "equation": _equation(graph, paths), "morphing_sequence": _steps(reduction)}, indent=2)
+        )
+        return 0
+    print(f"{graph}\n\n{listing(graph, resolve_widths(graph, site))}\n")
+    kind = "simple" if reduction.is_simple else f"complex: an irreducible core of {len(reduction.core.edges)} edges"
+    _print("kind", [f"{kind}; {paths} path{'s' if paths > 1 else ''} from s to t"])
+    _print("morphing sequence", _steps(reduction) or ["none: no step of Algorithm 1 applies"])
+    _print("equation", _equation(graph, paths).splitlines())
+    lines = str(plan_site(graph, site)).splitlines()[1:]
+    _print("at the site", [line for line in lines if not line.startswith("kind ")])
+    return 0
+
+
+def _site(options: Any) -> ConvSpec:
+    """Read the site's geometry."""
+    from netmorph.filters.geometry import ConvSpec
+
+    if not re.fullmatch(r"\d+(x\d+){0,2}", options.kernel):
+        raise NetmorphError(f"--kernel {options.kernel!r} is not a kernel", remedies=["write 3, 1x3 or 3x3x3"])
+    sides = [int(side) for side in options.kernel.split("x")]
+    return ConvSpec.same(
+        options.channels if options.in_channels is None else options.in_channels,
+        options.channels,
+        sides,
+        dims=max(2, len(sides)),
+        stride=options.stride,
+        dilation=options.dilation,
+        groups=options.groups,
+    )
+
+
+def _equation(graph: ModuleGraph, paths: int) -> str:
+    """Write eq. 5 out, unless nobody could read it."""
+    from netmorph.graph.paths import equation
+
+    return equation(graph) if paths <= _MOST_PATHS else f"a sum over {paths} paths"
+
+
+def _steps(reduction: Reduction) -> list[str]:
+    """Write the atomic morphs that make the module, in order."""
+    from netmorph.graph.write import write_atom
+
+    lines = []
+    for step in reduction.steps[:_MOST_STEPS]:
+        joint = ">" if step.type == "I" else "|"
+        parts = f" {joint} ".join(f"{edge.name} ({write_atom(edge)})" for edge in step.edges)
+        blob = f", a new blob {step.blob}" if step.blob else ""
+        lines.append(f"Type {step.type:<2}  {step.edge.name} -> {parts}{blob}")
+    if len(reduction.steps) > _MOST_STEPS:
+        lines.append(f"and {len(reduction.steps) - _MOST_STEPS} more")
+    return lines
+
+
+def _print(head: str, lines: list[str]) -> None:
+    """Print a headed paragraph."""
+    from rich.text import Text
+
+    from netmorph.cli.console import console
+
+    out = console()
+    out.print(Text(head, style="bold"))
+    for line in lines:
+        out.print(Text(f"  {line}"))

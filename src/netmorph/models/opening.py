@@ -1,0 +1,77 @@
+"""Networks from wherever they are: built by name, read from a checkpoint's folder, filled with weights from a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from netmorph.errors import NetmorphError
+from netmorph.models.registry import build
+from netmorph.surgery import checkpoint
+
+__all__ = ["load", "load_weights", "open_model"]
+
+
+def load(folder: str | os.PathLike[str], into: nn.Module | None = None) -> nn.Module:
+    """Read a network that ``save`` wrote: the parent is morphed again without solving and takes the weights.
+
+    Args:
+        folder: the checkpoint.
+        into: the parent, not yet morphed; changed in place. None: built by the name that the checkpoint holds.
+
+    Returns:
+        The child.
+
+    Raises:
+        NetmorphError: a file is missing, truncated or edited, does not fit the parent, or names none.
+    """
+    return checkpoint.load(folder, into, build=build)
+
+
+def open_model(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Open a network by name, such as ``torchvision:resnet18``, or from the folder of a checkpoint.
+
+    Args:
+        name: the name or the folder.
+        arguments: arguments for building it by name.
+
+    Raises:
+        NetmorphError: it is neither, or arguments are given for a checkpoint.
+    """
+    if not Path(name).is_dir():
+        return build(name, **arguments)
+    if arguments:
+        raise NetmorphError(f"{name} is a checkpoint, which has its own arguments", remedies=["leave --model-args out"])
+    return load(name)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Fill a network with the weights of a safetensors file; other formats are refused, since they would be unpickled.
+
+    Args:
+        model: the network, changed in place.
+        path: the file.
+
+    Raises:
+        NetmorphError: the file cannot be read, or its names or shapes are not the network's.
+    """
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise NetmorphError(
+            f"{path} cannot be read as safetensors: {error}",
+            remedies=["save the weights by safetensors.torch.save_file(model.state_dict(), path)"],
+        ) from error
+    own = model.state_dict()
+    odd = sorted(own.keys() ^ tensors.keys()) or sorted(key for key in own if own[key].shape != tensors[key].shape)
+    if odd:
+        raise NetmorphError(
+            f"the weights in {path} are not those of this network", shapes=f"{len(odd)} differ, such as {odd[0]!r}"
+        )
+    model.load_state_dict(tensors)
