@@ -13,7 +13,8 @@ _WINDOW = 100  # characters of a long notation that an error shows
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NAME = re.compile(NAME.pattern.removesuffix(r"\Z"))
 _SIDES = re.compile(r"[0-9]+(?:x[0-9]+)*")
-_SCALE = re.compile(r"(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)\s*\*\s*(?=id|avg)", re.IGNORECASE)
+# Bounded, or a million digits would cost quadratic time.
+_SCALE = re.compile(r"(-?(?:[0-9]{1,32}(?:\.[0-9]{0,32})?|\.[0-9]{1,32})(?:[eE][+-]?[0-9]{1,4})?)\s*\*\s*(?=id|avg)")
 _FIXED = re.compile(r"(id|avg)(?![A-Za-z_])")
 _GROUPS = re.compile(r"dw(?![A-Za-z0-9_])|[0-9]+")
 _WIDTH = re.compile(r"[0-9.]+(?:/[0-9]+(?=x))?x?")
@@ -86,6 +87,8 @@ class Scanner:
             self.fail(
                 f"expected a width, found {self.seen()}", None, "write 64 for channels, or 4x, 0.25x for a factor"
             )
+        if len(match.group()) > 4 * _DIGITS:
+            self.fail("this width has too many digits", start)
         try:
             return Width.of(match.group())
         except GraphError as error:

@@ -105,11 +105,14 @@ class _Expression:
 
 
 def _named(graph: ModuleGraph) -> set[str]:
-    """Return the names of edges that must be written for reading to give them back."""
-    named = {edge.name for edge, name in zip(graph.edges, _default(graph, set()), strict=True) if edge.name != name}
-    again = _default(graph, named)
-    agree = all(edge.name in named or edge.name == name for edge, name in zip(graph.edges, again, strict=True))
-    return named if agree else {edge.name for edge in graph.edges}
+    """Return the names of edges that must be written for reading to give them back; not always the fewest."""
+    named = {edge.name for edge in graph.edges if not edge.name.startswith(f"{edge.source}_{edge.sink}")}
+    for _ in range(2):
+        wrong = {edge.name for edge, name in zip(graph.edges, _default(graph, named), strict=True) if edge.name != name}
+        if not wrong:
+            return named
+        named |= wrong
+    return {edge.name for edge in graph.edges}
 
 
 def _default(graph: ModuleGraph, named: set[str]) -> list[str]:
