@@ -1,8 +1,14 @@
+from typing import Any
+
+import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from tests.strategies import module_graphs
 
-from netmorph.graph.codec import from_json, graph_from_dict, graph_to_dict, to_json
-from netmorph.graph.spec import ModuleGraph
+from netmorph.errors import GraphError
+from netmorph.graph.codec import LONGEST, from_json, graph_from_dict, graph_to_dict, to_json
+from netmorph.graph.notation import parse
+from netmorph.graph.spec import Edge, ModuleGraph, Width
 
 everything = module_graphs(
     strides=True, dilations=True, widths=True, fixed=True, names=True, extras=True
@@ -14,3 +20,123 @@ def test_everything_round_trips(graph: ModuleGraph) -> None:
     assert graph_from_dict(graph_to_dict(graph)) == graph
     assert from_json(to_json(graph)) == graph
     assert hash(from_json(to_json(graph, indent=2))) == hash(graph)
+
+
+def test_defaults_are_left_out() -> None:
+    assert graph_to_dict(parse("3x3")) == {"edges": [{"name": "s_t", "source": "s", "sink": "t", "kernel": [3, 3]}]}
+    edge = Edge("e", "x", "y", (3,), (2,), (1,), "dw", "batch")
+    graph = ModuleGraph((edge, Edge("f", "y", "z")), (("y", Width.of("1/3x")),), (("y", "relu"),), "x", "z")
+    assert graph_to_dict(graph) == {
+        "edges": [
+            {
+                "name": "e",
+                "source": "x",
+                "sink": "y",
+                "kernel": [3],
+                "stride": [2],
+                "dilation": [1],
+                "groups": "dw",
+                "norm": "batch",
+            },
+            {"name": "f", "source": "y", "sink": "z", "kernel": [1]},
+        ],
+        "widths": {"y": "1/3x"},
+        "activations": {"y": "relu"},
+        "source": "x",
+        "sink": "z",
+    }
+
+
+def described(**changes: Any) -> dict[str, Any]:
+    edge = {"name": "e", "source": "s", "sink": "t", "kernel": [3]}
+    return {"edges": [{key: value for key, value in (edge | changes).items() if value != "-"}]}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, "a graph is described by a dictionary, not None"),
+        ([], "a graph is described by a dictionary"),
+        ({}, "a graph has no 'edges'"),
+        ({"edges": {}}, "edges are a list"),
+        ({"edges": []}, "needs at least one edge"),
+        ({"edges": [3]}, "edge 0 is described by a dictionary, not 3"),
+        ({**described(), "blobs": []}, "unknown key 'blobs'"),
+        ({**described(), "widths": {"a": 3}}, "widths are a dictionary from blobs to text"),
+        ({**described(), "widths": []}, "widths are a dictionary"),
+        ({**described(), "activations": {"a": None}}, "activations are a dictionary"),
+        ({**described(), "source": 3}, "a graph's source is text, not 3"),
+        ({**described(), "sink": ["t"] * 100}, r"a graph's sink is text, not \['t', .*\.\.\."),
+        (described(kernel="-"), "edge 0 has no 'kernel'"),
+        (described(name=3), "edge 0: name is text, not 3"),
+        (described(name="a b"), "'a b' is not a name for an edge"),
+        (described(name="a" * 201), "is not a name"),
+        (described(kernel=3), "kernel is a list of one to three whole numbers, not 3"),
+        (described(kernel=[3] * 100), "kernel is a list of one to three"),
+        (described(kernel=[]), "kernel is one to three whole numbers"),
+        (described(kernel=[True]), "kernel is one to three whole numbers"),
+        (described(kernel=[1 << 40]), "kernel is one to three whole numbers"),
+        (described(kernel=[[3]]), "kernel is one to three whole numbers"),
+        (described(stride="2"), "stride is a list"),
+        (described(dilation=[1.0]), "dilation is one to three whole numbers"),
+        (described(groups=2.0), "groups are a whole number or 'dw', not 2.0"),
+        (described(groups=True), "groups are a whole number"),
+        (described(groups=-1), "groups are a number from 1"),
+        (described(norm=1), "norm is text"),
+        (described(fixed="id"), "edge 0: fixed is described by a dictionary"),
+        (described(fixed={"kind": "id"}), "edge 0: fixed has no 'scale'"),
+        (described(fixed={"kind": "id", "scale": "1"}), "scale is a number"),
+        (described(fixed={"kind": "id", "scale": True}), "scale is a number"),
+        (described(fixed={"kind": "id", "scale": float("nan")}), "finite scale"),
+        (described(fixed={"kind": "id", "scale": 10**400}), "finite scale"),
+        (described(fixed={"kind": "max", "scale": 1}), "'id' or 'avg'"),
+        (described(fixed={"kind": None, "scale": 1}), "kind is text"),
+    ],
+)
+def test_strange_descriptions_are_refused(data: Any, message: str) -> None:
+    with pytest.raises(GraphError, match=message) as caught:
+        graph_from_dict(data)
+    assert len(str(caught.value)) < 600
+
+
+def test_null_stands_for_the_default() -> None:
+    graph = graph_from_dict(described(stride=None, dilation=None, norm=None, fixed=None))
+    assert graph == graph_from_dict(described())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not the JSON of a graph"),
+        ("{", "not the JSON of a graph"),
+        ("[" * 100_000, "not the JSON of a graph"),
+        ('{"edges": [], "edges": []}', "a key is given twice"),
+        ("3", "described by a dictionary, not 3"),
+        ('{"edges": [{"name": 1' + "0" * 5000 + "}]}", "not the JSON of a graph"),
+        (" " * (LONGEST + 1), "64000001 characters; 64000000 is the most"),
+    ],
+)
+def test_strange_json_is_refused(text: str, message: str) -> None:
+    with pytest.raises(GraphError, match=message):
+        from_json(text)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["s", "t", "dw", "id", "4x", ""]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["edges", "name", "source", "sink", "kernel", "widths", "fixed"]), inner)
+    ),
+    max_leaves=12,
+)
+
+
+@given(json_values, st.sampled_from(["name", "source", "sink", "kernel", "stride", "dilation", "groups", "fixed"]))
+def test_any_value_anywhere_is_read_or_refused(value: Any, key: str) -> None:
+    for data in (value, {"edges": value}, described(**{key: value}), {**described(), "widths": value}):
+        try:
+            graph = graph_from_dict(data)
+        except GraphError as error:
+            assert str(error)  # noqa: PT017 - either outcome is right
+        else:
+            assert graph_from_dict(graph_to_dict(graph)) == graph

@@ -97,8 +97,8 @@ def _edge_from_dict(data: Any, index: int) -> Edge:
     for name in _SIDES:
         if table.get(name) is None and name != "kernel":
             continue
-        if not isinstance(table[name], list):
-            raise GraphError(f"{where}: {name} is a list of whole numbers, not {_short(table[name])}")
+        if not isinstance(table[name], list) or len(table[name]) > 3:
+            raise GraphError(f"{where}: {name} is a list of one to three whole numbers, not {_short(table[name])}")
         table[name] = tuple(table[name])
     groups = table.get("groups", 1)
     if groups != "dw" and (isinstance(groups, bool) or not isinstance(groups, int)):

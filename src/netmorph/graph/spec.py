@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from operator import itemgetter
 from sys import float_info
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from netmorph.graph.validate import validate
 
 Ints = tuple[int, ...]
 Groups = int | Literal["dw"]
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,199}\Z")
 WIDTH = re.compile(r"[0-9]{1,7}|[0-9]{0,7}\.?[0-9]{1,6}x|[0-9]{1,16}/[1-9][0-9]{0,9}x")
 LARGEST = 1 << 20
 
@@ -110,12 +111,13 @@ class Edge:
                 continue
             values = _ints(value, f"edge {self.name!r}: {name}")
             object.__setattr__(self, name, values)
-        for what, name in (("edge", self.name), ("blob", self.source), ("blob", self.sink)):
+        for what, name in (("an edge", self.name), ("a blob", self.source), ("a blob", self.sink)):
             if not isinstance(name, str) or not NAME.match(name):
                 raise GraphError(
-                    f"{name!r} is not a name for a {what}", remedies=["use a letter, then letters, digits or '_'"]
+                    f"{name!r:.80} is not a name for {what}",
+                    remedies=["use a letter, then letters, digits or '_', 200 characters at most"],
                 )
-        if self.groups != "dw" and (isinstance(self.groups, bool) or not 1 <= int(self.groups) <= LARGEST):
+        if self.groups != "dw" and not (type(self.groups) is int and 1 <= self.groups <= LARGEST):
             raise GraphError(f"edge {self.name!r}: groups are a number from 1 or 'dw', not {self.groups!r}")
         if self.fixed is not None:
             self._check_fixed(self.fixed)
@@ -153,8 +155,8 @@ class ModuleGraph:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "edges", tuple(self.edges))
-        object.__setattr__(self, "width_items", tuple(sorted(self.width_items)))
-        object.__setattr__(self, "activation_items", tuple(sorted(self.activation_items)))
+        object.__setattr__(self, "width_items", tuple(sorted(self.width_items, key=itemgetter(0))))
+        object.__setattr__(self, "activation_items", tuple(sorted(self.activation_items, key=itemgetter(0))))
         object.__setattr__(self, "_blobs", validate(self))
 
     @classmethod
@@ -282,15 +284,15 @@ def fresh_name(stem: str, taken: set[Any], counts: dict[str, int] | None = None)
 
 
 def _ints(value: Any, what: str) -> Ints:
-    values = (value,) if isinstance(value, int) else tuple(value)
+    values = tuple(value) if isinstance(value, Iterable) else (value,)
     good = 1 <= len(values) <= 3 and all(isinstance(v, int) and not isinstance(v, bool) for v in values)
     if not good or min(values) < 1 or max(values) > LARGEST:
         raise GraphError(f"{what} is one to three whole numbers from 1, not {value!r}")
     return values
 
 
-def _as_dict(item: Sequence[Any]) -> dict[str, Any]:
-    if not 3 <= len(item) <= 4:
+def _as_dict(item: Any) -> dict[str, Any]:
+    if not isinstance(item, Sequence) or not 3 <= len(item) <= 4 or not isinstance((*item, {})[3], Mapping):
         raise GraphError(f"an edge is (source, sink, kernel) or (source, sink, kernel, attributes), not {item!r}")
     return {"source": item[0], "sink": item[1], "kernel": item[2], **(item[3] if len(item) > 3 else {})}
 

@@ -114,16 +114,16 @@ def _cycle(blobs: list[str], preceding: dict[str, list[str]]) -> str:
 
 def _check_blobs(graph: ModuleGraph, blobs: set[str]) -> None:
     ends = (graph.source, graph.sink)
-    for word, items in (("width", graph.width_items), ("activation", graph.activation_items)):
+    for word, items in (("a width", graph.width_items), ("an activation", graph.activation_items)):
         for blob, count in Counter(name for name, _ in items).items():
             if count > 1:
-                raise GraphError(f"blob {blob!r} has two {word}s")
+                raise GraphError(f"blob {blob!r} has {word} twice")
             if blob not in blobs:
-                raise GraphError(f"a {word} is given for {blob!r}, which is no blob", shapes=f"blobs {sorted(blobs)}")
+                raise GraphError(f"{word} is given for {blob!r}, which is no blob", shapes=f"blobs {sorted(blobs)}")
             if blob in ends:
                 raise GraphError(
-                    f"a {word} is given for {blob!r}, but source and sink take theirs from the site",
-                    remedies=[f"leave the {word} of {blob!r} out"],
+                    f"{word} is given for {blob!r}, but source and sink take theirs from the site",
+                    remedies=[f"leave that of {blob!r} out"],
                 )
 
 
