@@ -96,18 +96,41 @@ def blend(y: Tensor, x: Tensor, slope: Tensor, dims: int) -> Tensor:
     return torch.lerp(y.to(x.dtype), x, slope.view(-1, *(1,) * dims).to(x.dtype))
 
 
+def phi_name(name: str | None) -> str | None:
+    """Return the lower-case name of the phi that `name` means; None for None and "none".
+
+    Args:
+        name: an elementwise activation of torch.nn, case and underscores ignored; "auto" is "relu".
+
+    Raises:
+        GraphError: no such activation, naming the nearest.
+    """
+    plain = "none" if name is None else str(name).lower().replace("_", "").replace("-", "")
+    if plain == "none":
+        return None
+    plain = _ALIASES.get(plain, plain)
+    if plain in _PHI:
+        return plain
+    near = get_close_matches(plain, [*_PHI, *_ALIASES], n=1)
+    known = f"the activations are {', '.join(sorted(_PHI))}, none"
+    raise GraphError(
+        f"{name!r} is not an activation that netmorph can blend with the identity",
+        remedies=[f"did you mean {near[0]!r}?", known] if near else [known],
+    )
+
+
 def build_activation(
-    name: str,
+    name: str | None,
     channels: int,
     dims: int,
     *,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> nn.Module | None:
-    """Return the parametric activation P-phi (eq. 8) for phi named `name`, every slope at 1; None for "none".
+    """Return the parametric activation P-phi (eq. 8) for phi named `name`, every slope at 1; None for none.
 
     Args:
-        name: an elementwise activation of torch.nn, case and underscores ignored; "auto" is "relu".
+        name: as `phi_name` reads it.
         channels: of the blob.
         dims: the site's spatial dimensions; 0 puts the slopes on the last dimension.
         device: of the slopes.
@@ -116,18 +139,10 @@ def build_activation(
     Raises:
         GraphError: no such activation, naming the nearest.
     """
-    plain = str(name).lower().replace("_", "").replace("-", "")
-    if plain == "none":
+    phi = phi_name(name)
+    if phi is None:
         return None
-    plain = _ALIASES.get(plain, plain)
-    if plain not in _PHI:
-        near = get_close_matches(plain, [*_PHI, *_ALIASES], n=1)
-        known = f"the activations are {', '.join(sorted(_PHI))}, none"
-        raise GraphError(
-            f"{name!r} is not an activation that netmorph can blend with the identity",
-            remedies=[f"did you mean {near[0]!r}?", known] if near else [known],
-        )
     factory: dict[str, Any] = {"device": device, "dtype": dtype}
-    if plain == "relu":
+    if phi == "relu":
         return (nn.PReLU if dims else LastPReLU)(channels, init=1.0, **factory)
-    return Blend(_PHI[plain](), channels, dims, **factory)
+    return Blend(_PHI[phi](), channels, dims, **factory)

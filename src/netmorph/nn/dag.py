@@ -13,11 +13,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from netmorph.filters.filter import Filter
 from netmorph.filters.geometry import Pads
 from netmorph.graph.layout import Layout
-from netmorph.nn.activations import Activations, build_activation
+from netmorph.nn.activations import Activations, build_activation, phi_name
 from netmorph.nn.children import NamedChildren
 from netmorph.nn.edges import build_edge, is_linear_edge
 from netmorph.nn.halo import Halo, halo
-from netmorph.nn.norm import Norms, build_norm
+from netmorph.nn.norm import Norms, build_norm, norm_name
 from netmorph.nn.padding import Fit, fit
 from netmorph.nn.weights import load_filters, read_filters
 
@@ -85,6 +85,8 @@ class MorphedModule(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        phi_name(act)  # a typing error is one even where no blob or edge uses the name
+        norm_name(norm)
         self.layout = layout
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         graph, site, widths = layout.graph, layout.site, layout.widths
@@ -99,8 +101,7 @@ class MorphedModule(nn.Module):
                 norms[edge.name] = made
         named = graph.activations
         acts = {
-            blob: build_activation(named.get(blob, act or "none"), widths[blob], site.dims, **factory)
-            for blob in graph.inner
+            blob: build_activation(named.get(blob, act), widths[blob], site.dims, **factory) for blob in graph.inner
         }
         self.edges = NamedChildren(edges)
         self.norms = Norms(norms, {edge.name: str(edge.norm or norm) for edge in graph.edges if edge.name in norms})
@@ -150,7 +151,11 @@ class MorphedModule(nn.Module):
         for parameter, fan_in in drawn:
             if not parameter.is_meta:
                 bound = 1 / math.sqrt(fan_in)
-                parameter.copy_(torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator))
+                parameter.copy_(
+                    torch.empty(parameter.shape, dtype=torch.float32, device="cpu").uniform_(
+                        -bound, bound, generator=generator
+                    )
+                )
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the module.
@@ -214,18 +219,16 @@ class MorphedModule(nn.Module):
     @property
     def is_linear(self) -> bool:
         """Whether the module is affine as it stands: every slope at 1, no BatchNorm in train mode."""
-        blends = [act.weight for act in self.acts.children()]
-        for norm in self.norms.children():
-            if isinstance(norm, _BatchNorm):
-                if norm.training:
-                    return False
-            else:
-                blends.append(norm.slope)
-        if not all(isinstance(slope, Tensor) and bool((slope == 1).all()) for slope in blends):
-            return False
-        return all(
-            child.is_linear if isinstance(child, MorphedModule) else is_linear_edge(child)
-            for child in self.edges.children()
+        return (
+            all(_is_one(act, "weight") for act in self.acts.children())
+            and all(
+                not norm.training if isinstance(norm, _BatchNorm) else _is_one(norm, "slope")
+                for norm in self.norms.children()
+            )
+            and all(
+                child.is_linear if isinstance(child, MorphedModule) else is_linear_edge(child)
+                for child in self.edges.children()
+            )
         )
 
     def extra_repr(self) -> str:
@@ -240,6 +243,12 @@ def _borders(layout: Layout) -> tuple[Halo | None, Mapping[str, Pads]]:
     if layout.border == "halo" and layout.site.dims:
         return halo(layout)
     return None, {name: spec.padding for name, spec in layout.specs.items()}
+
+
+def _is_one(module: nn.Module, slope: str) -> bool:
+    """Return whether every slope of a blend is 1; a module that has none is no blend of ours."""
+    value = getattr(module, slope, None)
+    return isinstance(value, Tensor) and bool((value == 1).all())
 
 
 def _steps(layout: Layout, module: MorphedModule, fits: Mapping[str, Fit | None]) -> tuple[Step, ...]:

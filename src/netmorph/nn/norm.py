@@ -39,6 +39,9 @@ class LastBatchNorm(nn.BatchNorm1d):
         """Map (..., C) to (..., C)."""
         return super().forward(x.reshape(-1, self.num_features)).reshape(x.shape)
 
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Accept any shape, tracing proxies included."""
+
 
 class BlendedGroupNorm(nn.GroupNorm):
     """`(1 - a) GroupNorm(x) + a x`, a = 1 at birth (beyond the paper).
@@ -74,6 +77,21 @@ class BlendedLayerNorm(nn.LayerNorm):
 _BATCH_NORMS: dict[int, type[_BatchNorm]] = {0: LastBatchNorm, 1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
+def norm_name(name: str | None) -> str | None:
+    """Return `name`; None for None and "none".
+
+    Raises:
+        GraphError: no such norm, naming the nearest.
+    """
+    if name is None or name == "none":
+        return None
+    if name in NAMES:
+        return name
+    near = get_close_matches(str(name), NAMES, n=1)
+    known = f"the norms are {', '.join(NAMES)}"
+    raise GraphError(f"{name!r} is not a norm", remedies=[f"did you mean {near[0]!r}?", known] if near else [known])
+
+
 def build_norm(
     name: str | None,
     channels: int,
@@ -95,12 +113,9 @@ def build_norm(
     Raises:
         GraphError: no such norm, naming the nearest.
     """
-    if name is None or name == "none":
+    name = norm_name(name)
+    if name is None:
         return None
-    if name not in NAMES:
-        near = get_close_matches(str(name), NAMES, n=1)
-        known = f"the norms are {', '.join(NAMES)}"
-        raise GraphError(f"{name!r} is not a norm", remedies=[f"did you mean {near[0]!r}?", known] if near else [known])
     factory: dict[str, Any] = {"device": device, "dtype": dtype}
     if name == "group":
         return BlendedGroupNorm(channels, dims, **factory)

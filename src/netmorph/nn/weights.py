@@ -113,7 +113,7 @@ def _check_geometry(name: str, given: Filter, spec: ConvSpec) -> None:
 
 def _check_fixed(edge: Edge, given: Filter, spec: ConvSpec) -> None:
     assert edge.fixed is not None
-    own = fixed_filter(edge.fixed, spec, dtype=torch.float64).weight
+    own = fixed_filter(edge.fixed, spec, dtype=torch.float64, device=torch.device("cpu")).weight
     if not torch.allclose(given.weight.detach().double().cpu(), own, rtol=1e-6, atol=0):
         raise GraphError(
             f"edge {edge.name!r} is fixed and cannot take the given weights",

@@ -1,0 +1,109 @@
+"""Eq. 8: the identity at slope 1, phi at slope 0, each channel on its own, for any phi."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.nn.samples import build, noise
+from torch import nn
+from torch.nn import functional as F
+
+from netmorph.errors import GraphError
+from netmorph.nn import MorphedModule, slopes
+from netmorph.nn.activations import build_activation
+
+PHI = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "SiLU": F.silu,
+    "swish": F.silu,
+    "tanh": torch.tanh,
+    "hardswish": F.hardswish,
+    "leaky_relu": F.leaky_relu,
+    "LeakyReLU": F.leaky_relu,
+    "elu": F.elu,
+    "mish": F.mish,
+    "softplus": F.softplus,
+    "auto": F.relu,
+    "prelu": F.relu,
+}
+SHAPES = {0: (2, 5, 3), 1: (2, 3, 5), 2: (2, 3, 5, 4), 3: (2, 3, 5, 4, 2)}
+
+
+@pytest.mark.parametrize("dims", SHAPES)
+@pytest.mark.parametrize("name", PHI)
+def test_a_blend_of_phi_and_the_identity_by_channel(name: str, dims: int) -> None:
+    act = build_activation(name, 3, dims)
+    x = noise(*SHAPES[dims])
+    assert torch.equal(act(x), x)
+    a = torch.tensor([0.0, 1.0, 0.25])
+    act.weight.data.copy_(a)
+    a = a.view(-1, *(1,) * dims)
+    torch.testing.assert_close(act(x), (1 - a) * PHI[name](x) + a * x)
+
+
+def test_relu_is_a_plain_prelu_where_channels_are_on_dimension_1() -> None:
+    assert type(build_activation("relu", 3, 2)) is nn.PReLU
+
+
+def test_slopes_of_a_linear_site_are_on_the_last_dimension_of_a_cube() -> None:
+    act = build_activation("relu", 8, 0)
+    act.weight.data.zero_()[3] = 1
+    y = act(-torch.ones(8, 8, 8))
+    assert torch.equal(y[..., 3], -torch.ones(8, 8))
+    assert int(y.count_nonzero()) == 64
+
+
+@pytest.mark.parametrize("shape", [(8,), (0, 8), (2, 0, 8)])
+@pytest.mark.parametrize("name", ["relu", "gelu"])
+def test_linear_shapes_of_any_rank(name: str, shape: tuple[int, ...]) -> None:
+    assert build_activation(name, 8, 0)(torch.ones(shape)).shape == shape
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu"])
+def test_slopes_learn_from_birth(name: str) -> None:
+    act = build_activation(name, 3, 1)
+    act(noise(2, 3, 5)).square().sum().backward()
+    assert bool((act.weight.grad != 0).all())
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("relux", "did you mean 'relu'"), ("hard_swich", "did you mean 'hardswish'"), ("glu", "celu, elu")],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(name: str, hint: str) -> None:
+    with pytest.raises(GraphError, match=f"{name}.*is not an activation.*{hint}"):
+        build_activation(name, 3, 2)
+
+
+def test_none_is_no_activation() -> None:
+    assert build_activation("none", 3, 2) is None
+    assert not list(build("3 > 3 > 1", act=None).acts)
+
+
+def test_the_graph_overrides_the_activation_of_a_blob() -> None:
+    layout = build("3 > 1 > 1 > 1").layout
+    layout = replace(layout, graph=replace(layout.graph, activation_items=(("a", "tanh"), ("b", "none"))))
+    for act in ("gelu", None):
+        made = MorphedModule(layout, act=act)
+        assert isinstance(made.acts["a"].phi, nn.Tanh)
+        assert "b" not in made.acts
+        assert ("c" in made.acts) == (act is not None)
+
+
+def test_slopes_lists_what_weight_decay_should_leave_alone() -> None:
+    net = nn.Sequential(nn.PReLU(4), build("3 > 1 | 1", norm="layer"), build("1 > 1", dims=0, act="gelu"))
+    found = dict(slopes(net))
+    named = dict(net.named_parameters())
+    assert set(found) == {name for name in named if ".acts." in name or name.endswith(".slope")}
+    assert all(found[name] is named[name] for name in found)
+    assert len(found) == 1 + 3 + 1
+    assert [name for name, _ in slopes(net[2])] == ["acts.a.weight"]
+
+
+def test_slopes_skips_a_replaced_activation() -> None:
+    net = build("3 > 1 > 1")
+    first = next(iter(net.acts))
+    net.acts.set_submodule(net.acts.key(first), nn.ReLU())
+    assert len(slopes(net)) == 1
