@@ -94,6 +94,8 @@ def lay_out(graph: ModuleGraph, site: ConvSpec, cuts: Sequence[Cut], cut: Cut, *
         raise GraphError(f"{len(cuts)} cuts for {site.dims} spatial dimensions")
     if border == "zeros" and site.padding_mode != "zeros":
         _check_mode(graph, site, cuts)
+    if not site.dims:
+        _check_linear(graph)
     widths = resolve_widths(graph, site)
     axes = [_axes_of(graph, site, cuts[dim], dim) for dim in range(site.dims)]
     specs = {}
@@ -177,6 +179,19 @@ def _check_mode(graph: ModuleGraph, site: ConvSpec, cuts: Sequence[Cut]) -> None
                     graph=str(graph),
                     shapes=f"padding mode {site.padding_mode!r}, stride {steps[edge.source]} before the edge",
                     remedies=["name the stride on a later edge", "name no stride at all"],
+                )
+
+
+def _check_linear(graph: ModuleGraph) -> None:
+    """Raise where an edge names a kernel, stride or dilation other than 1 and the site has no spatial dimension."""
+    for edge in graph.edges:
+        for what in ("kernel", "stride", "dilation"):
+            values = getattr(edge, what) or (1,)
+            if max(values) > 1:
+                raise GraphError(
+                    f"edge {edge.name!r} has a {what} of {'x'.join(map(str, values))}, but the site is linear",
+                    graph=str(graph),
+                    remedies=["a linear site accepts only 1"],
                 )
 
 

@@ -1,0 +1,30 @@
+from itertools import islice
+
+from hypothesis import given
+from tests.oracles import paths
+from tests.strategies import module_graphs
+
+from netmorph.graph.catalogue import ladder
+from netmorph.graph.cuts import MOST, cuts, sink_cut, source_cut
+from netmorph.graph.notation import parse
+from netmorph.graph.spec import ModuleGraph
+
+
+@given(module_graphs())
+def test_every_path_crosses_every_cut_once(graph: ModuleGraph) -> None:
+    found = list(cuts(graph))
+    assert found[0] == source_cut(graph)
+    assert sink_cut(graph) in found[:2]
+    assert len(set(found)) == len(found)
+    for cut in found:
+        for path in islice(paths(graph), 200):
+            assert sum(edge.source in cut and edge.sink not in cut for edge in path) == 1
+
+
+def test_a_chain_has_all_its_cuts() -> None:
+    graph = parse("1 > 3 > 1 > 5")
+    assert set(cuts(graph)) == {frozenset(graph.blobs[:count]) for count in range(1, 5)}
+
+
+def test_cuts_are_bounded() -> None:
+    assert len(list(cuts(ladder(200)))) == MOST
