@@ -128,11 +128,12 @@ class Filter:
 
         Pointwise fill leaves most taps at zero; composing the trimmed filters costs only the others.
         """
+        if all(side == 1 for side in self.kernel):
+            return self
         weight, offset = self.weight, list(self.offset)
+        live = (weight != 0).flatten(0, 1).any(0)  # one pass over the weights, then only over the taps
         for dim in range(self.dims):
-            axes = [axis for axis in range(weight.dim()) if axis != dim + 2]
-            live = (weight != 0).any(dim=axes[0]) if len(axes) == 1 else (weight != 0).sum(dim=axes) > 0
-            used = live.nonzero().flatten()
+            used = live.movedim(dim, 0).reshape(self.kernel[dim], -1).any(1).nonzero().flatten()
             first, last = (int(used[0]), int(used[-1])) if used.numel() else (0, 0)
             weight = weight.narrow(dim + 2, first, last - first + 1)
             offset[dim] += first * self.dilation[dim]

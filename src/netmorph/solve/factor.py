@@ -13,6 +13,7 @@ from netmorph.solve.system import Carriers, System
 RANK_TOLERANCE = 1e-9
 NEARLY_ORTHOGONAL = 1e-12
 SMALL = 512
+REFINED_ABOVE = 10.0
 DECIDABLE = 32
 
 
@@ -120,6 +121,13 @@ class Factor:
         return max(self.outer.condition, self.inner.condition)
 
     @property
+    def determined(self) -> bool:
+        """Whether a target leaves no freedom: then noise has no say."""
+        return self.direct and all(
+            side.matrix is None or side.matrix.shape[-1] == side.matrix.shape[-2] for side in (self.outer, self.inner)
+        )
+
+    @property
     def share(self) -> float:
         """The rank of the poorer side, relative to what any target needs."""
         return min(self.outer.share, self.inner.share)
@@ -141,9 +149,9 @@ class Factor:
         return out
 
     def solve(self, target: Tensor, start: list[Tensor]) -> tuple[list[Tensor], int]:
-        """Return the filters nearest to `start` that meet `target`; one step of refinement."""
+        """Return the filters nearest to `start` that meet `target`; one step of refinement where it gains digits."""
         filters = start
-        for _ in range(2):
+        for _ in range(1 if self.condition < REFINED_ABOVE else 2):
             step = self._correct(target - self.apply(filters))
             filters = [f + s for f, s in zip(filters, step, strict=True)]
         return filters, 0

@@ -98,7 +98,7 @@ def fill(layout: Layout, target: Filter, *, seed: int, noise: float) -> Fill:
         factor = factors[names]
         result.condition = max(result.condition, factor.condition)
         result.full_rank &= factor.full_rank is True
-        start = _start(system, names, len(taps), noise * size * live, seed)
+        start = _start(system, names, len(taps), noise * size * live * (not factor.determined), seed)
         solution, count = factor.solve(right, start) if factor.direct else conjugate_gradients(factor, right, start)
         result.iterations = max(result.iterations, count)
         _store(system, names, taps, solution, weights)
@@ -128,6 +128,9 @@ def _start(system: System, names: Carriers, taps: int, scale: Tensor, seed: int)
         shape = (taps, g, spec.c_out // g, spec.c_in // g)
         random = generator(seed, "start", name, names)
         per_entry = scale / (live * spec.c_out * shape[3]) ** 0.5
+        if not bool(per_entry.any()):
+            out.append(torch.zeros(shape, dtype=torch.float64, device=scale.device))
+            continue
         draws = gaussian(shape, random).to(scale.device) * per_entry[:, None, None, None]
         out.append(draws * system.mask(name))
     return out
