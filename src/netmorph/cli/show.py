@@ -42,7 +42,7 @@ def run(options: Any) -> int:
     from netmorph.graph.layout import resolve_widths
     from netmorph.graph.paths import path_count
     from netmorph.graph.reduce import reduce
-    from netmorph.solve.plan import plan_site
+    from netmorph.solver.plan import plan_site
 
     graph, site = read_graph(options.graph), _site(options)
     reduction, paths = reduce(graph), path_count(graph)

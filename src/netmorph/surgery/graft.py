@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from netmorph.errors import InfeasibleMorph, NetmorphError, SiteError
 from netmorph.filters.filter import Filter
 from netmorph.nn import MorphedModule
-from netmorph.solve.solve import Method, solve
+from netmorph.solver.solve import Method, solve
 from netmorph.surgery.assign import Assignment
 from netmorph.surgery.history import MorphedSite
 from netmorph.surgery.site import Site
 from netmorph.surgery.site_parity import SiteParity, site_parity
+from netmorph.surgery.state import memory_format_of
 
 
 @dataclass(frozen=True)
@@ -152,8 +153,7 @@ def _located(error: NetmorphError, assignment: Assignment) -> NetmorphError:
 
 
 def _keep_memory_format(layer: nn.Module, module: nn.Module) -> None:
-    weight: Any = layer._parameters.get("weight")
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    wanted = None if weight is None else formats.get(weight.dim())
-    if wanted is not None and weight.is_contiguous(memory_format=wanted) and not weight.is_contiguous():
+    weight = layer._parameters.get("weight")
+    wanted = torch.contiguous_format if weight is None else memory_format_of(weight)
+    if wanted is not torch.contiguous_format:
         module.to(memory_format=wanted)

@@ -10,7 +10,7 @@ from torch import nn
 
 from netmorph.errors import GraphError
 from netmorph.graph.spec import ModuleGraph
-from netmorph.solve.plan import FillName, SitePlan, plan_site
+from netmorph.solver.plan import FillName, SitePlan, plan_site
 from netmorph.surgery.assign import Assignment, assign
 from netmorph.surgery.call import Call
 from netmorph.surgery.cost import Cost, CostChange, cost

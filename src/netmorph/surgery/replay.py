@@ -10,7 +10,7 @@ from torch import nn
 
 from netmorph.errors import NetmorphError
 from netmorph.nn import MorphedModule
-from netmorph.solve.target import spec_of
+from netmorph.solver.target import spec_of
 from netmorph.surgery.history import MorphedSite, MorphRecord, history_of
 from netmorph.surgery.layers import kind_of
 from netmorph.surgery.swap import inherit, swap

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from netmorph.errors import ParityError
 from netmorph.filters.geometry import ConvSpec
 from netmorph.nn import MorphedModule
-from netmorph.solve.target import spec_of
+from netmorph.solver.target import spec_of
 from netmorph.surgery.call import undisturbed
 from netmorph.surgery.outputs import largest, largest_gap
 

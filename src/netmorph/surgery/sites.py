@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from netmorph.solve.target import spec_of
+from netmorph.solver.target import spec_of
 from netmorph.surgery.call import Call
 from netmorph.surgery.layers import BASES, candidates, identity_spec, is_lazy, kind_of
 from netmorph.surgery.probe import Seen, probe

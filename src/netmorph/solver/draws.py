@@ -18,9 +18,9 @@ from netmorph.filters.filter import Filter
 from netmorph.graph.flow import flow
 from netmorph.graph.layout import Layout
 from netmorph.graph.spec import Edge
-from netmorph.solve.equation import fixed_filter
-from netmorph.solve.grid import Grid, middle_tap, ravel, tap_pairs
-from netmorph.solve.noise import generator, semi_orthogonal
+from netmorph.solver.equation import fixed_filter
+from netmorph.solver.grid import Grid, middle_tap, ravel, tap_pairs
+from netmorph.solver.noise import generator, semi_orthogonal
 
 OFF_FLOW_GAIN = 0.25
 

@@ -13,9 +13,9 @@ from netmorph.graph.notation import parse
 from netmorph.graph.paths import path_count
 from netmorph.graph.reduce import reduce
 from netmorph.graph.spec import ModuleGraph
-from netmorph.solve.candidates import Verdict, judge, layouts
-from netmorph.solve.pointwise import draw_system
-from netmorph.solve.system import split_crossing
+from netmorph.solver.candidates import Verdict, judge, layouts
+from netmorph.solver.pointwise import draw_system
+from netmorph.solver.system import split_crossing
 
 FillName = Literal["pointwise", "dense"]
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from netmorph.filters.filter import Filter
 from netmorph.graph.layout import Layout, resolutions
 from netmorph.graph.spec import Edge
-from netmorph.solve.draws import draw, sides_of
-from netmorph.solve.equation import after, before, downstream, fixed_filter, upstream
-from netmorph.solve.grid import (
+from netmorph.solver.draws import draw, sides_of
+from netmorph.solver.equation import after, before, downstream, fixed_filter, upstream
+from netmorph.solver.grid import (
     Grid,
     check_pooling,
     downstream_matrix,
@@ -24,7 +24,7 @@ from netmorph.solve.grid import (
     tap_pairs,
     upstream_matrix,
 )
-from netmorph.solve.noise import generator, semi_orthogonal
+from netmorph.solver.noise import generator, semi_orthogonal
 
 Tap = tuple[int, ...]
 Carriers = tuple[str, ...]

@@ -14,9 +14,9 @@ from netmorph.filters import ConvSpec, Filter
 from netmorph.graph.catalogue import catalogue
 from netmorph.graph.spec import ModuleGraph
 from netmorph.nn.dag import MorphedModule
-from netmorph.solve import Solution, Status, solve
-from netmorph.solve.candidates import judge, layouts
-from netmorph.solve.pointwise import draw_system
+from netmorph.solver import Solution, Status, solve
+from netmorph.solver.candidates import judge, layouts
+from netmorph.solver.pointwise import draw_system
 
 
 def running(solution: Solution, dtype: torch.dtype) -> MorphedModule:

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from netmorph.filters.filter import Filter
 from netmorph.graph.layout import Layout
-from netmorph.solve.factor import Factor
-from netmorph.solve.grid import ravel, target_taps
-from netmorph.solve.iterate import conjugate_gradients
-from netmorph.solve.noise import gaussian, generator
-from netmorph.solve.system import Carriers, System, Tap, build, carriers_of, frame
+from netmorph.solver.factor import Factor
+from netmorph.solver.grid import ravel, target_taps
+from netmorph.solver.iterate import conjugate_gradients
+from netmorph.solver.noise import gaussian, generator
+from netmorph.solver.system import Carriers, System, Tap, build, carriers_of, frame
 
 DRAWS = 8
 GENERIC_DRAWS = 3  # a rank that three independent draws lack is lacking for good

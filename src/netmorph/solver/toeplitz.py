@@ -13,7 +13,7 @@ from torch import Tensor
 from netmorph.filters.compose import add, common_grid
 from netmorph.filters.filter import Filter
 from netmorph.filters.geometry import ConvSpec
-from netmorph.solve.equation import after, before
+from netmorph.solver.equation import after, before
 
 DIRECT = 9000
 STEPS = 300

@@ -14,9 +14,9 @@ from netmorph.filters.compose import add
 from netmorph.filters.filter import Filter
 from netmorph.graph.cuts import sink_cut, source_cut
 from netmorph.graph.layout import Cut, Layout
-from netmorph.solve.equation import after, before, downstream, fixed_filter, residual_of, upstream
-from netmorph.solve.noise import gaussian, generator
-from netmorph.solve.toeplitz import Unknown, least_squares
+from netmorph.solver.equation import after, before, downstream, fixed_filter, residual_of, upstream
+from netmorph.solver.noise import gaussian, generator
+from netmorph.solver.toeplitz import Unknown, least_squares
 
 
 def draw_dense(layout: Layout, seed: int) -> dict[str, Filter]:

@@ -12,8 +12,8 @@ from netmorph.graph.cuts import cuts, sink_cut, source_cut
 from netmorph.graph.flow import Side, flow, widths_that_would_do
 from netmorph.graph.layout import Cut, Layout, lay_out
 from netmorph.graph.spec import ModuleGraph
-from netmorph.solve.grid import Grid, equation_groups
-from netmorph.solve.system import Carriers, carriers_of, frame, split_crossing
+from netmorph.solver.grid import Grid, equation_groups
+from netmorph.solver.system import Carriers, carriers_of, frame, split_crossing
 
 MIXED_CUTS = 8
 MIXED_LAYOUTS = 96

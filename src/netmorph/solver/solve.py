@@ -16,15 +16,15 @@ from netmorph.graph.cuts import sink_cut, source_cut
 from netmorph.graph.layout import Cut, Layout, lay_out
 from netmorph.graph.notation import parse
 from netmorph.graph.spec import Edge, ModuleGraph, fresh_name
-from netmorph.solve.alternating import alternate
-from netmorph.solve.balance import balance
-from netmorph.solve.dense import fill_dense
-from netmorph.solve.equation import residual_of
-from netmorph.solve.plan import infeasible, ranked
-from netmorph.solve.pointwise import fill
-from netmorph.solve.solution import Solution, Status
-from netmorph.solve.stepwise import step_through
-from netmorph.solve.target import read_target
+from netmorph.solver.alternating import alternate
+from netmorph.solver.balance import balance
+from netmorph.solver.dense import fill_dense
+from netmorph.solver.equation import residual_of
+from netmorph.solver.plan import infeasible, ranked
+from netmorph.solver.pointwise import fill
+from netmorph.solver.solution import Solution, Status
+from netmorph.solver.stepwise import step_through
+from netmorph.solver.target import read_target
 
 Method = Literal["closed-form", "alternating", "stepwise"]
 EXACT = 1e-10

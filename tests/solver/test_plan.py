@@ -11,11 +11,11 @@ from netmorph.filters import ConvSpec, Filter
 from netmorph.graph.catalogue import catalogue
 from netmorph.graph.layout import lay_out
 from netmorph.graph.notation import parse
-from netmorph.solve import Status, module_filter, plan_site, solve
-from netmorph.solve import solve as package_solve
-from netmorph.solve.equation import fixed_filter
-from netmorph.solve.factor import Inverse
-from netmorph.solve.noise import semi_orthogonal
+from netmorph.solver import Status, module_filter, plan_site, solve
+from netmorph.solver import solve as package_solve
+from netmorph.solver.equation import fixed_filter
+from netmorph.solver.factor import Inverse
+from netmorph.solver.noise import semi_orthogonal
 
 SITE = ConvSpec.same(4, 6, stride=2)
 
@@ -119,7 +119,7 @@ def test_keep_parent_of_a_strided_dilated_site_with_named_strides() -> None:
 
 
 def test_a_false_promise_is_called_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = __import__("netmorph.solve.solve", fromlist=["solve"])
+    module = __import__("netmorph.solver.solve", fromlist=["solve"])
     monkeypatch.setattr(module, "residual_of", lambda *_: 1.0)
     with pytest.raises(NetmorphError, match="a bug in netmorph"):
         package_solve(torch.randn(4, 4, 3, 3), "3x3 > 1x1")

@@ -4,13 +4,13 @@ from itertools import pairwise
 
 import pytest
 import torch
-from tests.solve.test_exactness import assert_exact
+from tests.solver.test_exactness import assert_exact
 from tests.strategies import random_filter
 
 from netmorph.errors import GraphError, InfeasibleMorph
 from netmorph.filters import ConvSpec, Filter
 from netmorph.graph.catalogue import catalogue
-from netmorph.solve import Status, module_filter, solve
+from netmorph.solver import Status, module_filter, solve
 
 SITE = ConvSpec.same(4, 4)
 

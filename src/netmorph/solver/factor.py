@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from netmorph.solve.system import Carriers, System
+from netmorph.solver.system import Carriers, System
 
 RANK_TOLERANCE = 1e-9
 NEARLY_ORTHOGONAL = 1e-12

@@ -12,9 +12,9 @@ from netmorph.filters.compose import add
 from netmorph.filters.filter import Filter
 from netmorph.graph.layout import Layout
 from netmorph.graph.spec import Edge
-from netmorph.solve.dense import draw_dense
-from netmorph.solve.equation import downstream, module_filter, upstream
-from netmorph.solve.toeplitz import Unknown, least_squares
+from netmorph.solver.dense import draw_dense
+from netmorph.solver.equation import downstream, module_filter, upstream
+from netmorph.solver.toeplitz import Unknown, least_squares
 
 
 def alternate(

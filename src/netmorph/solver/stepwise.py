@@ -20,7 +20,7 @@ from netmorph.filters.geometry import ConvSpec, per_dimension
 from netmorph.graph.layout import Layout, lay_out, resolve_widths
 from netmorph.graph.reduce import reduce
 from netmorph.graph.spec import Edge, ModuleGraph
-from netmorph.solve.noise import generator, semi_orthogonal
+from netmorph.solver.noise import generator, semi_orthogonal
 
 UNLIMITED = 1 << 30
 STEP_TOLERANCE = 1e-10

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from netmorph.solve.factor import Factor
+from netmorph.solver.factor import Factor
 
 MOST = 400
 TOLERANCE = 1e-14

@@ -4,7 +4,7 @@ import time
 
 import pytest
 import torch
-from tests.solve.test_exactness import assert_exact
+from tests.solver.test_exactness import assert_exact
 from tests.strategies import random_filter
 from torch import nn
 
@@ -14,9 +14,9 @@ from netmorph.filters.compose import compose, morphism_count_suffices
 from netmorph.graph.catalogue import catalogue
 from netmorph.graph.notation import parse
 from netmorph.graph.spec import ModuleGraph
-from netmorph.solve import Status, module_filter, plan_site, solve
-from netmorph.solve.candidates import judge, layouts
-from netmorph.solve.toeplitz import Unknown, _left
+from netmorph.solver import Status, module_filter, plan_site, solve
+from netmorph.solver.candidates import judge, layouts
+from netmorph.solver.toeplitz import Unknown, _left
 
 
 @pytest.mark.parametrize("channels", [2, 8, 16, 64])
