@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from netmorph.errors import NetmorphError
 from netmorph.models.resnet_cifar import CifarResNet
 from netmorph.train.data import load_fashion
 from netmorph.train.loop import fit, mistakes
@@ -85,6 +86,21 @@ def test_the_rate_of_the_first_row_is_that_of_its_last_step(trained):
     # 12 steps, one of warm-up: the sixth step is the sixth of the cosine's eleven.
     expected = 0.1 * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * 4 / 11)).item())
     assert trained[1][0].lr == pytest.approx(expected)
+
+
+def test_the_mode_that_a_network_comes_in_does_not_matter(trained, small):
+    evaluating = model().eval()
+    fit(evaluating, small, RECIPE, seed=1)
+    assert evaluating.fc.weight.equal(trained[0].fc.weight)
+    assert evaluating.bn1.num_batches_tracked == 12
+
+
+def test_divergence_is_one_message(small):
+    net = model()
+    with torch.no_grad():
+        net.fc.weight[0, 0] = float("nan")
+    with pytest.raises(NetmorphError, match="diverged in epoch 1.*lower the learning rate, 0.1"):
+        fit(net, small, RECIPE, seed=0)
 
 
 def test_evaluation_leaves_the_mode_alone(small):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import time
 import warnings
@@ -16,6 +17,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from netmorph.errors import NetmorphError
 from netmorph.train.batches import EvalBatches, TrainBatches
 from netmorph.train.data import Dataset
 from netmorph.train.recipe import Recipe, make_optimizer, make_schedule
@@ -73,6 +75,7 @@ def fit(model: nn.Module, data: Dataset, recipe: Recipe, seed: int, progress: Pr
         One row an epoch.
 
     Raises:
+        NetmorphError: the loss is no longer a number.
         KeyboardInterrupt: on Ctrl-C, with Python's handler in place again.
     """
     with _quiet_lightning():
@@ -89,7 +92,7 @@ def fit(model: nn.Module, data: Dataset, recipe: Recipe, seed: int, progress: Pr
         device = trainer.strategy.root_device
         resident = replace(data, train=data.train.to(device), test=data.test.to(device))
         batches = TrainBatches(resident, recipe.batch_size, seed, device, recipe.pad)
-        model.to(memory_format=torch.channels_last)
+        model.to(memory_format=torch.channels_last).train()  # Lightning leaves the mode as it finds it
         task = _Classification(model, recipe, recipe.epochs * len(batches), progress)
         with _interruptible():
             trainer.fit(task, batches, EvalBatches(resident, resident.test))
@@ -163,6 +166,11 @@ class _Classification(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Close the epoch's row: Lightning calls this after the validation of the epoch."""
         train, test = self.training_tally.read(), self.test_tally.read()
+        if not math.isfinite(train[0]):
+            raise NetmorphError(
+                f"the training diverged in epoch {len(self.rows) + 1}: the loss is {train[0]}",
+                remedies=[f"lower the learning rate, {self.recipe.lr}", "look for NaN in the network's weights"],
+            )
         self.rows.append(EpochRow(len(self.rows) + 1, self.lr, *train, *test, time.perf_counter() - self.began))
         self.training_tally, self.test_tally = _Tally(), _Tally()
         if self.progress is not None:
