@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.errors import SiteError
+from netmorph.surgery.precision import full_precision
 
 _AUTOCAST = ("cpu", "cuda", "mps", "xpu")
 
@@ -98,7 +99,7 @@ def undisturbed(*models: nn.Module) -> Iterator[None]:
         for device in sorted(_devices(models)):
             stack.enter_context(torch.autocast(device, enabled=False))
         stack.enter_context(fixed_rng())
-        stack.enter_context(_full_precision())
+        stack.enter_context(full_precision())
         for module in modules:
             stack.enter_context(_module_kept(module))
         yield
@@ -127,20 +128,6 @@ def fixed_rng(seed: int = 0) -> Iterator[None]:
 
 
 @contextmanager
-def _full_precision() -> Iterator[None]:
-    """Forbid TF32, whose error is far above float32's; only GPUs have it."""
-    if not torch.cuda.is_available():
-        yield
-        return
-    kept = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = kept
-
-
-@contextmanager
 def _module_kept(module: nn.Module) -> Iterator[None]:
     """Put one module's mode, plain attributes and buffers back (its children are kept on their own)."""
     training, scripted = module.training, isinstance(module, torch.jit.ScriptModule)
@@ -148,7 +135,7 @@ def _module_kept(module: nn.Module) -> Iterator[None]:
     registered: list[tuple[dict[str, Any], dict[str, Any]]] = []
     if not scripted:
         registered = [(slots, dict(slots)) for slots in (module._buffers, module._parameters)]
-    contents = [(buffer, buffer.detach().clone()) for buffer in module.buffers(recurse=False)]
+    contents = [(buffer, buffer.detach().clone()) for buffer in module.buffers(recurse=False) if not buffer.is_meta]
     try:
         yield
     finally:

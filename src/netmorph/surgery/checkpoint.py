@@ -121,6 +121,7 @@ def _write(folder: Path, content: dict[str, Any], packed: Packed) -> None:
         content = {**content, "weights": _hash(aside / WEIGHTS)}
         text = json.dumps({**content, "digest": _digest(content)}, indent=1)
         (aside / CONFIG).write_text(text, encoding="utf-8")
+        (aside / WEIGHTS).chmod((aside / CONFIG).stat().st_mode)  # safetensors writes for the owner alone
         if folder.is_dir():
             for name in (WEIGHTS, CONFIG):
                 os.replace(aside / name, folder / name)
@@ -155,7 +156,23 @@ def _read_config(folder: Path) -> dict[str, Any]:
     content = {key: value for key, value in config.items() if key != "digest"}
     if set(config) != _KEYS or config["digest"] != _digest(content):
         raise NetmorphError(f"{path} was edited or is damaged", remedies=["save the network again"])
+    if not _well_formed(config):
+        raise NetmorphError(f"{path} is malformed", remedies=["save the network again"])
     return config
+
+
+def _well_formed(config: Mapping[str, Any]) -> bool:
+    parent, tied = config["parent"], config["tied"]
+    return (
+        isinstance(config["history"], list)
+        and isinstance(config["weights"], str)
+        and isinstance(config["channels_last"], list)
+        and all(isinstance(name, str) for name in config["channels_last"])
+        and isinstance(tied, dict)
+        and all(isinstance(name, str) for name in tied.values())
+        and (parent is None or (isinstance(parent, dict) and set(parent) == {"name", "args"}))
+        and (parent is None or (isinstance(parent["name"], str) and isinstance(parent["args"], dict)))
+    )
 
 
 def _read_weights(folder: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -169,9 +186,10 @@ def _read_weights(folder: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
         raise NetmorphError(f"{path} cannot be read: {reason(error)}") from error
-    for alias, name in config["tied"].items():
-        tensors[alias] = tensors[name]
-    return tensors
+    tied = config["tied"]
+    if not set(tied.values()) <= tensors.keys() or tied.keys() & tensors.keys():
+        raise NetmorphError(f"{folder / CONFIG} ties tensors that {WEIGHTS} does not hold")
+    return tensors | {alias: tensors[name] for alias, name in tied.items()}
 
 
 def _parent(parent: Any, build: Callable[..., nn.Module] | None, folder: Path) -> nn.Module:

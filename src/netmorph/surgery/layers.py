@@ -13,12 +13,18 @@ from torch.nn.utils import parametrize
 
 from netmorph.errors import SiteError
 from netmorph.filters.geometry import ConvSpec
-from netmorph.solve.target import CONVOLUTIONS
+from netmorph.solver.target import CONVOLUTIONS
 
 Kind = Literal["conv", "linear", "identity"]
 
 BASES: tuple[type[nn.Module], ...] = (*CONVOLUTIONS, nn.Linear)
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+_WRAPPERS = {
+    "OptimizedModule": "torch.compile",
+    "DistributedDataParallel": "DDP",
+    "FullyShardedDataParallel": "FSDP",
+    "FSDPModule": "FSDP",
+}
 _QUANTISED = ("torch.ao.", "torchao.", "bitsandbytes.", "torch.nn.quantized", "torch.nn.qat")
 
 
@@ -67,14 +73,10 @@ def wrapper_of(module: nn.Module) -> str | None:
     """Return the name of the wrapper that `module` is (DDP, FSDP, compiled, scripted), or None."""
     if isinstance(module, torch.jit.ScriptModule):
         return "TorchScript"
-    if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
+    if getattr(module, "_compiled_call_impl", None) is not None:
         return "torch.compile"
-    for kind in type(module).__mro__:
-        if kind.__name__ == "DistributedDataParallel":
-            return "DDP"
-        if kind.__name__ in ("FullyShardedDataParallel", "FSDPModule"):
-            return "FSDP"
-    return None
+    # By name: importing the classes costs a second.
+    return next((_WRAPPERS[kind.__name__] for kind in type(module).__mro__ if kind.__name__ in _WRAPPERS), None)
 
 
 def check_unwrapped(model: nn.Module, verb: str = "morph") -> None:

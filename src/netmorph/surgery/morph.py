@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from netmorph.errors import SiteError
 from netmorph.graph.spec import ModuleGraph
-from netmorph.solve.solve import Method
+from netmorph.solver.solve import Method
 from netmorph.surgery.assign import Assignment, assign
 from netmorph.surgery.calibrate import has_newborn_norm, run_through
 from netmorph.surgery.call import Call, reason

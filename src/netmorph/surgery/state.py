@@ -49,7 +49,7 @@ def pack(model: nn.Module) -> Packed:
             packed.tied[name] = seen[place]
             continue
         seen[place] = name
-        if _is_channels_last(value):
+        if memory_format_of(value) is not torch.contiguous_format:
             packed.channels_last.append(name)
         packed.tensors[name] = value.detach().to("cpu", copy=True).contiguous()
     return packed
@@ -81,11 +81,15 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], channels_last: Sequenc
         model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)
     ):
         if name in tensors:
-            data = place.data.to(tensors[name].dtype)
-            place.data = data.contiguous(memory_format=_FORMATS[data.dim()]) if name in formats else data
+            wanted = _FORMATS.get(place.dim(), torch.contiguous_format) if name in formats else torch.contiguous_format
+            place.data = torch.empty_like(place.data, dtype=tensors[name].dtype, memory_format=wanted)
     model.load_state_dict(tensors)
 
 
-def _is_channels_last(value: Tensor) -> bool:
-    wanted = _FORMATS.get(value.dim())
-    return wanted is not None and value.is_contiguous(memory_format=wanted) and not value.is_contiguous()
+def memory_format_of(tensor: Tensor) -> torch.memory_format:
+    """Return how a tensor lies in memory, read from its strides: those of a 1x1 kernel tell it too."""
+    wanted = _FORMATS.get(tensor.dim())
+    if wanted is None or tensor.stride() == torch.empty(tensor.shape, device="meta").stride():
+        return torch.contiguous_format
+    last = torch.empty(tensor.shape, device="meta", memory_format=wanted).stride()
+    return wanted if tensor.stride() == last else torch.contiguous_format

@@ -1,0 +1,105 @@
+import random
+from collections import namedtuple
+
+import numpy as np
+import pytest
+import torch
+from tests.surgery.networks import images, left_alone, scripted, small
+from torch import nn
+
+from netmorph.errors import SiteError
+from netmorph.surgery.call import Call, describe, fixed_rng, reason, undisturbed
+
+Pair = namedtuple("Pair", "a b")
+
+
+@pytest.mark.parametrize(
+    ("example", "args", "kwargs"),
+    [
+        (1, 1, 0),
+        ((1, 2), 2, 0),
+        ([1, 2], 1, 0),
+        ({"x": 1, "y": 2}, 0, 2),
+        ({1: 2}, 1, 0),
+        (Pair(1, 2), 1, 0),
+    ],
+    ids=["one", "tuple", "list", "dict", "dict without names", "named tuple"],
+)
+def test_example_inputs_become_arguments(example: object, args: int, kwargs: int) -> None:
+    call = Call.of(example)
+    assert (len(call.args), len(call.kwargs)) == (args, kwargs)
+    assert Call.of(call) is call
+
+
+def test_the_model_may_write_on_its_inputs() -> None:
+    x = {"x": torch.zeros(3), "more": [torch.zeros(2), (torch.zeros(1), "text")]}
+
+    class Writer(nn.Module):
+        def forward(self, x: torch.Tensor, more: list) -> torch.Tensor:
+            more[1][0].add_(1)
+            return x.add_(1)
+
+    assert Call.of(x).run(Writer()).sum() == 3
+    assert x["x"].sum() == 0
+    assert x["more"][1][0].sum() == 0
+
+
+def test_inputs_with_a_gradient_are_cloned_without_it() -> None:
+    x = (torch.ones(2, requires_grad=True) * 2,)
+    assert not Call.of(x).run(nn.Identity()).requires_grad
+
+
+def test_what_the_model_raised_is_told_with_shapes() -> None:
+    with pytest.raises(
+        SiteError, match=r"RuntimeError: .*channels.*\(2, 4, 8, 8\) float32.*Remedy: pass example_inputs"
+    ):
+        Call.of(torch.zeros(2, 4, 8, 8)).run(small())
+
+
+def test_descriptions_of_odd_arguments() -> None:
+    call = Call.of({"x": [torch.zeros(2), 3], "y": None})
+    assert describe(call) == "(x=[(2,) float32, int], y=NoneType)"
+    assert reason(ValueError()) == "ValueError"
+    assert len(reason(ValueError("x" * 1000))) == 300
+
+
+def test_map_changes_every_tensor() -> None:
+    call = Call.of(({"a": [torch.ones(1)]}, torch.ones(1), 3)).map(lambda t: t + 1)
+    assert call.args[0]["a"][0] == call.args[1] == 2
+    assert call.args[2] == 3
+
+
+def test_a_run_leaves_no_trace() -> None:
+    model = small().train()
+    model.blocks[0].eval()
+    model(images()).sum().backward()
+    with left_alone(model), undisturbed(model):
+        model.train()
+        model(images())
+        model.blocks[0].seen = 3
+        model.blocks[0].bn1.running_mean = torch.ones(8)
+        model.fc.weight = nn.Parameter(torch.zeros(5, 8))
+
+
+def test_the_random_numbers_are_the_same_every_time() -> None:
+    draws = []
+    for _ in range(2):
+        torch.rand(1), random.random(), np.random.rand()
+        with fixed_rng():
+            draws.append((float(torch.rand(1)), random.random(), np.random.rand()))
+    assert draws[0] == draws[1]
+
+
+def test_autocast_is_off_inside() -> None:
+    layer = nn.Linear(2, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(torch.zeros(1, 2)).dtype is torch.bfloat16
+        with undisturbed(layer):
+            assert layer(torch.zeros(1, 2)).dtype is torch.float32
+
+
+def test_scripted_modules_keep_their_mode() -> None:
+    model = scripted(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)))
+    with undisturbed(model):
+        model.eval()
+    assert model.training

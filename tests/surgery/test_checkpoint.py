@@ -1,0 +1,326 @@
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.surgery.networks import Small, images, left_alone, small, state
+from torch import nn
+
+from netmorph.errors import NetmorphError, SiteError
+from netmorph.nn import MorphedModule
+from netmorph.surgery import checkpoint
+from netmorph.surgery.checkpoint import CONFIG, WEIGHTS, load, save
+from netmorph.surgery.history import history_of
+from netmorph.surgery.morph import morph
+
+MAPPING = {"*.conv1": "module_d", "blocks.0.shortcut": "morph_1c1", "fc": "1:2x > 1"}
+
+
+def child(seed: int = 0, **options: Any) -> nn.Module:
+    return morph(small(seed), MAPPING, example_inputs=images(), **options).model
+
+
+def assert_equal(one: nn.Module, other: nn.Module) -> None:
+    """Assert that two networks are equal bit by bit, memory formats included."""
+    left, right = one.state_dict(), other.state_dict()
+    assert list(left) == list(right)
+    for key, value in left.items():
+        assert value.dtype is right[key].dtype, key
+        assert value.stride() == right[key].stride(), key
+        assert torch.equal(value, right[key]), key
+    assert history_of(one) == history_of(other)
+    assert str(one) == str(other)
+
+
+@pytest.mark.parametrize("norm", [None, "calibrated", "group"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_what_is_loaded_is_what_was_saved(tmp_path: Path, norm: str | None, dtype: torch.dtype) -> None:
+    parent = small().to(dtype)
+    x = images(8, dtype=dtype)
+    model = morph(parent, MAPPING, example_inputs=x, norm=norm, calibration=[x] if norm == "calibrated" else None).model
+    model.train()(x)  # statistics and counters move on
+    assert save(model, tmp_path / "new" / "folder") == tmp_path / "new" / "folder"
+    parent = Small()
+    again = load(tmp_path / "new" / "folder", parent)
+    assert again is parent
+    assert_equal(model, again)
+    assert torch.equal(model.eval()(x), again.eval()(x))
+    assert sorted(os.listdir(tmp_path / "new" / "folder")) == [CONFIG, WEIGHTS]
+
+
+def test_nothing_is_solved_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from netmorph.surgery import graft
+
+    save(child(), tmp_path)
+    monkeypatch.setattr(graft, "solve", None)
+    assert isinstance(load(tmp_path, Small()).fc, MorphedModule)
+
+
+def test_loading_draws_no_global_random_numbers(tmp_path: Path) -> None:
+    save(child(), tmp_path)
+    parent = small()
+    rng = torch.get_rng_state()
+    load(tmp_path, parent)
+    assert torch.equal(rng, torch.get_rng_state())
+
+
+def test_a_network_morphed_twice_and_a_bare_layer(tmp_path: Path) -> None:
+    twice = morph(child(), {"fc.edges.s_a": "1 | 1 > 1"}, example_inputs=images()).model
+    save(twice, tmp_path / "twice")
+    assert_equal(twice, load(tmp_path / "twice", Small()))
+    bare = morph(nn.Conv2d(3, 4, 3), {"": "3x3 > 1x1"}, example_inputs=images()).model
+    save(bare, tmp_path / "bare")
+    assert_equal(bare, load(tmp_path / "bare", nn.Conv2d(3, 4, 3)))
+    plain = small()
+    save(plain, tmp_path / "plain")
+    assert_equal(plain, load(tmp_path / "plain", Small()))
+
+
+def test_channels_last_is_kept(tmp_path: Path) -> None:
+    model = child().to(memory_format=torch.channels_last)
+    save(model, tmp_path)
+    again = load(tmp_path, Small())
+    assert_equal(model, again)
+    assert not again.stem.weight.is_contiguous()
+
+
+def test_tied_tensors_stay_tied(tmp_path: Path) -> None:
+    def tied() -> nn.Module:
+        model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+        model[2].weight = model[0].weight
+        return model
+
+    model = morph(tied(), {"1": "1 > 1"}, example_inputs=torch.zeros(1, 4)).model
+    save(model, tmp_path)
+    again = load(tmp_path, tied())
+    assert_equal(model, again)
+    assert again[2].weight is again[0].weight
+
+
+def test_the_parent_is_built_by_name(tmp_path: Path) -> None:
+    built = []
+
+    def build(name: str, **args: Any) -> nn.Module:
+        built.append((name, args))
+        return Small(**args)
+
+    model = morph(Small(classes=3), {"stem": "3x3 > 1x1"}, example_inputs=images()).model
+    save(model, tmp_path, parent_name="small", parent_args={"classes": 3})
+    again = load(tmp_path, build=build)
+    assert built == [("small", {"classes": 3})]
+    assert_equal(model, again)
+    save(again, tmp_path / "second")  # what was loaded knows its parent
+    assert_equal(model, load(tmp_path / "second", build=build))
+    with pytest.raises(NetmorphError, match="the parent 'small' cannot be built here.*as into="):
+        load(tmp_path)
+    save(model, tmp_path / "third")
+    with pytest.raises(NetmorphError, match="does not say how to build its parent"):
+        load(tmp_path / "third", build=build)
+
+
+def test_loading_into_a_child_of_the_same_history(tmp_path: Path) -> None:
+    model = child()
+    save(model, tmp_path)
+    other = child()
+    with torch.no_grad():
+        other.fc.bias.add_(1)
+    module = other.fc
+    assert load(tmp_path, other) is other
+    assert other.fc is module
+    assert_equal(model, other)
+
+
+def test_saving_again_replaces_and_leaves_other_files(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    save(child(), folder)
+    (folder / "metrics.csv").write_text("mine")
+    second = child(seed=1)
+    save(second, folder)
+    assert_equal(second, load(folder, Small()))
+    assert sorted(os.listdir(folder)) == [CONFIG, "metrics.csv", WEIGHTS]
+    assert os.listdir(tmp_path) == ["run"]
+
+
+def test_saving_the_same_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save(child(), tmp_path / name)
+    for file in (CONFIG, WEIGHTS):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_both_files_have_the_same_rights(tmp_path: Path) -> None:
+    save(small(), tmp_path / "a")
+    assert (tmp_path / "a" / WEIGHTS).stat().st_mode == (tmp_path / "a" / CONFIG).stat().st_mode
+
+
+@pytest.mark.parametrize("when", ["save_file", "_digest"])
+def test_a_save_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    model = child()
+    save(model, tmp_path / "old")
+
+    def fail(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, when, fail)
+        for name in ("old", "new"):
+            with pytest.raises(KeyboardInterrupt):
+                save(child(seed=1), tmp_path / name)
+    assert_equal(model, load(tmp_path / "old", Small()))
+    assert os.listdir(tmp_path) == ["old"]
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(NetmorphError, match="cannot be written to .*choose a folder"):
+            save(small(), folder)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_arguments_that_are_not_json(tmp_path: Path) -> None:
+    with pytest.raises(NetmorphError, match="cannot be written as JSON"):
+        save(small(), tmp_path, parent_name="small", parent_args={"norm": nn.ReLU})
+
+
+class Extra(nn.Linear):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"a": 1}
+
+    def set_extra_state(self, state: object) -> None:
+        raise AssertionError(state)
+
+
+@pytest.mark.parametrize("model", [Extra(2, 2), nn.Linear(2, 2).to("meta")], ids=["extra state", "meta"])
+def test_states_that_cannot_be_saved(tmp_path: Path, model: nn.Module) -> None:
+    with pytest.raises(NetmorphError, match="is not a plain tensor"):
+        save(model, tmp_path)
+    assert not os.listdir(tmp_path)
+
+
+def test_wrapped_networks_and_foreign_modules_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SiteError, match="already wrapped .torch.compile.: save"):
+        save(torch.compile(small(), backend="aot_eager"), tmp_path)
+    model = child()
+    with pytest.raises(NetmorphError, match=r"in no record of its history.*\[site conv1\]"):
+        save(model.blocks[0], tmp_path)
+    model.fc = nn.Linear(8, 5)
+    with pytest.raises(NetmorphError, match=r"in its history but no longer there.*\[site fc\]"):
+        save(model, tmp_path)
+
+
+def edit(folder: Path, change: Callable[[dict], object], *, sign: bool = True) -> None:
+    path = folder / CONFIG
+    config = json.loads(path.read_text())
+    change(config)
+    if sign:
+        config["digest"] = checkpoint._digest({key: value for key, value in config.items() if key != "digest"})
+    path.write_text(json.dumps(config))
+
+
+def truncate(path: Path, keep: float) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep)])
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no config": (lambda f: (f / CONFIG).unlink(), "there is no checkpoint in"),
+    "no weights": (lambda f: (f / WEIGHTS).unlink(), "cannot be read: FileNotFoundError"),
+    "truncated config": (lambda f: truncate(f / CONFIG, 0.5), "is not JSON"),
+    "empty config": (lambda f: truncate(f / CONFIG, 0), "is not JSON"),
+    "binary config": (lambda f: (f / CONFIG).write_bytes(b"\x80\x04\x95pickle"), "is not JSON"),
+    "another config": (lambda f: (f / CONFIG).write_text("[1]"), "not the config of a netmorph checkpoint"),
+    "deep config": (lambda f: (f / CONFIG).write_text("[" * 100_000), "is not JSON"),
+    "version": (lambda f: edit(f, lambda c: c.update(version=9)), "has version 9, this netmorph reads 1"),
+    "edited": (lambda f: edit(f, lambda c: c.update(tied={}, parent=3), sign=False), "was edited or is damaged"),
+    "unknown key": (lambda f: edit(f, lambda c: c.update(run="rm -rf")), "was edited or is damaged"),
+    "truncated weights": (lambda f: truncate(f / WEIGHTS, 0.9), "truncated, edited or of another save"),
+    "flipped bit": (lambda f: flip(f / WEIGHTS), "truncated, edited or of another save"),
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGE.values(), ids=DAMAGE)
+def test_damaged_files(tmp_path: Path, damage: Callable[[Path], object], message: str) -> None:
+    save(child(), tmp_path)
+    damage(tmp_path)
+    parent = small()
+    with left_alone(parent), pytest.raises(NetmorphError, match=message):
+        load(tmp_path, parent)
+
+
+def rehash(folder: Path, data: bytes) -> None:
+    (folder / WEIGHTS).write_bytes(data)
+    edit(folder, lambda c: c.update(weights=checkpoint._hash(folder / WEIGHTS)))
+
+
+def site(config: dict, index: int = 0) -> dict:
+    return config["history"][0]["sites"][index]
+
+
+FORGED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a pickle in disguise": (lambda f: rehash(f, b"\x80\x04\x95\x00\x00"), "cannot be read: SafetensorError"),
+    "a huge header": (lambda f: rehash(f, b"\xff" * 8 + b"{}"), "cannot be read: SafetensorError"),
+    "unknown operation": (lambda f: edit(f, lambda c: c["history"][0].update(operation="exec")), "operation 'exec'"),
+    "history is no list": (lambda f: edit(f, lambda c: c.update(history={})), "malformed"),
+    "parent is no table": (lambda f: edit(f, lambda c: c.update(parent=[])), "malformed"),
+    "parent without arguments": (lambda f: edit(f, lambda c: c.update(parent={"name": "x"})), "malformed"),
+    "tied to a number": (lambda f: edit(f, lambda c: c.update(tied={"a": 1})), "malformed"),
+    "tied twice": (lambda f: edit(f, lambda c: c.update(tied={"stem.bias": "stem.weight"})), "ties tensors that"),
+    "tied to nothing": (lambda f: edit(f, lambda c: c.update(tied={"x": "y"})), "ties tensors that"),
+    "channels_last of numbers": (lambda f: edit(f, lambda c: c.update(channels_last=[1])), "malformed"),
+    "no such layer": (lambda f: edit(f, lambda c: site(c).update(name="nowhere")), "no such layer.*site nowhere"),
+    "another layer": (lambda f: edit(f, lambda c: site(c).update(name="stem")), "not the one that was morphed"),
+    "a huge width": (lambda f: edit(f, lambda c: site(c)["layout"]["site"].update(c_in=1 << 40)), "."),
+    "another graph": (lambda f: edit(f, lambda c: site(c)["layout"]["graph"]["edges"].pop()), "."),
+    "left-over weights": (lambda f: edit(f, lambda c: c.update(history=[])), "the weights are not those"),
+}
+
+
+@pytest.mark.parametrize(("forge", "message"), FORGED.values(), ids=FORGED)
+def test_forged_files(tmp_path: Path, forge: Callable[[Path], object], message: str) -> None:
+    """Files whose checksums are right but whose content is not."""
+    save(child(), tmp_path)
+    forge(tmp_path)
+    parent = small()
+    with left_alone(parent), pytest.raises(NetmorphError, match=message):
+        load(tmp_path, parent)
+
+
+def test_another_parent_is_refused_and_left_alone(tmp_path: Path) -> None:
+    save(child(), tmp_path)
+    for parent, message in (
+        (Small(channels=4), "expected conv 8->8"),
+        (nn.Sequential(nn.Linear(2, 2)), "the parent has no such layer"),
+        (Small(classes=4), "not the one that was morphed"),
+    ):
+        before = state(parent)
+        with pytest.raises(NetmorphError, match=message):
+            load(tmp_path, parent)
+        assert state(parent).keys() == before.keys()
+    parent = Small()
+    parent.stem = nn.Conv2d(3, 8, 5)
+    with left_alone(parent), pytest.raises(NetmorphError, match="'stem.weight' does not fit.*checkpoint .8, 3, 3, 3."):
+        load(tmp_path, parent)
+
+
+def test_a_child_with_another_history_is_refused(tmp_path: Path) -> None:
+    save(child(), tmp_path)
+    other = morph(small(), {"fc": "1 > 1"}, example_inputs=images()).model
+    with left_alone(other), pytest.raises(NetmorphError, match="not the one that was morphed.*site fc"):
+        load(tmp_path, other)
+
+
+def test_a_config_too_large_to_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(small(), tmp_path)
+    monkeypatch.setattr(checkpoint, "_LARGEST_CONFIG", 10)
+    with pytest.raises(NetmorphError, match="larger than a config can be"):
+        load(tmp_path, small())
