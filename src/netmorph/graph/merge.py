@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 
 from netmorph.errors import GraphError
 from netmorph.graph.spec import LARGEST, Edge, Fixed, Groups, Ints
 
 _ONE = (1,)
+_Shape = tuple[Ints, Ints | None]
 
 
 def in_series(name: str, inner: Edge, outer: Edge) -> Edge:
@@ -24,11 +25,11 @@ def in_series(name: str, inner: Edge, outer: Edge) -> Edge:
     fixed = None
     if _identities(inner, outer):
         fixed = _identity(inner.fixed.scale * outer.fixed.scale)  # type: ignore[union-attr]  # both are identities
-    sides = _series_sides(inner.kernel, inner.dilation, inner.stride, outer.kernel, outer.dilation)
+    shape = _series_shape(inner.kernel, inner.dilation, inner.stride, outer.kernel, outer.dilation)
     stride = None
     if inner.stride is not None or outer.stride is not None:
         stride = _short(s1 * s2 for s1, s2 in _along(inner.stride, outer.stride))
-    return _edge(name, (inner, outer), (inner.source, outer.sink), sides, stride, _series_groups(inner, outer), fixed)
+    return _edge(name, (inner, outer), (inner.source, outer.sink), shape, stride, _series_groups(inner, outer), fixed)
 
 
 def in_parallel(name: str, first: Edge, second: Edge) -> Edge:
@@ -40,46 +41,65 @@ def in_parallel(name: str, first: Edge, second: Edge) -> Edge:
     fixed = None
     if _identities(first, second):
         fixed = _identity(first.fixed.scale + second.fixed.scale)  # type: ignore[union-attr]  # both are identities
-    sides = _pair_sides(first.kernel, first.dilation, second.kernel, second.dilation)
+    shape = _pair_shape(first.kernel, first.dilation, second.kernel, second.dilation)
     ends = (first.source, first.sink)
-    return _edge(name, (first, second), ends, sides, first.stride or second.stride, _pair_groups(first, second), fixed)
+    return _edge(name, (first, second), ends, shape, first.stride or second.stride, _pair_groups(first, second), fixed)
 
 
 @lru_cache(maxsize=1024)
-def _series_sides(*shapes: Ints | None) -> list[tuple[int, int]]:
-    """Return (kernel, dilation) by dimension, of inner kernel, dilation and stride, outer kernel and dilation."""
-    return [
-        _side(d1 * (k1 - 1) + s1 * d2 * (k2 - 1), (k1, d1), (k2, s1 * d2)) for k1, d1, s1, k2, d2 in _along(*shapes)
+def _series_shape(
+    kernel1: Ints, dilation1: Ints | None, stride1: Ints | None, kernel2: Ints, dilation2: Ints | None
+) -> _Shape:
+    """Return kernel and dilation of the second convolution after the first."""
+    if dilation1 is stride1 is dilation2 is None and len(kernel1) == len(kernel2):
+        return tuple(k1 + k2 - 1 for k1, k2 in zip(kernel1, kernel2, strict=True)), None
+    sides = [
+        _side(d1 * (k1 - 1) + s1 * d2 * (k2 - 1), (k1, d1), (k2, s1 * d2))
+        for k1, d1, s1, k2, d2 in _along(kernel1, dilation1, stride1, kernel2, dilation2)
     ]
+    return _shape(sides, (kernel1, kernel2), (dilation1, dilation2))
 
 
 @lru_cache(maxsize=1024)
-def _pair_sides(*shapes: Ints | None) -> list[tuple[int, int]]:
-    """Return (kernel, dilation) by dimension, of two kernels and their dilations."""
-    return [_side(max(d1 * (k1 - 1), d2 * (k2 - 1)), (k1, d1), (k2, d2)) for k1, d1, k2, d2 in _along(*shapes)]
+def _pair_shape(kernel1: Ints, dilation1: Ints | None, kernel2: Ints, dilation2: Ints | None) -> _Shape:
+    """Return kernel and dilation of a sum of two."""
+    if dilation1 is dilation2 is None and len(kernel1) == len(kernel2):
+        return tuple(map(max, kernel1, kernel2)), None
+    sides = [
+        _side(max(d1 * (k1 - 1), d2 * (k2 - 1)), (k1, d1), (k2, d2))
+        for k1, d1, k2, d2 in _along(kernel1, dilation1, kernel2, dilation2)
+    ]
+    return _shape(sides, (kernel1, kernel2), (dilation1, dilation2))
+
+
+def _shape(
+    sides: list[tuple[int, int]], kernels: tuple[Ints, Ints], dilations: tuple[Ints | None, Ints | None]
+) -> _Shape:
+    """Write (kernel, dilation) by dimension as the parts write theirs: 3 or 3x3, a dilation named or not."""
+    kernel: Ints
+    kernel, steps = zip(*sides, strict=True)
+    if max(map(len, kernels)) == 1:
+        kernel = _short(kernel)
+    named = dilations != (None, None) or max(steps) > 1
+    return kernel, _short(steps) if named else None
 
 
 def _edge(
     name: str,
     parts: tuple[Edge, Edge],
     ends: tuple[str, str],
-    sides: Sequence[tuple[int, int]],
+    shape: _Shape,
     stride: Ints | None,
     groups: Groups,
     fixed: Fixed | None,
 ) -> Edge:
     if fixed is not None:
-        return _unchecked(name, ends, (1,), stride, None, 1, fixed)
-    kernel: Ints
-    kernel, steps = zip(*sides, strict=True)
+        return _unchecked(name, ends, _ONE, stride, None, 1, fixed)
+    kernel, dilation = shape
     if max(kernel) > LARGEST:
         raise GraphError(
             f"edges {parts[0].name!r} and {parts[1].name!r} amount to a kernel of {max(kernel)}; {LARGEST} is the most"
         )
-    named = parts[0].dilation is not None or parts[1].dilation is not None
-    dilation = _short(steps) if named or max(steps) > 1 else None
-    if len(parts[0].kernel) == len(parts[1].kernel) == 1:
-        kernel = _short(kernel)  # go on writing 3, or 3x3 where one part does
     return _unchecked(name, ends, kernel, stride, dilation, groups, None)
 
 
@@ -94,17 +114,16 @@ def _unchecked(
 ) -> Edge:
     """Make an edge of parts that were checked before: a reduction makes as many edges as the graph has."""
     edge = object.__new__(Edge)
-    edge.__dict__.update(
-        name=name,
-        source=ends[0],
-        sink=ends[1],
-        kernel=kernel,
-        stride=stride,
-        dilation=dilation,
-        groups=groups,
-        norm=None,
-        fixed=fixed,
-    )
+    put = object.__setattr__
+    put(edge, "name", name)
+    put(edge, "source", ends[0])
+    put(edge, "sink", ends[1])
+    put(edge, "kernel", kernel)
+    put(edge, "stride", stride)
+    put(edge, "dilation", dilation)
+    put(edge, "groups", groups)
+    put(edge, "norm", None)
+    put(edge, "fixed", fixed)
     return edge
 
 
@@ -114,8 +133,10 @@ def _side(reach: int, *axes: tuple[int, int]) -> tuple[int, int]:
     return reach // step + 1, step
 
 
-def _identities(*edges: Edge) -> bool:
-    return all(edge.fixed is not None and edge.fixed.kind == "id" for edge in edges)
+def _identities(first: Edge, second: Edge) -> bool:
+    if first.fixed is None or second.fixed is None:
+        return False
+    return first.fixed.kind == second.fixed.kind == "id"
 
 
 def _identity(scale: float) -> Fixed | None:

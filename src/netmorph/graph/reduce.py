@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Literal
 
 from netmorph.graph.merge import in_parallel, in_series
-from netmorph.graph.series_parallel import sweep
+from netmorph.graph.series_parallel import Merge, sweep
 from netmorph.graph.spec import Edge, ModuleGraph
 
 __all__ = ["Reduction", "Step", "reduce", "replay"]
@@ -49,7 +49,8 @@ class Reduction:
 
     graph: ModuleGraph
     core: ModuleGraph
-    _merged: tuple[tuple[Edge, tuple[Edge, Edge], Literal["I", "II"], str | None], ...] = field(repr=False)
+    _edges: tuple[Edge, ...] = field(repr=False)
+    _merges: tuple[Merge, ...] = field(repr=False)
 
     @property
     def is_simple(self) -> bool:
@@ -58,15 +59,20 @@ class Reduction:
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
-        """The morphs in the order that makes the module of its core."""
-        return tuple(Step(*item, number, self) for number, item in enumerate(self._merged))
+        """The morphs in the order that makes the module of its core: the merges backwards."""
+        steps = []
+        for number, merge in enumerate(reversed(self._merges)):
+            edge = self._edges[len(self._edges) - 1 - number]
+            parts = (self._edges[merge.first], self._edges[merge.second])
+            steps.append(Step(edge, parts, merge.type, merge.blob, number, self))
+        return tuple(steps)
 
     def before(self, number: int) -> ModuleGraph:
         """Return the graph before the step of that number; `before(len(steps))` is the module (edges reordered)."""
         edges = {edge.name: edge for edge in self.core.edges}
-        for edge, parts, _, _ in self._merged[:number]:
-            del edges[edge.name]
-            edges |= {part.name: part for part in parts}
+        for step in self.steps[:number]:
+            del edges[step.edge.name]
+            edges |= {part.name: part for part in step.edges}
         return _graph(self.graph, list(edges.values()))
 
 
@@ -93,16 +99,14 @@ def reduce(graph: ModuleGraph) -> Reduction:
     merges, remaining = sweep(graph)
     edges = list(graph.edges)
     taken = {edge.name for edge in edges}
-    merged, count = [], 0
+    count = 0
     for merge in merges:
         count += 1
         while f"m{count}" in taken:
             count += 1
-        parts = (edges[merge.first], edges[merge.second])
-        edge = (in_series if merge.type == "I" else in_parallel)(f"m{count}", *parts)
-        edges.append(edge)
-        merged.append((edge, parts, merge.type, merge.blob))
-    return Reduction(graph, _graph(graph, [edges[number] for number in remaining]), tuple(reversed(merged)))
+        merged = in_series if merge.type == "I" else in_parallel
+        edges.append(merged(f"m{count}", edges[merge.first], edges[merge.second]))
+    return Reduction(graph, _graph(graph, [edges[number] for number in remaining]), tuple(edges), tuple(merges))
 
 
 def replay(reduction: Reduction) -> ModuleGraph:

@@ -78,7 +78,7 @@ class Fixed:
         object.__setattr__(self, "scale", float(self.scale))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Edge:
     """One convolution of a module graph.
 

@@ -44,8 +44,9 @@ def validate(graph: ModuleGraph) -> tuple[str, ...]:
 
 
 def _check_names(graph: ModuleGraph) -> None:
-    twice = [name for name, count in Counter(edge.name for edge in graph.edges).items() if count > 1]
-    if twice:
+    names = [edge.name for edge in graph.edges]
+    if len(set(names)) < len(names):
+        twice = [name for name, count in Counter(names).items() if count > 1]
         raise GraphError(f"two edges are named {twice[0]!r}", remedies=["name them apart"])
 
 
@@ -53,10 +54,10 @@ def _check_dimensions(graph: ModuleGraph) -> None:
     """Raise where one edge has another number of spatial dimensions than another; one number stands for any."""
     found: tuple[int, str] | None = None
     for edge in graph.edges:
-        for what in ("kernel", "stride", "dilation"):
-            size = len(getattr(edge, what) or (1,))
-            if size == 1:
+        for what, values in (("kernel", edge.kernel), ("stride", edge.stride), ("dilation", edge.dilation)):
+            if values is None or len(values) == 1:
                 continue
+            size = len(values)
             found = found or (size, edge.name)
             if size != found[0]:
                 raise GraphError(
