@@ -89,9 +89,9 @@ class Filter:
         """Input position of the last tap, for each dimension."""
         return tuple(o + d * (k - 1) for o, d, k in zip(self.offset, self.dilation, self.kernel, strict=True))
 
-    def to(self, dtype: torch.dtype) -> Filter:
-        """Return the filter in another dtype."""
-        return replace(self, weight=self.weight.to(dtype))
+    def to(self, place: torch.dtype | torch.device | str) -> Filter:
+        """Return the filter in another dtype, or on another device."""
+        return replace(self, weight=self.weight.to(place))
 
     def blocks(self, groups: int | None = None) -> Tensor:
         """Return the weight as (groups, c_out / groups, c_in / groups, taps).
@@ -151,6 +151,8 @@ class Filter:
         Raises:
             GraphError: a non-zero tap of the filter is not on the grid.
         """
+        if (self.offset, self.dilation, self.kernel) == (tuple(offset), tuple(dilation), tuple(kernel)):
+            return self
         source = self.trim() if trim else self
         index = []
         for dim in range(self.dims):
@@ -164,8 +166,8 @@ class Filter:
             index.append(torch.tensor([p // dilation[dim] for p in places], device=self.weight.device))
         out = self.weight.new_zeros(*self.weight.shape[:2], *kernel)
         if self.dims:
-            places: list[slice | Tensor] = [slice(None), slice(None), *torch.meshgrid(*index, indexing="ij")]
-            out[tuple(places)] = source.weight
+            where: list[slice | Tensor] = [slice(None), slice(None), *torch.meshgrid(*index, indexing="ij")]
+            out[tuple(where)] = source.weight
         else:
             out = source.weight
         return replace(self, weight=out, offset=tuple(offset), dilation=tuple(dilation))

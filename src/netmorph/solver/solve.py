@@ -77,6 +77,8 @@ def solve(  # noqa: PLR0913 - every option of the public verb
     paper's Algorithm 2: one edge at a time by least squares from random noise; its solution runs with
     `border="halo"` and may leave a residual, which `status` tells.
 
+    Solves on the CPU; the filters come back on the target's device.
+
     Args:
         target: weight (c_out, c_in / groups, *kernel), a filter, or a convolution or linear layer.
         graph: the module graph, or its notation.
@@ -115,14 +117,16 @@ def solve(  # noqa: PLR0913 - every option of the public verb
             f"there is no method {method!r} with fill {fill!r}",
             remedies=["method is 'joint', 'alternating' or 'stepwise'; fill is 'pointwise' or 'dense'"],
         )
+    device = filter_.weight.device
+    filter_ = filter_.to("cpu")  # noise is drawn there, so that every machine and rank gets the same child
     try:
-        return solver(filter_, site, graph, options)
+        solution = solver(filter_, site, graph, options)
     except InfeasibleMorph:
         if not keep_parent:
             raise
-    wider = graph.with_edge(_parent_edge(graph, site))
-    solution = solver(filter_, site, wider, options)
-    return replace(solution, status=Status.KEPT_PARENT)
+        wider = graph.with_edge(_parent_edge(graph, site))
+        solution = replace(solver(filter_, site, wider, options), status=Status.KEPT_PARENT)
+    return replace(solution, filters={name: each.to(device) for name, each in solution.filters.items()})
 
 
 def _solvers() -> dict[tuple[str, str], Callable[[Filter, ConvSpec, ModuleGraph, Options], Solution]]:
