@@ -89,6 +89,13 @@ def test_place_refuses_a_grid_that_misses_a_tap() -> None:
         filter_.place((0,), (1,), (3,))
 
 
+def test_place_may_keep_zeros() -> None:
+    filter_ = Filter(torch.tensor([[[0.0, 1.0]]]), (-1,), (1,), (1,))
+    assert torch.equal(filter_.place((0,), (1,), (2,)).weight, torch.tensor([[[1.0, 0.0]]]))
+    with pytest.raises(GraphError, match=r"support at \[-1, 0\]"):
+        filter_.place((0,), (1,), (2,), trim=False)
+
+
 def test_identity() -> None:
     filter_ = Filter.identity(3, 2, scale=0.5)
     assert (filter_.c_in, filter_.c_out, filter_.dims, filter_.last) == (3, 3, 2, (0, 0))

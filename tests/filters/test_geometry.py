@@ -61,6 +61,7 @@ def test_properties() -> None:
     spec = ConvSpec(4, 6, (3, 5), (1, 2), (2, 1), ((1, 2), (0, -1)), groups=2)
     assert (spec.dims, spec.taps, spec.extent, spec.offset) == (2, 15, (5, 5), (-1, 0))
     assert spec.weight_shape == (6, 2, 3, 5)
+    assert spec.flat_shape == (6, 2, 15)
     assert spec.with_(groups=1).weight_shape == (6, 4, 3, 5)
     linear = ConvSpec(4, 6)
     assert (linear.dims, linear.taps, linear.weight_shape, linear.output_size(())) == (0, 1, (6, 4), ())

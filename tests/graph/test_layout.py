@@ -104,6 +104,16 @@ def test_padding_mode_is_that_of_crossing_edges() -> None:
     assert [spec.padding_mode for spec in layout.specs.values()] == ["circular", "zeros"]
 
 
+def test_a_padding_mode_does_not_extend_what_was_strided() -> None:
+    graph = parse("1x1/2 > 3x3")
+    cut = sink_cut(graph)
+    site = ConvSpec(4, 4, (3, 3), (2, 2), (2, 2), ((2, 2), (2, 2)), padding_mode="reflect")
+    with pytest.raises(GraphError, match="edge 'a_t' runs after a stride.*padding mode 'reflect', stride 2"):
+        lay_out(graph, site, [cut] * 2, cut)
+    unpadded = ConvSpec(4, 4, (1, 1), (2, 2), padding_mode="reflect")
+    assert lay_out(graph, unpadded, [cut] * 2, cut).specs["a_t"].padding_mode == "reflect"
+
+
 def test_linear_sites() -> None:
     layout = source_layout(parse("1:4x > 1x1 | id"), ConvSpec(4, 4))
     assert layout.specs["s_a"] == ConvSpec(4, 16)

@@ -266,6 +266,7 @@ def test_text_never_fails_and_says_what_it_left_out(graph: ModuleGraph) -> None:
         ("3 > 1 {a: 1/3x}", "3:1/3x > 1"),
         ("s_a_2=s-a:3, s-a:1, a-t:1", "s_a_2=s-a:3, s_a=s-a:1, a-t:1"),
         ("s_t_2=s-t:3, x=s-t:1, s-t:1", "s_t_2=s-t:3, x=s-t:1, s_t=s-t:1"),
+        ("s_t_9=s-t:3, s_t_2=s-t:1", "s_t_9=s-t:3, s_t_2=s-t:1"),
         ("s-t:3, x=s-t:1, s-t:1", "s-t:3, x=s-t:1, s-t:1"),
         ("-1.0*id | 0.10*avg3", "-1*id | 0.1*avg3"),
     ],

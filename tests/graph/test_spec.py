@@ -86,6 +86,8 @@ def test_fixed_scales_are_floats() -> None:
         ({"groups": True}, "groups are a number"),
         ({"groups": "depthwise"}, "groups are a number from 1 or 'dw', not 'depthwise'"),
         ({"groups": None}, "groups are a number from 1"),
+        ({"norm": 3}, "a norm is a name, not 3"),
+        ({"norm": "\x1b[31m"}, r"a norm is a name, not '\\x1b\[31m'"),
         ({"fixed": Fixed(), "groups": 2}, "neither groups nor a norm"),
         ({"fixed": Fixed(), "norm": "batch"}, "neither groups nor a norm"),
         ({"fixed": Fixed(), "kernel": 3}, "neither kernel nor dilation"),

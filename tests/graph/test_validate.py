@@ -43,6 +43,8 @@ def test_what_is_no_module_names_the_culprit(edges: list[tuple[object, ...]], me
     [
         ({"widths": {"z": 3}}, "a width is given for 'z', which is no blob"),
         ({"widths": {"t": 3}}, "a width is given for 't', but source and sink take theirs from the site"),
+        ({"activations": {"a": ""}}, "the activation of 'a' is a name, not ''"),
+        ({"activations": {"a": 3}}, "the activation of 'a' is a name, not 3"),
         ({"activations": {"s": "relu"}}, "an activation is given for 's'"),
         ({"source": "t"}, "source and sink are both named 't'"),
     ],

@@ -49,8 +49,7 @@ def parse(text: str, widths: Mapping[str, int | str | Width] | None = None) -> M
     try:
         return ModuleGraph.from_edges(edges, widths=named.table)
     except GraphError as error:
-        if error.graph is None:
-            error.graph = scanner.excerpt(0)[0]
+        error.graph = scanner.excerpt(0)[0]
         raise
 
 

@@ -107,10 +107,11 @@ class _Sweep:
         self._link((before[0], after[1]))
 
     def _parallel(self, ends: tuple[int, int]) -> None:
-        """Merge all the edges between two blobs, one after the other into the first."""
-        edges = self.between.get(ends, ())
-        if len(edges) < 2:  # merged meanwhile
-            return
+        """Merge all the edges between two blobs, one after the other into the first.
+
+        There are still two or more: no series merge takes one of several parallel edges.
+        """
+        edges = self.between[ends]
         self._unlink(ends)
         first = edges[0]
         for second in edges[1:]:

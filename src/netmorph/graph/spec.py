@@ -12,7 +12,7 @@ from sys import float_info
 from typing import Any, Literal
 
 from netmorph.errors import GraphError
-from netmorph.graph.validate import validate
+from netmorph.graph.validate import is_word, validate
 
 Ints = tuple[int, ...]
 Groups = int | Literal["dw"]
@@ -119,6 +119,8 @@ class Edge:
                 )
         if self.groups != "dw" and not (type(self.groups) is int and 1 <= self.groups <= LARGEST):
             raise GraphError(f"edge {self.name!r}: groups are a number from 1 or 'dw', not {self.groups!r}")
+        if self.norm is not None and not is_word(self.norm):
+            raise GraphError(f"edge {self.name!r}: a norm is a name, not {self.norm!r:.80}")
         if self.fixed is not None:
             self._check_fixed(self.fixed)
 

@@ -43,6 +43,11 @@ def validate(graph: ModuleGraph) -> tuple[str, ...]:
     return (*order, graph.sink)
 
 
+def is_word(value: object) -> bool:
+    """Return whether a value is a short text that a terminal can print, as the name of a norm or an activation is."""
+    return isinstance(value, str) and 0 < len(value) <= 100 and value.isprintable()
+
+
 def _check_names(graph: ModuleGraph) -> None:
     names = [edge.name for edge in graph.edges]
     if len(set(names)) < len(names):
@@ -115,6 +120,9 @@ def _cycle(blobs: list[str], preceding: dict[str, list[str]]) -> str:
 
 def _check_blobs(graph: ModuleGraph, blobs: set[str]) -> None:
     ends = (graph.source, graph.sink)
+    for blob, activation in graph.activation_items:
+        if not is_word(activation):
+            raise GraphError(f"the activation of {blob!r} is a name, not {activation!r:.80}")
     for word, items in (("a width", graph.width_items), ("an activation", graph.activation_items)):
         for blob, count in Counter(name for name, _ in items).items():
             if count > 1:
@@ -148,10 +156,8 @@ def _check_strides(graph: ModuleGraph, order: list[str]) -> None:
 
 
 def _times(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the product of strides, one number standing for every dimension."""
+    """Return the product of strides, one number standing for every dimension (they agree on the dimensions)."""
     size = max(len(left), len(right))
-    if len(left) not in (1, size) or len(right) not in (1, size):
-        raise GraphError(f"strides {left} and {right} have different numbers of dimensions")
     wide_left, wide_right = (v * size if len(v) == 1 else v for v in (left, right))
     total = tuple(a * b for a, b in zip(wide_left, wide_right, strict=True))
     return total[:1] if len(set(total)) == 1 else total
