@@ -100,6 +100,20 @@ def test_tied_tensors_stay_tied(tmp_path: Path) -> None:
     assert again[2].weight is again[0].weight
 
 
+def test_buffers_that_are_not_part_of_the_state_stay(tmp_path: Path) -> None:
+    def build() -> nn.Module:
+        model = nn.Sequential(nn.Linear(3, 3))
+        model.register_buffer("mask", torch.ones(3), persistent=False)
+        return model
+
+    model = morph(build(), {"0": "1 > 1"}, example_inputs=torch.zeros(1, 3)).model
+    model.mask.zero_()
+    save(model, tmp_path)
+    again = load(tmp_path, build())
+    assert_equal(model, again)
+    assert again.mask.sum() == 3
+
+
 def test_the_parent_is_built_by_name(tmp_path: Path) -> None:
     built = []
 
@@ -179,6 +193,16 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         with pytest.raises(NetmorphError, match="cannot be written to .*choose a folder"):
             save(small(), folder)
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_what_safetensors_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise checkpoint.SafetensorError("disk is full")
+
+    monkeypatch.setattr(checkpoint, "save_file", refuse)
+    with pytest.raises(NetmorphError, match="cannot be written to .*disk is full"):
+        save(small(), tmp_path / "new")
+    assert not os.listdir(tmp_path)
 
 
 def test_arguments_that_are_not_json(tmp_path: Path) -> None:

@@ -31,6 +31,25 @@ def test_strides_do_not_hide_a_linear_layer() -> None:
     assert cost(nn.Linear(4, 8, bias=False), x).macs == 30 * 32
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_grouped_linear_layers_count(groups: int) -> None:
+    from netmorph.nn.edges import GroupedLinear
+
+    assert cost(GroupedLinear(8, 4, groups), torch.zeros(3, 5, 8)).macs == 15 * 4 * 8 // groups
+
+
+def test_one_matrix_for_a_whole_batch_counts_and_two_signals_do_not() -> None:
+    class Mixer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(5, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (self.weight @ x) @ x.transpose(1, 2)
+
+    assert cost(Mixer(), torch.zeros(2, 3, 4)).macs == 2 * 5 * 3 * 4
+
+
 class Busy(nn.Module):
     """Calls one layer twice, a function once, and multiplies two signals, which is neither."""
 

@@ -52,10 +52,9 @@ class Call:
         Raises:
             SiteError: the model raised; the message says what.
         """
-        args = [_cloned(value) for value in self.args]
-        kwargs = {key: _cloned(value) for key, value in self.kwargs.items()}
+        own = self.map(lambda tensor: tensor.detach().clone())
         try:
-            return model(*args, **kwargs)
+            return model(*own.args, **own.kwargs)
         except Exception as error:
             raise SiteError(
                 f"the model raised on {what}: {reason(error)}",
@@ -154,13 +153,6 @@ def _module_kept(module: nn.Module) -> Iterator[None]:
 def _devices(models: tuple[nn.Module, ...]) -> set[str]:
     found = {tensor.device.type for model in models for tensor in (*model.parameters(), *model.buffers())}
     return (found | {"cpu"}) & set(_AUTOCAST)
-
-
-def _cloned(value: Any) -> Any:
-    try:
-        return _mapped(value, lambda tensor: tensor.detach().clone())
-    except RuntimeError:  # a tensor that cannot be cloned is passed as it is
-        return value
 
 
 def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

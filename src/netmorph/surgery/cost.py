@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from netmorph.surgery.call import Call, undisturbed
 
 _ATEN = torch.ops.aten
+_CONVOLUTIONS = (_ATEN.convolution, _ATEN._convolution, _ATEN.convolution_overrideable)
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,9 @@ def cost(model: nn.Module, example_inputs: Any) -> Cost:
     """Count a model's parameters, buffers and the MACs of one call.
 
     MACs are those of convolutions (transposed ones too) and of products with a matrix of weights, wherever they are
-    called from: a layer that runs twice counts twice, and so do convolutions that a model calls as functions. Products
-    of batches of matrices, such as attention's scores, are not counted. The model is left as it is.
+    called from: a layer that runs twice counts twice, and so do convolutions that a model calls as functions. Batches
+    of products count where one side is a parameter (grouped linear layers), not where both are signals (attention's
+    scores). The model is left as it is.
 
     Args:
         model: any network.
@@ -74,7 +76,7 @@ def cost(model: nn.Module, example_inputs: Any) -> Cost:
     Raises:
         SiteError: the model raised on the example.
     """
-    counter = _Counter()
+    counter = _Counter(model)
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # its one fused operation cannot be counted
     try:
@@ -89,27 +91,29 @@ def cost(model: nn.Module, example_inputs: Any) -> Cost:
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts MACs of the operations that convolutions and linear layers come down to."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.macs = 0
+        self._weights = {_memory(parameter) for parameter in model.parameters()}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
-        self.macs += _macs(func.overloadpacket, args, output)
+        packet = func.overloadpacket
+        if packet in _CONVOLUTIONS:
+            x, weight, transposed = args[0], args[1], args[6]
+            self.macs += int((x if transposed else output).numel() * math.prod(weight.shape[1:]))
+        elif packet is _ATEN.mm:
+            self.macs += _product(args[0], args[1])
+        elif packet is _ATEN.addmm:
+            self.macs += _product(args[1], args[2])
+        elif packet is _ATEN.bmm and not self._weights.isdisjoint(map(_memory, args)):
+            self.macs += int(args[0].shape[0]) * _product(args[0][0], args[1][0])
         return output
 
 
-def _macs(packet: Any, args: tuple[Any, ...], output: Any) -> int:
-    if packet in (_ATEN.convolution, _ATEN._convolution, _ATEN.convolution_overrideable):
-        x, weight, transposed = args[0], args[1], args[6]
-        return int((x if transposed else output).numel() * math.prod(weight.shape[1:]))
-    if packet is _ATEN.mm:
-        return _product(args[0], args[1])
-    if packet is _ATEN.addmm:
-        return _product(args[1], args[2])
-    if packet is _ATEN.bmm and 0 in (args[0].stride(0), args[1].stride(0)):
-        return int(args[0].shape[0]) * _product(args[0][0], args[1][0])  # one matrix for the whole batch: weights
-    return 0
+def _memory(tensor: Tensor) -> int:
+    """Return what a tensor and its views have in common."""
+    return int(tensor.untyped_storage()._cdata)
 
 
 def _product(left: Tensor, right: Tensor) -> int:

@@ -19,7 +19,7 @@ class OutputParity:
     Attributes:
         path: where it stands in the output, such as `logits` or `[0].boxes`; "" for the output itself.
         max_abs: largest absolute difference; inf where the two cannot be compared.
-        max_rel: `max_abs` relative to the largest value of the parent's output.
+        max_rel: `max_abs` relative to the largest value of the parent's output; `max_abs` itself where that is 0.
         note: why the two cannot be compared, if so.
     """
 
@@ -79,9 +79,9 @@ def _compare(path: str, parent: Tensor | None, child: Tensor | None) -> OutputPa
             shapes=f"output {tuple(parent.shape)}",
             remedies=["look for NaN or inf in the example inputs and in the parent's weights and running statistics"],
         )
-    gap, scale = largest_gap(parent, child), largest(parent)
+    gap, scale = largest_gap(parent, child), largest(parent) or 1.0
     note = "the child's is NaN" if _real(child).isnan().any() else ""
-    return OutputParity(path, gap, gap / scale if scale else (torch.inf if gap else 0.0), note)
+    return OutputParity(path, gap, gap / scale, note)
 
 
 def _walk(value: Any, path: str) -> Iterator[tuple[str, Tensor]]:

@@ -15,7 +15,7 @@ from netmorph.errors import SiteError
 from netmorph.surgery.call import Call, undisturbed
 from netmorph.surgery.outputs import tensors_in
 
-_MOST_ELEMENTS = 1 << 22
+_MOST_ELEMENTS = 1 << 20
 
 
 @dataclass
