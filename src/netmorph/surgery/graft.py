@@ -97,7 +97,7 @@ def make_graft(assignment: Assignment, layer: nn.Module, recorded: Tensor | None
     site, graph = assignment.site, assignment.graph
     try:
         solution = solve(
-            _target(site, layer),
+            target_of(site, layer),
             graph,
             spec=site.spec,
             method=options.method,
@@ -132,12 +132,13 @@ def make_graft(assignment: Assignment, layer: nn.Module, recorded: Tensor | None
     if bias is not None and module.bias is not None:
         with torch.no_grad():
             module.bias.copy_(bias)
-    _keep_memory_format(layer, module)
+    keep_memory_format(layer, module)
     parity = site_parity(layer, module, recorded, site=site.name, spec=site.spec, check=options.check)
     return Graft(site, layer, module, recorded, record, parity)
 
 
-def _target(site: Site, layer: nn.Module) -> Filter:
+def target_of(site: Site, layer: nn.Module) -> Filter:
+    """Return the filter that a site's module must equal, in float64 on the CPU."""
     if site.kind == "identity":
         return Filter.identity(site.spec.c_in, site.spec.dims)
     return Filter.of(layer.get_parameter("weight").detach().cpu().double(), site.spec)
@@ -152,7 +153,8 @@ def _located(error: NetmorphError, assignment: Assignment) -> NetmorphError:
     return error.located(assignment.site.name)
 
 
-def _keep_memory_format(layer: nn.Module, module: nn.Module) -> None:
+def keep_memory_format(layer: nn.Module, module: nn.Module) -> None:
+    """Lay a new module's weights out in memory as the layer's are."""
     weight = layer._parameters.get("weight")
     wanted = torch.contiguous_format if weight is None else memory_format_of(weight)
     if wanted is not torch.contiguous_format:

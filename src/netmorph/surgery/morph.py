@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from torch import nn
@@ -20,6 +20,7 @@ from netmorph.surgery.cost import CostChange, cost
 from netmorph.surgery.graft import Graft, Options, check_layer, make_graft
 from netmorph.surgery.history import MorphedSite, MorphRecord, history_of, remember
 from netmorph.surgery.layers import check_unwrapped
+from netmorph.surgery.lineage import Lineage, trace
 from netmorph.surgery.parity import Parity, differences, repeat_gap
 from netmorph.surgery.probe import Run, probe
 from netmorph.surgery.sites import find_sites
@@ -47,6 +48,7 @@ class MorphResult:
     history: tuple[MorphRecord, ...]
     cost: CostChange
     notices: tuple[str, ...]
+    _lineage: Lineage = field(default_factory=Lineage, repr=False, compare=False)
 
 
 def morph(  # noqa: PLR0913 - the public verb; all but the first two are keywords
@@ -117,6 +119,7 @@ def morph(  # noqa: PLR0913 - the public verb; all but the first two are keyword
     ]
     modules = {graft.site.name: graft.module for graft in grafts}
     target = _target(model, inplace, modules)
+    parameters = dict(model.named_parameters(remove_duplicate=False))
     for name, module in modules.items():
         inherit(target.get_submodule(name), module)
     with swapped(target, modules) as child:
@@ -135,6 +138,7 @@ def morph(  # noqa: PLR0913 - the public verb; all but the first two are keyword
         history_of(child),
         CostChange(price, paid),
         (*notices, *_notices(grafts, before, skipped)),
+        trace(parameters, child, modules, inplace=inplace),
     )
 
 

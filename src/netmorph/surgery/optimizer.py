@@ -1,0 +1,137 @@
+"""Carry an optimizer along: moments and groups of all that survives a morph (DESIGN section 6; beyond the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from netmorph.errors import NetmorphError, SiteError
+from netmorph.surgery.groups import apply
+from netmorph.surgery.inheritance import Inheritance
+from netmorph.surgery.layers import wrapper_of
+from netmorph.surgery.morph import MorphResult
+from netmorph.surgery.schedules import all_schedulers, check_known, grow
+
+
+@dataclass(frozen=True)
+class RebuiltOptimizer:
+    """What `rebuild_optimizer` did.
+
+    Attributes:
+        kept: names of the parameters that keep their state and group.
+        departed: names of the parent's parameters that left, with their state.
+        joined: by name of a new parameter, the index of its group.
+        left_out: names of new parameters that this optimizer does not train, as it did not train their layer.
+        new_groups: indices of the groups that were added for slopes.
+    """
+
+    kept: tuple[str, ...]
+    departed: tuple[str, ...]
+    joined: Mapping[str, int]
+    left_out: tuple[str, ...]
+    new_groups: tuple[int, ...]
+
+
+def rebuild_optimizer(
+    result: MorphResult,
+    optimizer: Optimizer,
+    schedulers: LRScheduler | Sequence[LRScheduler] | None = (),
+    *,
+    groups: Mapping[str, int | None] | None = None,
+) -> RebuiltOptimizer:
+    """Make the optimizer that trained the parent train the child, in place.
+
+    What survives keeps its state bit for bit, its group and its order. The weight of a replaced layer leaves; its bias
+    lives on in the new module and keeps its state. New parameters join the group of the weight whose layer they
+    replace (at an identity: of the nearest weights around it), in the child's order; the slopes of activations and
+    norms go into a group of their own for each such group, a copy of it without weight decay, which would pull them
+    from 1. The schedulers' lists of one entry a group grow along.
+
+    Call it right after `morph`, before the next one, between two steps and with gradients zeroed. Whether the morph was
+    in place makes no difference: the same optimizer object drives the child afterwards. A GradScaler needs nothing: it
+    knows optimizers, not parameters. New parameters start without state, which optimizers create at the first step.
+
+    To resume from a checkpoint, build an optimizer with the same groups and load the state dict. Where the parent's had
+    one group, `param_groups(child, lr=...)` returns the child's.
+
+    Args:
+        result: of the morph.
+        optimizer: any of torch.optim whose state is per parameter, or one built like them.
+        schedulers: all that drive it, whatever they chain or wrap found by itself; None: those it had are done with.
+        groups: by name or glob of new parameters, the index of the group that they join, or None to leave them out;
+            for layers that the optimizer did not train. Slopes join that group's copy without decay.
+
+    Raises:
+        NetmorphError: the optimizer does not hold the parent's parameters, was rebuilt already, keeps state over all
+            parameters at once (LBFGS), wraps another or is sharded; the child was changed since the morph; a scheduler
+            is missing or drives another optimizer. Nothing is changed then.
+        SiteError: the child is wrapped in DDP or FSDP, or compiled.
+
+    Example:
+        >>> from netmorph.surgery.morph import morph
+        >>> parent = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 3, padding=1))
+        >>> optimizer = torch.optim.AdamW(parent.parameters())
+        >>> result = morph(parent, {"2": "3x3 > 1x1"}, example_inputs=torch.randn(1, 3, 8, 8))
+        >>> rebuilt = rebuild_optimizer(result, optimizer)
+        >>> rebuilt.departed, sorted(rebuilt.joined.values())
+        (('2.weight',), [0, 0, 1])
+        >>> [group["weight_decay"] for group in optimizer.param_groups]
+        [0.01, 0.0]
+    """
+    _check_model(result.model)
+    _check_optimizer(optimizer)
+    driving = all_schedulers(schedulers, optimizer)
+    inherited = Inheritance(result.model, result._lineage, optimizer)
+    change = inherited.change
+    left_out = inherited.place(groups or {})
+    if change.companions:
+        check_known(optimizer, schedulers)
+    before = len(optimizer.param_groups)
+    apply(optimizer, change, inherited.order)
+    grow(driving, before, list(change.companions.values()))
+    return RebuiltOptimizer(
+        tuple(inherited.kept),
+        tuple(inherited.departed),
+        {name: index for index, members in change.joining.items() for name, _ in members},
+        tuple(left_out),
+        tuple(change.companions),
+    )
+
+
+def _check_model(model: nn.Module) -> None:
+    wrapper = wrapper_of(model)
+    if wrapper is not None:
+        raise SiteError(
+            f"the child is already wrapped ({wrapper}), so its parameters may be others by now",
+            remedies=["call rebuild_optimizer right after morph, then wrap or compile the child"],
+        )
+
+
+def _check_optimizer(optimizer: Optimizer) -> None:
+    kind = type(optimizer).__name__
+    if not isinstance(optimizer, Optimizer):
+        raise NetmorphError(
+            f"this is a {kind}, not a torch.optim.Optimizer",
+            remedies=["pass the optimizer inside, if it is a wrapper", "build a fresh one on netmorph.param_groups"],
+        )
+    if kind == "ZeroRedundancyOptimizer":
+        raise NetmorphError(
+            "a ZeroRedundancyOptimizer spreads its state over the ranks and cannot be rebuilt",
+            remedies=["build a fresh one on netmorph.param_groups(child, lr=...)"],
+        )
+    inner = next((name for name, value in vars(optimizer).items() if isinstance(value, Optimizer)), None)
+    if inner is not None:
+        raise NetmorphError(
+            f"this {kind} wraps another optimizer", remedies=[f"pass the one inside: optimizer.{inner}"]
+        )
+    # LBFGS and its kin: one flat history of all parameters, filed under the first.
+    if isinstance(optimizer, torch.optim.LBFGS) or hasattr(optimizer, "_numel_cache"):
+        raise NetmorphError(
+            f"the state of {kind} is over all parameters at once, so none of it survives when some are replaced",
+            remedies=["build a fresh one on the child's parameters"],
+        )

@@ -1,0 +1,96 @@
+"""Learning-rate schedulers of an optimizer that gets new parameter groups (DESIGN section 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from netmorph.errors import NetmorphError
+
+# The per-group lists of torch's schedulers, and of timm's. By name: a list of milestones may be as long by chance.
+_PER_GROUP = (
+    "base_lrs",
+    "_last_lr",
+    "lr_lambdas",
+    "min_lrs",
+    "max_lrs",
+    "base_momentums",
+    "max_momentums",
+    "base_values",
+)
+
+
+def all_schedulers(given: Any, optimizer: Optimizer) -> list[Any]:
+    """Return the schedulers given and those inside them, each once.
+
+    Args:
+        given: a scheduler or several; None for none.
+        optimizer: which all must drive.
+
+    Raises:
+        NetmorphError: one is no scheduler or drives another optimizer.
+    """
+    listed = given if isinstance(given, Sequence) else [] if given is None else [given]
+    found: dict[int, Any] = {}
+    for scheduler in listed:
+        for each in _nested(scheduler):
+            driven = getattr(each, "optimizer", None)
+            if driven is not optimizer:
+                what = "drives another optimizer" if isinstance(driven, Optimizer) else "is no learning-rate scheduler"
+                raise NetmorphError(
+                    f"schedulers= holds a {type(each).__name__}, which {what}",
+                    remedies=["pass the schedulers of this very optimizer"],
+                )
+            found[id(each)] = each
+    return list(found.values())
+
+
+def check_known(optimizer: Optimizer, given: Any) -> None:
+    """Raise where a scheduler drives the optimizer and none is given: it would not know a new group.
+
+    Raises:
+        NetmorphError: so it is.
+    """
+    forgotten = isinstance(given, Sequence) and not given
+    if forgotten and hasattr(optimizer.step, "_wrapped_by_lr_sched"):
+        raise NetmorphError(
+            "a learning-rate scheduler drives this optimizer, which gets a new parameter group",
+            remedies=[
+                "pass schedulers=scheduler, so that it learns of the group",
+                "pass schedulers=None if its work is done",
+            ],
+        )
+
+
+def grow(schedulers: Sequence[Any], before: int, origins: Sequence[int]) -> None:
+    """Give every per-group list of the schedulers an entry for each new group, that of the group it came from.
+
+    The lists are replaced, not changed: two schedulers may hold the same one.
+
+    Args:
+        schedulers: all of them, as `all_schedulers` returns them.
+        before: how many groups there were.
+        origins: index of the origin of each new group.
+    """
+    for scheduler in schedulers:
+        own = vars(scheduler)
+        for name in _PER_GROUP:
+            values = own.get(name)
+            if isinstance(values, list) and len(values) == before:
+                own[name] = [*values, *(_copy(values[origin]) for origin in origins)]
+
+
+def _nested(scheduler: Any) -> Iterator[Any]:
+    yield scheduler
+    for value in vars(scheduler).values() if hasattr(scheduler, "__dict__") else ():
+        for each in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(each, LRScheduler):
+                yield from _nested(each)
+
+
+def _copy(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, Tensor) else value
