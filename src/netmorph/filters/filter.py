@@ -165,9 +165,6 @@ class Filter:
                 )
             index.append(torch.tensor([p // dilation[dim] for p in places], device=self.weight.device))
         out = self.weight.new_zeros(*self.weight.shape[:2], *kernel)
-        if self.dims:
-            where: list[slice | Tensor] = [slice(None), slice(None), *torch.meshgrid(*index, indexing="ij")]
-            out[tuple(where)] = source.weight
-        else:
-            out = source.weight
+        where: list[slice | Tensor] = [slice(None), slice(None), *torch.meshgrid(*index, indexing="ij")]
+        out[tuple(where)] = source.weight
         return replace(self, weight=out, offset=tuple(offset), dilation=tuple(dilation))
