@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.surgery.networks import Block, Small, images, left_alone, same, seeded, small, state
 from torch import Tensor, nn
 
@@ -164,6 +166,46 @@ def test_every_kind_of_layer(layer: nn.Module, graph: str, shape: tuple[int, ...
     assert result.parity.exact
 
 
+@st.composite
+def layers(draw: st.DrawFn) -> tuple[nn.Module, Tensor]:
+    """Return a convolution of any geometry that PyTorch accepts, and an input for it."""
+    dims = draw(st.integers(1, 2))
+    sides = st.tuples(*[st.integers(1, 4)] * dims)
+    kernel, stride, dilation = draw(sides), draw(sides), draw(st.tuples(*[st.integers(1, 2)] * dims))
+    groups = draw(st.sampled_from([1, 1, 2]))
+    mode = draw(st.sampled_from(["zeros", "zeros", "reflect", "replicate", "circular"]))
+    amount = st.tuples(*[st.integers(0, 3)] * dims)
+    padding = draw(amount | st.just("valid") | (st.just("same") if set(stride) == {1} else amount))
+    size = [d * (k - 1) + draw(st.integers(4, 6)) for k, d in zip(kernel, dilation, strict=True)]
+    conv = (nn.Conv1d, nn.Conv2d)[dims - 1]
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
+    layer = conv(
+        2 * groups,
+        groups * draw(st.integers(1, 3)),
+        kernel,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        bias=draw(st.booleans()),
+        padding_mode=mode,
+    ).double()
+    for parameter in layer.parameters():
+        parameter.data.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    return layer, torch.randn(2, 2 * groups, *size, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@settings(max_examples=40)
+@given(layers(), st.integers(0, 9))
+def test_any_convolution_keeps_its_function_border_included(problem: tuple[nn.Module, Tensor], seed: int) -> None:
+    layer, x = problem
+    kernel, one = ("x".join(map(str, sides)) for sides in (layer.kernel_size, [1] * len(layer.kernel_size)))
+    result = morph(layer, {"": f"{kernel} > {one}:4x > {one} | {one}"}, example_inputs=x, seed=seed)
+    assert result.parity.max_rel < 1e-10
+    assert result.parity.sites[0].exact
+
+
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 def test_an_even_kernel_padded_to_the_same_size() -> None:
     layer = nn.Conv2d(3, 4, 4, padding="same").double()
@@ -295,9 +337,9 @@ def test_other_solvers(options: dict[str, Any]) -> None:
 
 def test_a_residual_that_is_left_is_an_error() -> None:
     """The paper's Algorithm 2 may stop short; a model is not morphed by half."""
-    model = small()
-    with left_alone(model), pytest.raises(InfeasibleMorph, match="residual of .*site stem"):
-        morph(model, {"stem": "3x3:0.25x > 3x3"}, example_inputs=images(), method="alternating")
+    model = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1))
+    with left_alone(model), pytest.raises(InfeasibleMorph, match="residual of .*site 0"):
+        morph(model, {"0": "3x3:1 > 1x1"}, example_inputs=images(), method="alternating")
 
 
 class Aliased(nn.Module):

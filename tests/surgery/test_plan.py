@@ -68,6 +68,8 @@ def test_refused_and_unreached_places() -> None:
 def test_a_graph_that_does_not_fit_names_the_site() -> None:
     with pytest.raises(GraphError, match="site fc; graph '3x3 > 1x1'|graph '3x3 > 1x1'.*site fc"):
         plan(small(), {"fc": "3x3 > 1x1"}, example_inputs=images())
+    with pytest.raises(GraphError, match="joins 3 to 8 channels .site stem; graph 'id'"):
+        plan(small(), {"stem": "id"}, example_inputs=images())
     with pytest.raises(SiteError, match="no site matches"):
         plan(small(), {"nothing": "3x3"}, example_inputs=images())
     with pytest.raises(SiteError, match="morph before wrapping"):

@@ -348,6 +348,8 @@ def test_patterns_cross_dots_and_exclude() -> None:
     ],
 )
 def test_a_pattern_that_matches_nothing(pattern: str, message: str) -> None:
+    with pytest.raises(SiteError, match="no site matches"):
+        SITES["*conv1"]  # an index is a name
     for attempt in (SITES.select, SITES.__getitem__, lambda p: SITES.select("*", exclude=p)):
         with pytest.raises(SiteError, match=message):
             attempt(pattern)

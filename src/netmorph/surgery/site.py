@@ -126,7 +126,7 @@ class Sites(Sequence[Site]):
     def _match(self, pattern: str) -> tuple[list[str], dict[str, str]]:
         """Return the site names that one pattern matches, and the refused ones."""
         if pattern in self.refused:
-            raise SiteError(f"it cannot be morphed: {self.refused[pattern]}", site=pattern)
+            raise self._refusal(pattern)
         names = [name for name in self.names if _matches(name, pattern)]
         skipped = {name: why for name, why in self.refused.items() if _matches(name, pattern)}
         if names:
@@ -138,6 +138,9 @@ class Sites(Sequence[Site]):
                 shapes=f"{len(skipped)} places",
             )
         raise self._nothing(pattern)
+
+    def _refusal(self, name: str) -> SiteError:
+        return SiteError(f"it cannot be morphed: {self.refused[name]}", site=name)
 
     def _nothing(self, pattern: str) -> SiteError:
         inside = [name for name in self.names if name.startswith(f"{pattern}.")]
@@ -164,8 +167,7 @@ class Sites(Sequence[Site]):
             for site in self:
                 if site.name == index:
                     return site
-            self._match(index)
-            raise self._nothing(index)
+            raise self._refusal(index) if index in self.refused else self._nothing(index)
         if isinstance(index, slice):
             return Sites(self._sites[index], self.refused, self._others)
         return self._sites[index]
