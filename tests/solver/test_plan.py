@@ -72,11 +72,25 @@ def test_fixed_filter_of_an_edge_with_weights() -> None:
         fixed_filter(graph.edges[0], layout.specs["s_t"])
 
 
-def test_square_noise_is_a_rotation() -> None:
+@pytest.mark.parametrize("size", [2, 3, 8, 257, 300, 529])
+def test_square_noise_is_a_rotation(size: int) -> None:
     random = torch.Generator().manual_seed(0)
-    for size in (2, 3, 8):
-        determinants = torch.linalg.det(semi_orthogonal(16, size, size, random))
-        torch.testing.assert_close(determinants, torch.ones(16, dtype=torch.float64))
+    for _ in range(4):
+        matrix = semi_orthogonal(3, size, size, random)
+        torch.testing.assert_close(torch.linalg.det(matrix), torch.ones(3, dtype=torch.float64))
+        torch.testing.assert_close(matrix @ matrix.mT, torch.eye(size, dtype=torch.float64).expand(3, size, size))
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(4, 7), (7, 4), (300, 40), (40, 300), (700, 512)])
+def test_noise_is_semi_orthogonal_and_mixed(rows: int, cols: int) -> None:
+    matrix = semi_orthogonal(2, rows, cols, torch.Generator().manual_seed(3))
+    gram = matrix @ matrix.mT if rows <= cols else matrix.mT @ matrix
+    few = min(rows, cols)
+    torch.testing.assert_close(gram, torch.eye(few, dtype=torch.float64).expand(2, few, few), rtol=0, atol=1e-12)
+    if max(rows, cols) > 256:
+        kurtosis = float((matrix**4).mean() / (matrix**2).mean() ** 2)
+        assert kurtosis < 12, "a Gaussian has 3, a product of two 9, a permutation as many as there are rows"
+        assert float((matrix != 0).double().mean()) > 0.95
 
 
 @pytest.mark.parametrize("rows", [20, 600])
