@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test check slow clean
+.PHONY: demo test check slow zoo zoo-timm zoo-transformers clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/netmorph quickstart
@@ -21,6 +21,16 @@ check: $(VENV)/.installed-dev
 slow: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) -m slow
 
+# Hours on a small machine; each resumes where it stopped. ZOO='--limit 5', '--only resnet*', '--seconds 10'.
+zoo: $(VENV)/.installed-zoo
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.zoo torchvision $(ZOO)
+
+zoo-timm: $(VENV)/.installed-zoo
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.zoo timm $(ZOO)
+
+zoo-transformers: $(VENV)/.installed-zoo
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.zoo transformers $(ZOO)
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "netmorph needs Python 3.11 or newer; set PYTHON=/path/to/python3" >&2; exit 1; }
@@ -34,6 +44,10 @@ $(VENV)/.installed-demo: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --disable-pip-version-check -e '.[train,cli,report,dev]'
 	@touch $@ $(VENV)/.installed-demo
+
+$(VENV)/.installed-zoo: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --disable-pip-version-check -e '.[zoo]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*

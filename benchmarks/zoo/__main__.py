@@ -1,0 +1,47 @@
+"""`python -m benchmarks.zoo torchvision`: run a suite, resume it, and write its table."""
+
+from __future__ import annotations
+
+import argparse
+from fnmatch import fnmatchcase
+from itertools import islice
+from pathlib import Path
+
+from benchmarks.zoo.check import Limits
+from benchmarks.zoo.runner import run
+from benchmarks.zoo.suites import SUITES
+from benchmarks.zoo.table import write_table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Morph other people's networks and count what comes of it.")
+    parser.add_argument("suite", choices=list(SUITES))
+    parser.add_argument("--only", default="*", metavar="PATTERN", help="models whose name matches (fnmatch)")
+    parser.add_argument("--limit", type=int, help="at most so many models, of those that match")
+    parser.add_argument("--folder", type=Path, default=Path("results/zoo"))
+    parser.add_argument("--work", type=float, help="largest solve, in multiply-accumulates (default: the suite's)")
+    parser.add_argument("--seconds", type=float, help="processor time after which a model's further sites are left out")
+    parser.add_argument("--retry", action="store_true", help="check again what failed or was not built before")
+    parser.add_argument("--table", action="store_true", help="write the table of what there is, run nothing")
+    given = parser.parse_args()
+    suite = SUITES[given.suite]
+    path = given.folder / f"{given.suite}.jsonl"
+    if not given.table:
+        chosen = (entry for entry in suite.entries() if fnmatchcase(entry.name, given.only))
+        limits = Limits(given.work or suite.limits.work, given.seconds or suite.limits.seconds)
+        run(
+            islice(chosen, given.limit),
+            path,
+            limits=limits,
+            seconds=suite.seconds,
+            memory=suite.memory,
+            cpu=suite.cpu,
+            retry=given.retry,
+            kinds=suite.kinds,
+            report=lambda line: print(line, flush=True),
+        )
+    print(write_table(given.suite, path))
+
+
+if __name__ == "__main__":
+    main()

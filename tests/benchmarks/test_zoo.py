@@ -1,0 +1,216 @@
+"""The zoo's harness on two tiny networks: what it counts, what it refuses, how it resumes."""
+
+import json
+import math
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from benchmarks.zoo import check as checking
+from benchmarks.zoo import runner, table, timm_suite, torchvision_suite
+from benchmarks.zoo.check import Limits, check
+from benchmarks.zoo.entries import Entry, Way, noise
+from benchmarks.zoo.graphs import KINDS, geometry, notation, work
+from benchmarks.zoo.suites import Suite
+from benchmarks.zoo.weights import randomise
+from torch import nn
+
+from netmorph.errors import ParityError
+from netmorph.filters.geometry import ConvSpec
+from netmorph.graph.notation import parse
+from netmorph.graph.reduce import reduce
+from netmorph.surgery.call import Call
+
+
+def tiny():
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1),
+        nn.BatchNorm2d(8),
+        nn.Conv2d(8, 8, 3, padding=1, groups=8),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(8 * 4 * 4, 5),
+    )
+
+
+def attention():
+    return nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+
+def entry(name, build, *shape):
+    return Entry(name, "tiny", build, [Way({}, partial(noise, 1, 2)), Way({}, partial(noise, *shape))])
+
+
+def models():
+    yield entry("tiny", tiny, 1, 3, 8, 8)
+    yield entry("attention", attention, 1, 4, 8)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return randomise(tiny())
+
+
+class TestCheck:
+    def test_every_site_is_morphed_by_every_kind(self, model):
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        row = check(model, Call.of(noise(1, 3, 8, 8)), KINDS)
+        assert row["status"] == "ok"
+        assert (row["layers"], row["sites"], row["refused"]) == (3, 3, {})
+        for each in row["kinds"].values():
+            assert (each["exact"], each["failed"]) == (3, [])
+            assert each["geometry"] == {"strided conv": 1, "depthwise": 1, "linear": 1}
+            assert 0 < each["border"] < 1e-5
+            assert each["model"] < 1e-5
+        after = model.state_dict()
+        assert list(after) == list(before)
+        assert all(torch.equal(after[name], value) for name, value in before.items())
+
+    def test_a_wrong_module_is_a_failure(self, model, monkeypatch):
+        make = checking.make_graft
+
+        def wrong(assignment, *rest):
+            if assignment.site.name == "2":
+                raise ParityError("they differ", site="2")
+            return make(assignment, *rest)
+
+        monkeypatch.setattr(checking, "make_graft", wrong)
+        row = check(model, Call.of(noise(1, 3, 8, 8)), ["simple"])
+        assert row["status"] == "FAILED"
+        assert row["kinds"]["simple"]["exact"] == 2
+        assert row["kinds"]["simple"]["failed"][0].startswith("2: they differ")
+
+    def test_a_wrong_sum_shows_in_the_model(self, model, monkeypatch):
+        make = checking.make_graft
+
+        def shifted(*args):
+            graft = make(*args)
+            with torch.no_grad():
+                next(graft.module.parameters()).mul_(2)
+            return graft
+
+        monkeypatch.setattr(checking, "make_graft", shifted)
+        row = check(model, Call.of(noise(1, 3, 8, 8)), ["simple"])
+        assert row["kinds"]["simple"]["model"] > 1e-2
+        assert row["status"] == "FAILED"
+
+    def test_large_sites_are_left_out_and_counted(self, model):
+        row = check(model, Call.of(noise(1, 3, 8, 8)), ["simple"], Limits(work("simple", ConvSpec(128, 5)) - 1))
+        assert row["kinds"]["simple"]["over_limit"] == 1
+        assert row["kinds"]["simple"]["exact"] == 2
+
+    def test_late_sites_are_counted_and_the_first_is_done(self, model):
+        row = check(model, Call.of(noise(1, 3, 8, 8)), ["simple"], Limits(seconds=0))
+        assert (row["kinds"]["simple"]["exact"], row["kinds"]["simple"]["late"]) == (1, 2)
+
+
+class TestGraphs:
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize(
+        "spec",
+        [
+            ConvSpec(4, 6),
+            ConvSpec.same(4, 6, (1, 7)),
+            ConvSpec.same(4, 4, 5, groups=4),
+            ConvSpec.same(4, 8, 3, groups=2),
+        ],
+        ids=["linear", "1x7", "depthwise", "grouped"],
+    )
+    def test_the_graph_has_the_sites_kernel_and_groups(self, kind, spec):
+        graph = parse(notation(kind, spec))
+        assert reduce(graph).is_simple == (kind == "simple")
+        assert {edge.groups for edge in graph.edges} == {"dw" if spec.groups == spec.c_out else spec.groups}
+        if spec.dims:
+            assert spec.kernel in {edge.kernel for edge in graph.edges}
+
+    def test_geometry_names(self):
+        assert geometry(ConvSpec.same(4, 4, 3, stride=2, dilation=2, groups=4)) == "strided dilated depthwise"
+        assert geometry(ConvSpec.same(4, 4, 1)) == "1x1"
+
+
+class TestRunner:
+    @pytest.fixture(autouse=True)
+    def _in_process(self, monkeypatch):
+        self.checked = []
+
+        def here(entry, limits, kinds, seconds, memory, cpu):
+            self.checked.append(entry.name)
+            return runner.check_entry(entry, limits, kinds, memory)
+
+        monkeypatch.setattr(runner, "_apart", here)
+
+    def run(self, path, limits=None, **options):
+        runner.run(models(), path, limits=limits or Limits(), seconds=60, memory=4, report=lambda line: None, **options)
+
+    def test_a_run_resumes_where_it_stopped(self, tmp_path):
+        path = tmp_path / "tiny.jsonl"
+        self.run(path)
+        assert self.checked == ["tiny", "attention"]
+        assert [row["status"] for row in runner.read(path)] == ["ok", "ok"]
+        self.run(path)
+        assert self.checked == ["tiny", "attention"]
+        path.write_text(path.read_text().splitlines()[0] + '\n{"model": "atten')
+        self.run(path)
+        assert self.checked == ["tiny", "attention", "attention"]
+
+    def test_larger_limits_take_up_what_was_left_out(self, tmp_path):
+        path = tmp_path / "tiny.jsonl"
+        self.run(path, Limits(work=3000, seconds=0))
+        self.run(path, Limits(work=3000, seconds=0))
+        assert self.checked == ["tiny", "attention"]
+        self.run(path)
+        assert self.checked == ["tiny", "attention", "tiny"]  # the other has no site
+        self.run(path)
+        assert len(self.checked) == 3
+
+    def test_refusals_carry_their_reason(self, tmp_path):
+        path = tmp_path / "tiny.jsonl"
+        self.run(path)
+        row = next(row for row in runner.read(path) if row["model"] == "attention")
+        assert row["sites"] == 0
+        assert row["layers"] == 3
+        assert sum(row["refused"].values()) == 3
+        assert all("weight is read by its parent" in why for why in row["refused"])
+
+    def test_what_cannot_be_built_or_crashes_is_a_row(self):
+        broken = Entry("broken", "tiny", tiny, [Way({}, partial(noise, 1, 5))])
+        assert runner.check_entry(broken, Limits(), KINDS, 4)["status"] == "not built"
+
+        def hungry():
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+        assert runner.check_entry(entry("hungry", hungry, 1), Limits(), KINDS, 4)["status"] == "over memory"
+        assert not runner.is_done({"status": "over memory"}, Limits(), retry=True)
+
+    def test_the_table_counts_rows(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(table.SUITES, "tiny", Suite(models, Limits(), 60, 4))
+        path = tmp_path / "tiny.jsonl"
+        self.run(path)
+        text = table.write_table("tiny", path).read_text()
+        assert "**Run: 2 of 2 models.**" in text
+        assert "nothing failing: **1**" in text
+        assert "| simple | 3 | 0 | 0 | 0 | 0 |" in text
+        assert "weight is read by its parent" in text
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own(tmp_path):
+    path = tmp_path / "tiny.jsonl"
+    runner.run(models(), path, limits=Limits(), seconds=300, memory=4, cpu=200, report=lambda line: None)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["status"] for row in rows] == ["ok", "ok"]
+    assert all(math.isfinite(row["wall_seconds"]) for row in rows)
+
+
+class TestLists:
+    def test_torch_prunings_85(self):
+        names = [*torchvision_suite.TORCH_PRUNING_PASSES, *torchvision_suite.TORCH_PRUNING_FAILS]
+        assert (len(torchvision_suite.TORCH_PRUNING_PASSES), len(torchvision_suite.TORCH_PRUNING_FAILS)) == (77, 8)
+        assert len(set(names)) == 85
+
+    def test_the_list_of_timm_models(self):
+        lines = [line.split() for line in Path(timm_suite.LIST).read_text().splitlines()]
+        assert len({name for name, _ in lines}) == timm_suite.COUNT
+        assert len({family for _, family in lines[:90]}) >= 85  # every prefix covers the families
