@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -37,6 +38,8 @@ def load(folder: str | os.PathLike[str], into: nn.Module | None = None) -> nn.Mo
 def open_model(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     """Open a network by name, such as ``torchvision:resnet18``, or from the folder of a checkpoint.
 
+    A network by name has the same random weights at every call, so that two commands speak of the same one.
+
     Args:
         name: the name or the folder.
         arguments: arguments for building it by name.
@@ -45,7 +48,9 @@ def open_model(name: str, arguments: Mapping[str, Any]) -> nn.Module:
         NetmorphError: it is neither, or arguments are given for a checkpoint.
     """
     if not Path(name).is_dir():
-        return build(name, **arguments)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return build(name, **arguments)
     if arguments:
         raise NetmorphError(f"{name} is a checkpoint, which has its own arguments", remedies=["leave --model-args out"])
     return load(name)
