@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from netmorph.graph.spec import ModuleGraph
 
 __all__ = [
+    "add_input",
     "add_model",
     "add_sites",
     "example",
@@ -53,27 +54,41 @@ def add_sites(parser: Any) -> None:
     """Add what is to be morphed into what."""
     parser.add_argument(
         "--at",
-        type=str,
+        type=_Text(),
         action="append",
         required=True,
         help="which layers: a qualified name or a pattern such as 'layer1.*.conv1'; repeatable",
     )
     parser.add_argument(
         "--to",
-        type=str,
+        type=_Text(),
         action="append",
         required=True,
         help="the module for the --at of the same place: a graph such as '3x3 > 1x1 | id', or a name; repeatable",
     )
 
 
-def read_sites(at: list[str], to: list[str]) -> dict[str, ModuleGraph]:
+class _Text:
+    """The type of a repeatable option: one text on the command line, one or a list of them in a config file."""
+
+    def __call__(self, value: object) -> object:
+        """Take the value as it is."""
+        if not all(isinstance(item, str) for item in (value if isinstance(value, list) else [value])):
+            raise ValueError("text is wanted")
+        return value
+
+    def __repr__(self) -> str:
+        return "text"
+
+
+def read_sites(at: list[str] | str, to: list[str] | str) -> dict[str, ModuleGraph]:
     """Pair patterns with graphs.
 
     Raises:
         NetmorphError: if they are not equally many, or a pattern stands twice.
         NotationError: if a graph cannot be read.
     """
+    at, to = ([given] if isinstance(given, str) else given for given in (at, to))
     if len(at) != len(to):
         raise NetmorphError(f"{len(at)} --at but {len(to)} --to", remedies=["give one --to for every --at"])
     twice = sorted({pattern for pattern in at if at.count(pattern) > 1})

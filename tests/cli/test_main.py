@@ -1,0 +1,106 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from netmorph.cli import show
+from netmorph.cli.main import main
+from netmorph.errors import NetmorphError
+
+COMMANDS = ("quickstart", "plan", "morph", "verify", "show")
+HEAVY = ("torch", "lightning", "torchvision", "networkx", "matplotlib", "rich.progress")
+
+
+def run(*code):
+    return subprocess.run([sys.executable, "-c", *code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)])
+def test_help_loads_nothing_heavy(arguments):
+    code = (
+        "import sys\nfrom netmorph.cli.main import main\n"
+        f"try:\n    main({arguments})\nexcept SystemExit as error:\n    assert error.code == 0\n"
+        f"print('HEAVY', sorted(set({HEAVY}) & set(sys.modules)))"
+    )
+    ran = run(code)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("usage: netmorph")
+    assert ran.stdout.endswith("HEAVY []\n")
+
+
+def test_importing_netmorph_loads_nothing_heavy():
+    ran = run(f"import netmorph, sys; print(sorted(set({HEAVY}) & set(sys.modules)))")
+    assert ran.stdout == "[]\n", ran.stderr
+
+
+def test_help_answers_within_a_second():
+    # The best of three: what else the machine does is no fault of the command's.
+    code = (
+        "import time; start = time.perf_counter(); from netmorph.cli.main import main\n"
+        "try: main(['--help'])\nexcept SystemExit: print(time.perf_counter() - start)"
+    )
+    assert min(float(run(code).stdout.splitlines()[-1]) for _ in range(3)) < 1
+
+
+def test_the_version_is_the_packages(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["--version"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out.startswith("netmorph ")
+
+
+@pytest.mark.parametrize("arguments", [[], ["nope"], ["show"], ["show", "id", "--nope"], ["plan", "--seed", "x"]])
+def test_wrong_arguments_exit_with_2_and_a_message(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (NetmorphError("a clear message"), 2, "netmorph: a clear message.\n"),
+        (PermissionError(13, "Permission denied", "/x"), 2, "netmorph: Permission denied: /x\n"),
+        (OSError("odd"), 2, "netmorph: odd\n"),
+        (KeyboardInterrupt(), 130, "netmorph: interrupted; nothing was left half-written\n"),
+        (RuntimeError("a fault"), 1, "netmorph: RuntimeError: a fault\nthis is a fault of netmorph's own"),
+    ],
+)
+def test_an_error_is_one_message_and_a_code(error, code, said, monkeypatch, capsys):
+    def fail(_options):
+        raise error
+
+    monkeypatch.setattr(show, "run", fail)
+    assert main(["show", "id"]) == code
+    streams = capsys.readouterr()
+    assert streams.err.startswith(said)
+    assert "Traceback" not in streams.err
+    assert streams.out == ""
+
+
+def test_a_traceback_can_be_asked_for(monkeypatch):
+    def fail(_options):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(show, "run", fail)
+    monkeypatch.setenv("NETMORPH_TRACEBACK", "1")
+    with pytest.raises(RuntimeError, match="a fault"):
+        main(["show", "id"])
+
+
+def test_a_missing_extra_says_how_to_get_it(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "jsonargparse", None)
+    assert main(["show", "id"]) == 2
+    assert "pip install 'netmorph[train,cli,report]'" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_is_no_traceback():
+    code = "from netmorph.cli.main import main; import sys; sys.exit(main(['show', 'id', '--kernel', '1']))"
+    read, write = os.pipe()
+    os.close(read)
+    ran = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert ran.stderr == ""
+    assert ran.returncode == 2

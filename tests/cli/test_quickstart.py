@@ -1,0 +1,111 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from netmorph.cli.main import main
+from netmorph.models.opening import load
+
+COMMAND = [sys.executable, "-m", "netmorph.cli.main", "quickstart", "--quick"]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quickstart")
+    done = subprocess.run([*COMMAND, "--out", "run"], cwd=folder, capture_output=True, text=True, check=False)
+    return done, folder / "run"
+
+
+def test_it_prints_parity_table_reading_and_folder(ran):
+    done, _ = ran
+    assert done.returncode == 0, done.stderr
+    for said in (
+        "layer3.1.conv2",
+        "module_d",
+        "0.5*id | 1x1 > 1x1",
+        "right or wrong has changed: 0 of 500",
+        "parent, trained on",
+        "child, from scratch",
+        "The child against the parent trained on:",
+        "the figures mean nothing",
+        "Written to run",
+    ):
+        assert said in done.stdout
+
+
+def test_piped_output_is_plain(ran):
+    done, _ = ran
+    assert "\x1b" not in done.stdout
+    assert "\r" not in done.stdout
+    assert "Warning" not in done.stderr
+
+
+def test_the_folder_holds_all_there_is_to_know(ran):
+    _, folder = ran
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json", "metrics.csv", "results.json", "curves.png", "child"
+    }  # fmt: skip
+    assert [path.name for path in folder.parent.iterdir()] == ["run"]
+    config = json.loads((folder / "config.json").read_text())
+    assert config["setting"]["seed"] == 0
+    assert config["versions"]["torch"]
+    assert config["command"][1:3] == ["quickstart", "--quick"]
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["network"], row["epoch"]) for row in rows] == [
+        ("parent", "1"), ("parent, trained on", "2"), ("child", "2"),
+        ("child, from scratch", "1"), ("child, from scratch", "2"),
+    ]  # fmt: skip
+    results = json.loads((folder / "results.json").read_text())
+    assert all(max(site["interior"], site["border"]) <= site["tolerance"] for site in results["parity"]["sites"])
+    errors = {row["name"]: row["error"] for row in results["networks"]}
+    assert float(rows[2]["test_error"]) == pytest.approx(errors["child"])
+
+
+def test_the_child_can_be_loaded_by_its_name(ran):
+    _, folder = ran
+    results = json.loads((folder / "results.json").read_text())
+    child = load(folder / "child")
+    params = {row["name"]: row["params"] for row in results["networks"]}
+    assert sum(p.numel() for p in child.parameters()) == params["child"] > params["parent"]
+
+
+def test_ctrl_c_leaves_nothing(tmp_path):
+    process = subprocess.Popen(
+        [*COMMAND, "--epochs", "50", "--out", "run"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    for line in process.stdout:
+        if line.startswith("parent: epoch 1"):
+            break
+    time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.splitlines()[-1] == "netmorph: interrupted; nothing was left half-written"
+    assert "Traceback" not in error
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--epochs", "0"], "--epochs is at least 1"),
+        (["--seed", "-1"], "--seed"),
+        (["--out", "file/run"], "cannot write"),
+    ],
+)
+def test_wrong_input_is_one_message(arguments, said, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    assert main(["quickstart", "--quick", *arguments]) == 2
+    assert said in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
