@@ -10,18 +10,26 @@ from typing import TYPE_CHECKING, Any
 from netmorph._version import __version__
 
 if TYPE_CHECKING:
-    from netmorph.errors import (
-        GraphError,
-        InfeasibleMorph,
-        NetmorphError,
-        NotationError,
-        ParityError,
-        SiteError,
-    )
+    from netmorph.errors import GraphError, InfeasibleMorph, NetmorphError, NotationError, ParityError, SiteError
     from netmorph.graph.catalogue import catalogue
     from netmorph.graph.notation import parse
     from netmorph.graph.reduce import reduce
     from netmorph.graph.spec import Edge, ModuleGraph
+    from netmorph.models.opening import load
+    from netmorph.models.registry import build
+    from netmorph.solver.equation import module_filter
+    from netmorph.solver.solution import Solution
+    from netmorph.solver.solve import solve
+    from netmorph.surgery.calibrate import calibrate
+    from netmorph.surgery.checkpoint import save
+    from netmorph.surgery.cost import Cost, cost
+    from netmorph.surgery.ema import rebuild_ema
+    from netmorph.surgery.morph import MorphResult, morph
+    from netmorph.surgery.optimizer import rebuild_optimizer
+    from netmorph.surgery.param_groups import param_groups
+    from netmorph.surgery.parity import verify
+    from netmorph.surgery.plan import plan
+    from netmorph.surgery.sites import find_sites
 
 # Where each public name lives.
 _HOME = {
@@ -41,11 +49,14 @@ _HOME = {
     "catalogue": "netmorph.graph.catalogue",
     "cost": "netmorph.surgery.cost",
     "find_sites": "netmorph.surgery.sites",
-    "load": "netmorph.surgery.checkpoint",
+    "load": "netmorph.models.opening",
     "module_filter": "netmorph.solver.equation",
     "morph": "netmorph.surgery.morph",
+    "param_groups": "netmorph.surgery.param_groups",
     "parse": "netmorph.graph.notation",
     "plan": "netmorph.surgery.plan",
+    "rebuild_ema": "netmorph.surgery.ema",
+    "rebuild_optimizer": "netmorph.surgery.optimizer",
     "reduce": "netmorph.graph.reduce",
     "save": "netmorph.surgery.checkpoint",
     "solve": "netmorph.solver.solve",
@@ -73,8 +84,11 @@ __all__ = [
     "load",
     "module_filter",
     "morph",
+    "param_groups",
     "parse",
     "plan",
+    "rebuild_ema",
+    "rebuild_optimizer",
     "reduce",
     "save",
     "solve",
