@@ -70,7 +70,11 @@ def rebuild_ema(result: MorphResult, averaged: nn.Module | Any) -> tuple[SitePar
     network: nn.Module = getattr(averaged, place)
     check_unwrapped(network)
     record = result.history[-1]
-    assert isinstance(record, MorphRecord)
+    if not isinstance(record, MorphRecord):
+        raise NetmorphError(
+            f"this is the result of another operation than morph ({type(record).__name__})",
+            remedies=["start a fresh average: AveragedModel(result.model)"],
+        )
     layers = {site.name: _layer(network, site) for site in record.sites}
     frozen = not any(each.requires_grad for each in network.parameters())
     with replayed(network, [record]) as morphed:
@@ -88,6 +92,8 @@ def _layer(network: nn.Module, site: MorphedSite) -> nn.Module:
     try:
         layer = network.get_submodule(site.name)
     except AttributeError as error:
+        if site.kind == "identity":  # a shortcut for which no module stands yet
+            return nn.Identity()
         raise NetmorphError(
             f"the averaged network has no such layer: {error}",
             site=site.name,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 from weakref import ReferenceType, ref
 
 from torch import nn
@@ -69,6 +69,18 @@ class Lineage:
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles of a result hold other parameters, of which nothing is known."""
         return Lineage, ()
+
+
+class Descent(Protocol):
+    """What `morph` returns, and every other operation that tells what became of the parameters."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The child."""
+
+    @property
+    def _lineage(self) -> Lineage:
+        """What became of the parent's parameters."""
 
 
 def trace(

@@ -14,7 +14,7 @@ from netmorph.errors import NetmorphError, SiteError
 from netmorph.surgery.groups import apply
 from netmorph.surgery.inheritance import Inheritance
 from netmorph.surgery.layers import wrapper_of
-from netmorph.surgery.morph import MorphResult
+from netmorph.surgery.lineage import Descent
 from netmorph.surgery.schedules import all_schedulers, check_known, grow
 
 
@@ -38,7 +38,7 @@ class RebuiltOptimizer:
 
 
 def rebuild_optimizer(
-    result: MorphResult,
+    result: Descent,
     optimizer: Optimizer,
     schedulers: LRScheduler | Sequence[LRScheduler] | None = (),
     *,
@@ -55,12 +55,13 @@ def rebuild_optimizer(
     Call it right after `morph`, before the next one, between two steps and with gradients zeroed. Whether the morph was
     in place makes no difference: the same optimizer object drives the child afterwards. A GradScaler needs nothing: it
     knows optimizers, not parameters. New parameters start without state, which optimizers create at the first step.
+    Under DDP, morph `ddp.module` with the same seed on every rank, rebuild, and wrap the child anew.
 
     To resume from a checkpoint, build an optimizer with the same groups and load the state dict. Where the parent's had
     one group, `param_groups(child, lr=...)` returns the child's.
 
     Args:
-        result: of the morph.
+        result: of the morph, or of a layer-level operation.
         optimizer: any of torch.optim whose state is per parameter, or one built like them.
         schedulers: all that drive it, whatever they chain or wrap found by itself; None: those it had are done with.
         groups: by name or glob of new parameters, the index of the group that they join, or None to leave them out;
