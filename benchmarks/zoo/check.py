@@ -17,6 +17,7 @@ from torch import nn
 
 from netmorph.errors import NetmorphError, ParityError
 from netmorph.graph.notation import parse
+from netmorph.solver.target import CONVOLUTIONS
 from netmorph.surgery.assign import Assignment
 from netmorph.surgery.call import Call, reason
 from netmorph.surgery.graft import Graft, Options, check_layer, make_graft
@@ -58,6 +59,7 @@ def check(model: nn.Module, call: Call, kinds: Sequence[str], limits: Limits | N
     before = probe(model, layers, call, keep=True)
     row: dict[str, Any] = {
         "params": sum(p.numel() for p in model.parameters()),
+        "convolutions": sum(isinstance(module, CONVOLUTIONS) for module in model.modules()),
         "layers": len(wanted) + refused.total(),
         "refused": dict(refused),
         "sites": len(wanted),

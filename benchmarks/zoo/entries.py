@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ class Entry:
     name: str
     group: str
     build: Callable[..., nn.Module]
-    ways: Sequence[Way]
+    ways: Iterable[Way]
     double: bool = False
 
 

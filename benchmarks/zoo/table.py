@@ -87,9 +87,13 @@ def _outcome(rows: list[Row], listed: int) -> str:
     ran = [row for row in rows if row["status"] == "ok"]
     idle = sum(not any(kind["exact"] for kind in row["kinds"].values()) for row in ran)
     whole = sum(map(is_whole, ran))
+    with_conv = [row for row in rows if row.get("convolutions", 1) and "kinds" in row]
+    morphed = sum(map(is_morphed, with_conv))
+    share = f"{morphed} ({100 * morphed / max(1, len(with_conv)):.1f}%)"
     lines = [
         f"**Run: {len(rows)} of {listed} models.** Morph exactly at one or more sites, nothing failing: **{exact}**; "
         f"at every site, nothing left out: {whole}; run without a site that was morphed: {idle}.",
+        f"Of the {len(with_conv)} that ran and have a convolution, {share} morph.",
         "",
         "| outcome | models |",
         "| --- | ---: |",

@@ -51,7 +51,26 @@ def entries() -> Iterator[Entry]:
 def _build(name: str, **arguments: Any) -> nn.Module:
     from torchvision import models
 
-    return models.get_model(name, weights=None, **arguments)
+    model: nn.Module = models.get_model(name, weights=None, **arguments)
+    if hasattr(model, "transform") and "weights_backbone" in arguments:
+        _expose(model)
+    return model
+
+
+def _expose(model: nn.Module) -> None:
+    """Let a detection model return what it computes before it selects: which of equal boxes stays is any rounding's.
+
+    That is the feature maps, what the head on all of them returns, and the scores of the boxes that it keeps, in order.
+    """
+    seen: dict[str, Any] = {}
+    head = model.rpn.head if hasattr(model, "rpn") else model.head
+
+    def keep(name: str) -> Any:
+        return lambda module, args, output: seen.update({name: output})
+
+    model.backbone.register_forward_hook(keep("features"))
+    head.register_forward_hook(keep("head"))
+    model.register_forward_hook(lambda module, args, output: {**seen, "scores": [each["scores"] for each in output]})
 
 
 def _ways(name: str, group: str) -> Iterator[Way]:
@@ -92,6 +111,8 @@ def _video(name: str) -> Iterator[Way]:
 def _detection(name: str) -> Iterator[Way]:
     threshold = "box_score_thresh" if "rcnn" in name else "score_thresh"
     arguments: dict[str, Any] = {"weights_backbone": None, threshold: 0.0}  # random scores are low: keep the boxes
+    if "rcnn" in name:
+        arguments["box_detections_per_img"] = 4  # masks and keypoints are computed for each
     if name.startswith("ssd"):  # these fix their size
         size = 320 if "320" in name else 300
         yield Way(arguments, partial(_images, size))

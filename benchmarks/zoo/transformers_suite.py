@@ -18,7 +18,11 @@ _MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "ConvNextForImageClassification": ("ConvNextConfig", {"hidden_sizes": [16, 32, 48, 64], "depths": [1, 1, 2, 1]}),
     "ViTForImageClassification": ("ViTConfig", _SMALL_VISION | {"image_size": 32, "patch_size": 8}),
-    "GPT2LMHeadModel": ("GPT2Config", {"n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": 101, "n_positions": 32}),
+    "GPT2LMHeadModel": (
+        "GPT2Config",
+        {"n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": 101, "n_positions": 32}
+        | {"bos_token_id": 0, "eos_token_id": 0},
+    ),
 }
 
 
