@@ -56,7 +56,8 @@ def sides_of(layout: Layout, carrying: Collection[str]) -> tuple[Side, Side]:
     for behind, edges in enumerate(parts):
         side = Side(edges, frozenset(edge.name for edge in edges), bool(behind))
         table = graph.outgoing if behind else graph.incoming
-        if any(len(table[side.meeting(edge)]) > 1 for edge in edges):
+        taps = any(_carries_taps(layout, edge) for edge in edges)  # then no flow of channels says what matters
+        if not taps and any(len(table[side.meeting(edge)]) > 1 for edge in edges):
             found = flow(graph, layout.widths, carrying, "down" if behind else "up")
             side = Side(edges, frozenset(name for name, units in found.on.items() if units), bool(behind))
         made.append(side)
@@ -80,6 +81,8 @@ def draw(layout: Layout, grid: Grid, sides: tuple[Side, Side], seed: int, attemp
             random = generator(seed, attempt, key, groups, *(edge.name for edge in edges))
             for edge, matrix in _matrices(layout, grid, side, edges, groups, random):
                 gain = 1.0 if edge.name in side.on else OFF_FLOW_GAIN / off[side.meeting(edge)]
+                if attempt:  # matrices of size 1 are all alike: only their gains can be drawn anew
+                    gain *= 0.25 + float(torch.rand((), generator=random))
                 filters[edge.name] = _spread(layout, grid, edge, gain * matrix)
     return filters
 
