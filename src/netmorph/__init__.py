@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from netmorph.solver.solve import solve
     from netmorph.surgery.calibrate import calibrate
     from netmorph.surgery.checkpoint import save
+    from netmorph.surgery.collapse import CollapseResult, collapse
     from netmorph.surgery.cost import Cost, cost
     from netmorph.surgery.ema import rebuild_ema
     from netmorph.surgery.morph import MorphResult, morph
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 # Where each public name lives.
 _HOME = {
+    "CollapseResult": "netmorph.surgery.collapse",
     "Cost": "netmorph.surgery.cost",
     "Edge": "netmorph.graph.spec",
     "GraphError": "netmorph.errors",
@@ -47,6 +49,7 @@ _HOME = {
     "build": "netmorph.models.registry",
     "calibrate": "netmorph.surgery.calibrate",
     "catalogue": "netmorph.graph.catalogue",
+    "collapse": "netmorph.surgery.collapse",
     "cost": "netmorph.surgery.cost",
     "find_sites": "netmorph.surgery.sites",
     "load": "netmorph.models.opening",
@@ -64,6 +67,7 @@ _HOME = {
 }
 
 __all__ = [
+    "CollapseResult",
     "Cost",
     "Edge",
     "GraphError",
@@ -79,6 +83,7 @@ __all__ = [
     "build",
     "calibrate",
     "catalogue",
+    "collapse",
     "cost",
     "find_sites",
     "load",
