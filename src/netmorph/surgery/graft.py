@@ -13,6 +13,7 @@ from netmorph.filters.filter import Filter
 from netmorph.nn import MorphedModule
 from netmorph.solver.solve import Method, solve
 from netmorph.surgery.assign import Assignment
+from netmorph.surgery.foreign import layer_weight, origin_of
 from netmorph.surgery.history import MorphedSite
 from netmorph.surgery.site import Site
 from netmorph.surgery.site_parity import SiteParity, site_parity
@@ -123,6 +124,9 @@ def make_graft(assignment: Assignment, layer: nn.Module, recorded: Tensor | None
             assignment.seed,
             solution.status.name,
             solution.residual,
+            origin_of(layer),
+            site.same_padding,
+            site.slot,
         )
         module = record.build(device=site.device, dtype=site.dtype)
         module.load_filters(solution.filters)
@@ -141,7 +145,7 @@ def target_of(site: Site, layer: nn.Module) -> Filter:
     """Return the filter that a site's module must equal, in float64 on the CPU."""
     if site.kind == "identity":
         return Filter.identity(site.spec.c_in, site.spec.dims)
-    return Filter.of(layer.get_parameter("weight").detach().cpu().double(), site.spec)
+    return Filter.of(layer_weight(layer), site.spec)
 
 
 def _located(error: NetmorphError, assignment: Assignment) -> NetmorphError:

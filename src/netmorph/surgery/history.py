@@ -16,6 +16,8 @@ from netmorph.graph.layout import Layout
 from netmorph.graph.spec import ModuleGraph
 from netmorph.nn import MorphedModule
 from netmorph.surgery.layers import Kind
+from netmorph.surgery.padded import SamePaddedModule
+from netmorph.surgery.slots import Slot
 
 _ATTRIBUTE = "_netmorph_history"
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -28,6 +30,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "seed": (int,),
     "status": (str,),
     "residual": (int, float),
+    "origin": (str, type(None)),
+    "same_padding": (bool,),
+    "slot": (dict, type(None)),
 }
 
 
@@ -45,6 +50,9 @@ class MorphedSite:
         seed: of the site's noise.
         status: name of the solver's `Status`.
         residual: of the solution, relative to the target.
+        origin: class of the layer that it was, where that is another library's and not equal to PyTorch's own.
+        same_padding: whether the module pads by what its input's size asks for, as the layer did.
+        slot: of a shortcut for which no module stood, how its place came about.
     """
 
     name: str
@@ -56,6 +64,9 @@ class MorphedSite:
     seed: int
     status: str
     residual: float
+    origin: str | None = None
+    same_padding: bool = False
+    slot: Slot | None = None
 
     @property
     def graph(self) -> ModuleGraph:
@@ -64,13 +75,15 @@ class MorphedSite:
 
     def build(self, *, device: torch.device | str | None, dtype: torch.dtype | None) -> MorphedModule:
         """Return the running module with weights drawn at random."""
-        return MorphedModule(
+        kind = SamePaddedModule if self.same_padding else MorphedModule
+        return kind(
             self.layout, bias=self.bias, act=self.act, norm=self.norm, device=device, dtype=dtype, seed=self.seed
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; `from_dict` is the inverse."""
-        return {key: self.layout.to_dict() if key == "layout" else getattr(self, key) for key in _TYPES}
+        slot = None if self.slot is None else self.slot.to_dict()
+        return {**{key: getattr(self, key) for key in _TYPES}, "layout": self.layout.to_dict(), "slot": slot}
 
     @classmethod
     def from_dict(cls, data: Any) -> MorphedSite:
@@ -86,7 +99,8 @@ class MorphedSite:
         if data["kind"] not in ("conv", "linear", "identity"):
             raise NetmorphError(f"{data['kind']!r} is not a kind of site")
         try:
-            return cls(**{**data, "layout": Layout.from_dict(data["layout"])})
+            slot = None if data["slot"] is None else Slot.from_dict(data["slot"])
+            return cls(**{**data, "layout": Layout.from_dict(data["layout"]), "slot": slot})
         except GraphError as error:
             raise error.located(data["name"]) from error
 

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 from netmorph.errors import SiteError
 from netmorph.filters.geometry import ConvSpec
 from netmorph.solver.target import CONVOLUTIONS
+from netmorph.surgery.foreign import foreign, is_transposed
 
 Kind = Literal["conv", "linear", "identity"]
 
@@ -39,6 +40,8 @@ def kind_of(module: nn.Module) -> Kind | None:
         return "identity"
     if isinstance(module, nn.Linear):
         return "linear"
+    if is_transposed(module):
+        return "linear"
     return "conv" if isinstance(module, CONVOLUTIONS) else None
 
 
@@ -61,7 +64,7 @@ def candidates(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str]]:
         why = _foreign(module)
         if why is None and kind_of(module) is None:
             continue
-        why = why or _structure(module, name, names[id(module)], owners) or _wrapped_above(model, name)
+        why = why or _structure(module, name, names[id(module)], owners) or wrapped_above(model, name)
         if why is None:
             layers[name] = module
         else:
@@ -132,6 +135,8 @@ def _structure(module: nn.Module, name: str, names: list[str], owners: dict[obje
 
 
 def _forward(module: nn.Module) -> str | None:
+    if foreign(module) is not None:
+        return None
     base = next(base for base in BASES if isinstance(module, base))
     methods = ("forward", "_conv_forward", "__call__", "__getattr__", "weight", "bias")
     changed = [m for m in methods if getattr(type(module), m, None) is not getattr(base, m, None)]
@@ -174,7 +179,8 @@ def _place(parameter: Tensor) -> object:
     return (str(parameter.device), parameter.data_ptr())
 
 
-def _wrapped_above(model: nn.Module, name: str) -> str | None:
+def wrapped_above(model: nn.Module, name: str) -> str | None:
+    """Return why nothing can be morphed where a module stands, if it is inside a wrapper; else None."""
     for ancestor in _ancestors(model, name):
         wrapper = wrapper_of(ancestor)
         if wrapper is not None:

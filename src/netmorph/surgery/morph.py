@@ -17,6 +17,7 @@ from netmorph.surgery.assign import Assignment, assign
 from netmorph.surgery.calibrate import has_newborn_norm, run_through
 from netmorph.surgery.call import Call, reason
 from netmorph.surgery.cost import CostChange, cost
+from netmorph.surgery.foreign import notice
 from netmorph.surgery.graft import Graft, Options, check_layer, make_graft
 from netmorph.surgery.history import MorphedSite, MorphRecord, history_of, remember
 from netmorph.surgery.layers import check_unwrapped
@@ -24,6 +25,7 @@ from netmorph.surgery.lineage import Lineage, trace
 from netmorph.surgery.parity import Parity, differences, repeat_gap
 from netmorph.surgery.probe import Run, probe
 from netmorph.surgery.sites import find_sites
+from netmorph.surgery.slots import opened
 from netmorph.surgery.swap import inherit, swapped
 
 _NEEDY = ("calibrated", "paper")
@@ -109,6 +111,24 @@ def morph(  # noqa: PLR0913 - the public verb; all but the first two are keyword
     chosen, skipped = assign(find_sites(model, call), mapping, seed)
     norm, notices = _norm(norm, model, chosen, calibrated=calibration is not None)
     options = Options(method, fill, noise, keep_parent, "relu" if act == "auto" else act, norm, check)
+    notices += [f"skipped {name!r}: {why}" for name, why in skipped.items()]
+    given = {"mapping": {pattern: str(graph) for pattern, graph in mapping.items()}, "seed": seed, **asdict(options)}
+    with opened(model, [each.site for each in chosen], keep=inplace):
+        return _replace(model, call, chosen, options, calibration, inplace=inplace, given=given, notices=notices)
+
+
+def _replace(
+    model: nn.Module,
+    call: Call,
+    chosen: Sequence[Assignment],
+    options: Options,
+    calibration: Any,
+    *,
+    inplace: bool,
+    given: Mapping[str, Any],
+    notices: Sequence[str],
+) -> MorphResult:
+    """Replace the layers that stand at the chosen sites."""
     layers = {each.site.name: model.get_submodule(each.site.name) for each in chosen}
     for each in chosen:
         check_layer(each.site, layers[each.site.name])
@@ -125,11 +145,11 @@ def morph(  # noqa: PLR0913 - the public verb; all but the first two are keyword
     with swapped(target, modules) as child:
         if calibration is not None and any(map(has_newborn_norm, modules.values())):
             run_through(child, modules, calibration)
-            grafts = [graft.measured_again(check=check and not _is_paper(graft)) for graft in grafts]
+            grafts = [graft.measured_again(check=options.check and not _is_paper(graft)) for graft in grafts]
         after = _run(child, modules, call, before)
         parity = differences(before, after, repeat=repeat, like=model)
         paid = cost(child, call)
-    record = MorphRecord(tuple(graft.record for graft in grafts), _given(mapping, seed, options))
+    record = MorphRecord(tuple(graft.record for graft in grafts), given)
     remember(child, record)
     return MorphResult(
         child,
@@ -137,7 +157,7 @@ def morph(  # noqa: PLR0913 - the public verb; all but the first two are keyword
         record.sites,
         history_of(child),
         CostChange(price, paid),
-        (*notices, *_notices(grafts, before, skipped)),
+        (*notices, *_notices(grafts, before)),
         trace(parameters, child, modules, inplace=inplace),
     )
 
@@ -211,17 +231,15 @@ def _run(child: nn.Module, modules: Mapping[str, nn.Module], call: Call, before:
     return after
 
 
-def _given(mapping: Mapping[str, ModuleGraph | str], seed: int, options: Options) -> dict[str, Any]:
-    graphs = {pattern: str(graph) for pattern, graph in mapping.items()}
-    return {"mapping": graphs, "seed": seed, **asdict(options)}
-
-
-def _notices(grafts: Sequence[Graft], before: Run, skipped: Mapping[str, str]) -> list[str]:
-    notices = [f"skipped {name!r}: {why}" for name, why in skipped.items()]
+def _notices(grafts: Sequence[Graft], before: Run) -> list[str]:
+    notices = []
     for graft in grafts:
         name = graft.site.name
         if not before.seen[name].calls:
             notices.append(f"{name!r} is not reached by the example: its parity was measured on synthetic inputs")
         if graft.record.status == "KEPT_PARENT":
             notices.append(f"{name!r}: the graph cannot hold the layer's filter, which stays as one more parallel edge")
+        note = notice(graft.layer)
+        if note is not None:
+            notices.append(f"{name!r}: {note}")
     return notices

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import nn
 
 from netmorph.errors import NetmorphError
 from netmorph.nn import MorphedModule
-from netmorph.solver.target import spec_of
+from netmorph.surgery.foreign import layer_spec, origin_of, pads_same
 from netmorph.surgery.history import MorphedSite, MorphRecord, history_of
 from netmorph.surgery.layers import kind_of
+from netmorph.surgery.slots import open_slot
 from netmorph.surgery.swap import inherit, swap
 
 
@@ -30,19 +32,21 @@ def replayed(parent: nn.Module, history: Sequence[MorphRecord]) -> Iterator[nn.M
     Raises:
         NetmorphError: a layer is not what the history says that it was.
     """
-    undo: list[tuple[str, nn.Module]] = []
+    undo: list[Callable[[], object]] = []
     model = parent
     try:
         for site in (site for record in history for site in record.sites):
+            if site.slot is not None:
+                undo.append(open_slot(model, site))
             layer = _layer(model, site)
             module = site.build(device=_like(model, layer).device, dtype=_like(model, layer).dtype)
             inherit(layer, module)
-            undo.append((site.name, layer))
+            undo.append(partial(swap, model, site.name, layer))
             model = swap(model, site.name, module)
         yield model
     except BaseException:
-        for name, layer in reversed(undo):
-            swap(model, name, layer)
+        for each in reversed(undo):
+            each()
         raise
 
 
@@ -74,7 +78,8 @@ def _layer(model: nn.Module, site: MorphedSite) -> nn.Module:
         raise NetmorphError(f"the parent has no such layer: {error}", site=site.name) from error
     same = kind_of(layer) == site.kind
     if same and site.kind != "identity":
-        same = spec_of(layer) == site.layout.site and (layer.bias is not None) == site.bias
+        like = (layer_spec(layer), layer._parameters.get("bias") is not None, origin_of(layer), pads_same(layer))
+        same = like == (site.layout.site, site.bias, site.origin, site.same_padding)
     if not same:
         raise NetmorphError(
             "the parent's layer is not the one that was morphed",

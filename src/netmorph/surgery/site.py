@@ -14,6 +14,7 @@ import torch
 from netmorph.errors import SiteError
 from netmorph.filters.geometry import ConvSpec
 from netmorph.surgery.layers import Kind
+from netmorph.surgery.slots import Slot
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Site:
         input_shape: of the first call on the example; None where the example does not reach it.
         output_shape: likewise.
         calls: how often the example calls it.
+        same_padding: whether the layer pads by what its input's size asks for; `spec` is then that behind the padding.
+        slot: of a shortcut for which no module stands, how its place comes about; None where a module stands.
     """
 
     name: str
@@ -41,6 +44,8 @@ class Site:
     input_shape: tuple[int, ...] | None = None
     output_shape: tuple[int, ...] | None = None
     calls: int = 0
+    same_padding: bool = False
+    slot: Slot | None = None
 
     @property
     def reached(self) -> bool:

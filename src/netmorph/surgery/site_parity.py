@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from netmorph.errors import ParityError
+from netmorph.errors import ParityError, SiteError
 from netmorph.filters.geometry import ConvSpec
 from netmorph.nn import MorphedModule
 from netmorph.solver.target import spec_of
-from netmorph.surgery.call import undisturbed
+from netmorph.surgery.call import reason, undisturbed
 from netmorph.surgery.outputs import largest, largest_gap
+from netmorph.surgery.padded import SamePaddedModule
 
 _TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5}
 _ULPS = 4
@@ -136,7 +137,7 @@ def site_parity(
     weight = original._parameters.get("weight")
     like = weight if weight is not None else next(morphed.parameters(), recorded)
     assert like is not None
-    inputs = _inputs(spec, recorded, like)
+    inputs = _inputs(spec, recorded, like, _reach(morphed, spec))
     with undisturbed(original, morphed):
         measured = tuple(_measure(original, morphed, spec, site, source, x) for source, x in inputs)
     result = SiteParity(site, like.dtype, tolerance_of(like.dtype), measured)
@@ -166,13 +167,24 @@ def _measure(original: nn.Module, morphed: nn.Module, spec: ConvSpec, site: str,
             remedies=["look for NaN or inf in the example inputs and in the network's weights"],
         )
     scale = largest(y) or largest(x) or 1.0
-    z = morphed.eval().forward(x)
+    try:
+        z = morphed.eval().forward(x)
+    except RuntimeError as error:
+        raise SiteError(
+            f"the module that would replace the layer cannot run on its input: {reason(error)}",
+            site=site,
+            graph=str(morphed.layout.graph) if isinstance(morphed, MorphedModule) else None,
+            shapes=f"input {tuple(x.shape)}, layer {spec}",
+            remedies=["choose smaller kernels: with a padding mode, the input must be larger than the padding"],
+        ) from error
     if z.shape != y.shape:
         raise ParityError(
             "the morphed module's output has another shape",
             site=site,
             shapes=f"input {tuple(x.shape)}, expected {tuple(y.shape)}, got {tuple(z.shape)}",
         )
+    if isinstance(morphed, SamePaddedModule):
+        spec = morphed.spec_at(x.shape[-spec.dims :])
     inside = _interior(spec, x.shape)
     halves = [mask.expand(y.shape) for mask in (inside.to(y.device), ~inside.to(y.device))]
     gaps = [largest_gap(y[mask], z[mask]) / scale if mask.any() else None for mask in halves]
@@ -193,7 +205,14 @@ def _interior(spec: ConvSpec, shape: torch.Size) -> Tensor:
     return inside
 
 
-def _inputs(spec: ConvSpec, recorded: Tensor | None, like: Tensor) -> list[tuple[str, Tensor]]:
+def _reach(morphed: nn.Module, spec: ConvSpec) -> tuple[int, ...]:
+    """Return for each dimension the size that an input needs for the padding of the module's own edges."""
+    specs = list(morphed.layout.specs.values()) if isinstance(morphed, MorphedModule) else [spec]
+    pads = [[max(each.padding[dim]) for each in specs if each.padding_mode != "zeros"] for dim in range(spec.dims)]
+    return tuple(max(each, default=0) + 1 for each in pads)
+
+
+def _inputs(spec: ConvSpec, recorded: Tensor | None, like: Tensor, reach: tuple[int, ...]) -> list[tuple[str, Tensor]]:
     generator = torch.Generator().manual_seed(0)
 
     def draw(shape: tuple[int, ...], scale: float) -> Tensor:
@@ -201,16 +220,18 @@ def _inputs(spec: ConvSpec, recorded: Tensor | None, like: Tensor) -> list[tuple
 
     scale = 1.0 if recorded is None else float(recorded.double().std()) if recorded.numel() > 1 else 1.0
     scale = scale if math.isfinite(scale) and scale > 0 else 1.0
-    first = ("synthetic", draw(_shape(spec, 0), scale)) if recorded is None else ("recorded", recorded.to(like))
-    return [first, ("synthetic", draw(_shape(spec, 1), scale))]
+    first = ("synthetic", draw(_shape(spec, reach, 0), scale)) if recorded is None else ("recorded", recorded.to(like))
+    return [first, ("synthetic", draw(_shape(spec, reach, 1), scale))]
 
 
-def _shape(spec: ConvSpec, skew: int) -> tuple[int, ...]:
+def _shape(spec: ConvSpec, reach: tuple[int, ...], skew: int) -> tuple[int, ...]:
     """Return an input shape with outputs at the border and away from it; `skew` makes its sides differ."""
     if not spec.dims:
         return (3 + skew, spec.c_in)
     sizes = [
-        max(extent, sum(pads) + 1) + stride * (3 + skew * dim) + skew
-        for dim, (extent, pads, stride) in enumerate(zip(spec.extent, spec.padding, spec.stride, strict=True))
+        max(extent, sum(pads) + 1, least) + stride * (3 + skew * dim) + skew
+        for dim, (extent, pads, stride, least) in enumerate(
+            zip(spec.extent, spec.padding, spec.stride, reach, strict=True)
+        )
     ]
     return (2, spec.c_in, *sizes)

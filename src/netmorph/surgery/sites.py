@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from netmorph.solver.target import spec_of
 from netmorph.surgery.call import Call
+from netmorph.surgery.foreign import is_transposed, layer_spec, pads_same
 from netmorph.surgery.layers import BASES, candidates, identity_spec, is_lazy, kind_of
 from netmorph.surgery.probe import Seen, probe
+from netmorph.surgery.shortcut import find_shortcuts
 from netmorph.surgery.site import Site, Sites
 
 __all__ = ["Site", "Sites", "find_sites"]
 
+_LAST = (nn.LayerNorm, nn.RMSNorm)  # not subclasses: they may norm dimension 1
 _FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
-def find_sites(model: nn.Module, example_inputs: Any) -> Sites:
+def find_sites(model: nn.Module, example_inputs: Any, *, shortcuts: bool = True) -> Sites:
     """List the convolutions, linear layers and identity shortcuts of a network that can be morphed.
 
     The model runs on the example twice, in eval and in train mode, since some modules read their children's weights in
     only one of them. Modes, statistics, gradients and random generators are left as they are.
 
+    Identity shortcuts are the network's `nn.Identity` modules and, called by the names that modules there would have,
+    the places without one: a block's attribute that holds None where other blocks have a projection
+    (`layer1.1.downsample`), and additions in a block's own code (`features.3.shortcut`). Which dimension holds the
+    channels of a shortcut its surroundings tell: dimension 1 beside a convolution of that rank and width, the last one
+    beside a linear layer or LayerNorm of that width (tokens, maps with channels last).
+
     Args:
         model: any network.
         example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments.
+        shortcuts: look for those without a module too, which runs the model once more, and blocks that have them four
+            times.
 
     Returns:
         The sites; `.refused` says why other layers cannot be morphed.
@@ -38,21 +50,31 @@ def find_sites(model: nn.Module, example_inputs: Any) -> Sites:
     if any(is_lazy(module) for module in model.modules()):
         model = copy.deepcopy(model)  # running it would initialise the caller's
     layers, refused = candidates(model)
-    seen = probe(model, layers, Call.of(example_inputs)).seen if layers else {}
-    found: dict[str, Site] = {}
-    for name, layer in layers.items():
-        site = _site(model, name, layer, seen[name])
-        if isinstance(site, str):
-            refused[name] = site
-        else:
-            found[name] = site
-    names = [name for name, _ in model.named_modules(remove_duplicate=False)]
+    call = Call.of(example_inputs)
+    seen = probe(model, layers, call).seen if layers else {}
+    results = {name: _site(model, name, layer, seen[name]) for name, layer in layers.items()}
+    for name, found in (find_shortcuts(model, call) if shortcuts else {}).items():
+        site = found if isinstance(found, str) else _site(model, name, nn.Identity(), found.seen)
+        results[name] = site if isinstance(site, str) or isinstance(found, str) else replace(site, slot=found.slot)
+    refused.update((name, why) for name, why in results.items() if isinstance(why, str))
+    sites = {name: site for name, site in results.items() if isinstance(site, Site)}
     kinds = {name: type(module).__name__ for name, module in model.named_modules(remove_duplicate=False)}
+    names = _ordered(list(kinds), results)
     return Sites(
-        [found[name] for name in names if name in found],
+        [sites[name] for name in names if name in sites],
         {name: refused[name] for name in names if name in refused},
-        {name: kind for name, kind in kinds.items() if name not in found and name not in refused},
+        {name: kind for name, kind in kinds.items() if name not in sites and name not in refused},
     )
+
+
+def _ordered(modules: list[str], found: Iterable[str]) -> list[str]:
+    """Return the names of modules, and of shortcuts without one behind all that their blocks hold."""
+    known, ordered = set(modules), list(modules)
+    for name in [name for name in found if name not in known]:
+        block = name.rpartition(".")[0]
+        last = max(index for index, other in enumerate(ordered) if _within(other, block))
+        ordered.insert(last + 1, name)
+    return ordered
 
 
 def _site(model: nn.Module, name: str, layer: nn.Module, seen: Seen) -> Site | str:
@@ -77,14 +99,15 @@ def _site(model: nn.Module, name: str, layer: nn.Module, seen: Seen) -> Site | s
     weight = layer.get_parameter("weight")
     kind = kind_of(layer)
     assert kind is not None
-    return Site(name, kind, spec_of(layer), layer.bias is not None, weight.dtype, weight.device, *shapes)
+    bias = layer._parameters.get("bias") is not None
+    return Site(name, kind, layer_spec(layer), bias, weight.dtype, weight.device, *shapes, pads_same(layer))
 
 
 def _identity_dims(model: nn.Module, name: str, seen: Seen) -> int | str:
     """Return the spatial dimensions of an identity's input (0: channels are last), or why it is no site.
 
     Only its surroundings tell (N, C, L) from (N, T, C): the nearest enclosing module that has a convolution of that
-    rank and width, or a linear layer of that width, decides.
+    rank and width, or a linear layer or LayerNorm of that width, decides.
     """
     shape = seen.input_shape
     if shape is None:
@@ -103,12 +126,18 @@ def _identity_dims(model: nn.Module, name: str, seen: Seen) -> int | str:
     return dims
 
 
+def _within(name: str, block: str) -> bool:
+    return not block or name == block or name.startswith(f"{block}.")
+
+
 def _surroundings(model: nn.Module, name: str, shape: tuple[int, ...]) -> int | None:
     while name:
         name = name.rpartition(".")[0]
-        specs = [spec_of(module) for module in model.get_submodule(name).modules() if isinstance(module, BASES)]
+        modules = list(model.get_submodule(name).modules())
+        specs = [layer_spec(module) for module in modules if isinstance(module, BASES) or is_transposed(module)]
         if any(spec.dims == len(shape) - 2 and spec.dims and shape[1] in (spec.c_in, spec.c_out) for spec in specs):
             return len(shape) - 2
-        if any(not spec.dims and shape[-1] in (spec.c_in, spec.c_out) for spec in specs):
+        normed = any(type(module) in _LAST and module.normalized_shape == shape[-1:] for module in modules)
+        if normed or any(not spec.dims and shape[-1] in (spec.c_in, spec.c_out) for spec in specs):
             return 0
     return None

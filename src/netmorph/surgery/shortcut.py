@@ -1,0 +1,213 @@
+"""Find the identity shortcuts that no module stands for: empty slots, and additions in a block's own code.
+
+Nothing is believed by its name. A place counts only if a module put there is called exactly once in a call of its
+block, with a tensor of the shape of the sum, and the block's outputs and inputs stay bit-equal, in eval and in train
+mode, though the module returns a copy: nobody may rely on the shortcut being the very tensor, as in-place additions do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor, nn
+from torch.fx import Graph
+
+from netmorph.errors import SiteError
+from netmorph.surgery.blocks import Outcome, Recording, blocks_of, outcome, record, same
+from netmorph.surgery.call import Call
+from netmorph.surgery.form import Form
+from netmorph.surgery.probe import Seen
+from netmorph.surgery.residual import enters_as_argument, residuals
+from netmorph.surgery.rewire import Undo, loosened, rewire, rewiring_of, shortcut_names, traced
+from netmorph.surgery.slots import Slot, empty_attributes, fill_empty
+from netmorph.surgery.trace import code_of
+
+# Attributes that hold None where a block needs no projection on its shortcut; the proof decides.
+_EMPTY = re.compile(r"down|short|skip|proj|resid|ident|match|adapt|^res$")
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """An identity shortcut that no module stands for.
+
+    Attributes:
+        slot: how a module can come to stand for it.
+        seen: what it carries.
+    """
+
+    slot: Slot
+    seen: Seen
+
+
+def find_shortcuts(model: nn.Module, call: Call) -> dict[str, Shortcut | str]:
+    """Return the identity shortcuts for which no module stands, by the names that modules there would have.
+
+    The model is left as it is.
+
+    Args:
+        model: any network.
+        call: the example inputs; blocks that they do not reach are passed over.
+
+    Returns:
+        The shortcuts, and of those that are refused the reason.
+
+    Raises:
+        SiteError: the model raised on the example.
+    """
+    found: dict[str, Shortcut | str] = {}
+    blocks = blocks_of(model)
+    slotted = {name for name, block in blocks.items() if _empties(block)}
+    for name, recording in (record(model, blocks, slotted, call) if blocks else {}).items():
+        if recording.call is not None:
+            search = _Search(blocks[name], recording, recording.call)
+            here = search.slots() or search.additions()
+            found.update((f"{name}.{leaf}".lstrip("."), result) for leaf, result in here.items())
+    return found
+
+
+def _empties(block: nn.Module) -> list[str]:
+    return [name for name in empty_attributes(block) if _EMPTY.search(name)]
+
+
+class _Witness(nn.Module):
+    """Returns a copy of what it is called with, and remembers what that was.
+
+    Called with both operands of an addition, it knows whether the sum has the shape of the first.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.carried: list[Tensor] = []
+        self.fits = True
+
+    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+        self.carried.append(x)
+        self.fits = self.fits and all((x + each).shape == x.shape for each in others)
+        return x.clone()
+
+
+Install = Callable[[Mapping[str, nn.Module]], Undo]
+
+
+class _Search:
+    """The search in one block.
+
+    Args:
+        block: the block.
+        recording: what it was called with.
+        call: its first call.
+    """
+
+    def __init__(self, block: nn.Module, recording: Recording, call: Call) -> None:
+        self.block = block
+        self.recording = recording
+        self.call = call
+
+    @cached_property
+    def before(self) -> dict[bool, Outcome | None]:
+        """What the block leaves behind as it is, by mode."""
+        return {training: outcome(self.block, self.call, training=training) for training in (False, True)}
+
+    def slots(self) -> dict[str, Shortcut | str]:
+        """Return the attributes that hold None where a module on the shortcut would stand."""
+        found: dict[str, Shortcut | str] = {}
+        for name in _empties(self.block):
+            seen = self._prove([name], lambda modules: fill_empty(self.block, *next(iter(modules.items()))))
+            if not isinstance(seen, str) and self._is_shortcut(seen[name]):
+                found[name] = self._shortcut(Slot(), seen[name])
+        return found
+
+    def additions(self) -> dict[str, Shortcut | str]:
+        """Return the shortcuts of additions in the block's own code, and why others are refused."""
+        if not self.recording.adds:
+            return {}
+        try:
+            form, graph = self._traced()
+            names = shortcut_names(self.block, len(residuals(graph)))
+        except SiteError as error:
+            return {"shortcut": error.what} if self.recording.adds_input else {}
+        done = rewiring_of(self.block)
+        names = [name for name in names if done is None or name not in done.names]
+        if not self.recording.alike:
+            return dict.fromkeys(names, "its block is called in several ways")
+
+        def prove(some: list[str], graph: Graph | None = None) -> dict[str, Tensor] | str:
+            return self._prove(some, lambda modules: rewire(self.block, form, modules, graph=graph, both=True))
+
+        seen = prove(names, graph) if names else {}
+        if not isinstance(seen, str):
+            return {name: self._shortcut(Slot(form), x) for name, x in seen.items()}
+        alone = {name: prove([name]) if len(names) > 1 else seen for name in names}
+        return {name: x if isinstance(x, str) else self._shortcut(Slot(form), x[name]) for name, x in alone.items()}
+
+    def _traced(self) -> tuple[Form, Graph]:
+        """Return how the block is called, and its code.
+
+        Raises:
+            SiteError: the code cannot be traced, or there is one that cannot be rewritten.
+        """
+        form = Form.of(self.block, self.call.args, self.call.kwargs)
+        graph = traced(self.block, form)
+        if not residuals(graph):
+            argument = enters_as_argument(graph)
+            if argument is not None:
+                raise SiteError(f"its residual enters the block as the argument {argument!r}: it starts elsewhere")
+            return form, graph
+        if code_of(traced(self.block, form, training=True)) != code_of(graph):
+            raise SiteError("its code is not the same in train and in eval mode: it reads self.training, say")
+        free = loosened(self.block, form)
+        return free, graph if free == form else traced(self.block, free)
+
+    def _prove(self, names: Sequence[str], install: Install) -> dict[str, Tensor] | str:
+        """Return what modules of these names carry, if the block does not notice them; else why they are none."""
+        before = self.before  # measured while nothing is installed
+        witnesses = {name: _Witness() for name in names}
+        try:
+            undo = install(witnesses)
+        except SiteError as error:
+            return error.what
+        carried: dict[str, Tensor] = {}
+        try:
+            for training, expected in before.items():
+                if expected is None:  # BatchNorm refuses a single value in train mode
+                    continue
+                after = outcome(self.block, self.call, training=training)
+                why = _judge(witnesses, expected, after)
+                if why is not None:
+                    return why
+                carried = carried or {name: witness.carried[0] for name, witness in witnesses.items()}
+                for witness in witnesses.values():
+                    witness.carried.clear()
+        finally:
+            undo()
+        return carried or "the block cannot be run alone"
+
+    def _is_shortcut(self, x: Tensor) -> bool:
+        """Return whether a module that carries `x` stands beside the block's branch: from its input to its output."""
+        after = self.before[False]
+        assert after is not None
+        ends = any(each.shape == x.shape for each in after.output.values())
+        return ends and any(same(x, each) for each in after.inputs.values())
+
+    def _shortcut(self, slot: Slot, x: Tensor) -> Shortcut:
+        shape = self.recording.shape(tuple(x.shape))
+        seen = Seen(self.recording.calls, shape, shape, x.dtype, x.device)
+        seen.channels.add((shape[1] if len(shape) > 1 else -1, shape[-1] if shape else -1))
+        return Shortcut(slot, seen)
+
+
+def _judge(witnesses: Mapping[str, _Witness], before: Outcome, after: Outcome | None) -> str | None:
+    """Return why modules on a block's shortcuts cannot stay, or None."""
+    if after is None:
+        return "its block raises with a module there"
+    for witness in witnesses.values():
+        if len(witness.carried) != 1:
+            return f"it is called {len(witness.carried)} times in one call of its block"
+        if not witness.fits:
+            return "it carries a tensor of another shape than the sum"
+    if not before.same(after):
+        return "its block needs the very tensor there, not an equal one: an in-place addition overwrites it, say"
+    return None
