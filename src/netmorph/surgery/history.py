@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol, Self
 
 import torch
 from torch import nn
@@ -20,6 +20,26 @@ from netmorph.surgery.padded import SamePaddedModule
 from netmorph.surgery.slots import Slot
 
 _ATTRIBUTE = "_netmorph_history"
+
+
+class Record(Protocol):
+    """One operation on a network, such as a `MorphRecord`."""
+
+    @property
+    def serial(self) -> int:
+        """Time of the operation in nanoseconds, which orders records; not stored."""
+
+    @property
+    def sites(self) -> tuple[Any, ...]:
+        """What became of each site; each has a `name` and can be replayed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+
+    def within(self, prefix: str) -> Self:
+        """Return the record as seen from a network that holds the changed one under the name `prefix`."""
+
+
 _TYPES: dict[str, tuple[type, ...]] = {
     "name": (str,),
     "kind": (str,),
@@ -158,17 +178,40 @@ class MorphRecord:
         return replace(self, sites=sites)
 
 
-def history_of(model: nn.Module) -> tuple[MorphRecord, ...]:
-    """Return the morphs of a network, in order; those done to a part of it before it was built in are among them."""
-    found = [
-        record.within(name) for name, module in model.named_modules() for record in module.__dict__.get(_ATTRIBUTE, ())
+def history_of(model: nn.Module, name: str = "") -> tuple[Record, ...]:
+    """Return what was done to a network, in order; what was done to a part before it was built in is among it.
+
+    Args:
+        model: the network, or a part of one.
+        name: of the part in its network: the records are those of the network then.
+    """
+    found: list[Record] = [
+        record.within(prefix)
+        for prefix, module in model.named_modules(prefix=name)
+        for record in module.__dict__.get(_ATTRIBUTE, ())
     ]
     return tuple(sorted(found, key=lambda record: record.serial))
 
 
-def remember(model: nn.Module, *records: MorphRecord) -> None:
+def remember(model: nn.Module, *records: Record) -> None:
     """Add records to a model's own history, which copies of it keep."""
     model.__dict__[_ATTRIBUTE] = (*model.__dict__.get(_ATTRIBUTE, ()), *records)
+
+
+def forget(model: nn.Module, gone: Callable[[str], bool]) -> None:
+    """Take sites out of a network's records, wherever they are kept; a record without sites goes too.
+
+    Args:
+        model: the network.
+        gone: whether the site of a qualified name is to be forgotten.
+    """
+    for prefix, module in model.named_modules():
+        records = module.__dict__.pop(_ATTRIBUTE, ())
+        for record in records:
+            names = [site.name for site in record.within(prefix).sites]
+            stay = [site for site, name in zip(record.sites, names, strict=True) if not gone(name)]
+            if stay:
+                remember(module, record if len(stay) == len(names) else replace(record, sites=tuple(stay)))
 
 
 def _expect(data: Any, keys: set[str], what: str) -> None:

@@ -19,7 +19,7 @@ from netmorph.surgery.call import Call, reason
 from netmorph.surgery.cost import CostChange, cost
 from netmorph.surgery.foreign import notice
 from netmorph.surgery.graft import Graft, Options, check_layer, make_graft
-from netmorph.surgery.history import MorphedSite, MorphRecord, history_of, remember
+from netmorph.surgery.history import MorphedSite, MorphRecord, Record, history_of, remember
 from netmorph.surgery.layers import check_unwrapped
 from netmorph.surgery.lineage import Lineage, trace
 from netmorph.surgery.parity import Parity, differences, repeat_gap
@@ -47,7 +47,7 @@ class MorphResult:
     model: nn.Module
     parity: Parity
     sites: tuple[MorphedSite, ...]
-    history: tuple[MorphRecord, ...]
+    history: tuple[Record, ...]
     cost: CostChange
     notices: tuple[str, ...]
     _lineage: Lineage = field(default_factory=Lineage, repr=False, compare=False)
@@ -138,7 +138,7 @@ def _replace(
         make_graft(each, layers[each.site.name], before.seen[each.site.name].recorded, options) for each in chosen
     ]
     modules = {graft.site.name: graft.module for graft in grafts}
-    target = _target(model, inplace, modules)
+    target = own_copy(model, inplace, modules)
     parameters = dict(model.named_parameters(remove_duplicate=False))
     for name, module in modules.items():
         inherit(target.get_submodule(name), module)
@@ -146,7 +146,7 @@ def _replace(
         if calibration is not None and any(map(has_newborn_norm, modules.values())):
             run_through(child, modules, calibration)
             grafts = [graft.measured_again(check=options.check and not _is_paper(graft)) for graft in grafts]
-        after = _run(child, modules, call, before)
+        after = run_child(child, modules, call, before)
         parity = differences(before, after, repeat=repeat, like=model)
         paid = cost(child, call)
     record = MorphRecord(tuple(graft.record for graft in grafts), given)
@@ -193,7 +193,7 @@ def _is_paper(graft: Graft) -> bool:
     return "paper" in graft.module.norms.kinds.values()
 
 
-def _target(model: nn.Module, inplace: bool, modules: Mapping[str, nn.Module]) -> nn.Module:
+def own_copy(model: nn.Module, inplace: bool, modules: Mapping[str, nn.Module]) -> nn.Module:
     """Return the network to change: the model itself, or a copy."""
     if not inplace:
         try:
@@ -211,7 +211,7 @@ def _target(model: nn.Module, inplace: bool, modules: Mapping[str, nn.Module]) -
     return model
 
 
-def _run(child: nn.Module, modules: Mapping[str, nn.Module], call: Call, before: Run) -> Run:
+def run_child(child: nn.Module, modules: Mapping[str, nn.Module], call: Call, before: Run) -> Run:
     """Run the child; every new module must be called where its layer was."""
     try:
         after = probe(child, modules, call)
