@@ -9,6 +9,7 @@ import time
 import pytest
 
 from netmorph.cli.main import main
+from netmorph.lab.quickstart import Setting
 from netmorph.models.opening import load
 
 COMMAND = [sys.executable, "-m", "netmorph.cli.main", "quickstart", "--quick"]
@@ -94,6 +95,12 @@ def test_ctrl_c_leaves_nothing(tmp_path):
     assert error.splitlines()[-1] == "netmorph: interrupted; nothing was left half-written"
     assert "Traceback" not in error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_help_tells_the_true_default(capsys):
+    with pytest.raises(SystemExit):
+        main(["quickstart", "--help"])
+    assert f"(default: {Setting().epochs})" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,11 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
         {"params": [p for p in trained if id(p) in exempt], "weight_decay": 0.0},
     ]
     return torch.optim.SGD(
-        [group for group in groups if group["params"]], lr=recipe.lr, momentum=recipe.momentum, nesterov=True
+        [group for group in groups if group["params"]],
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=True,
+        foreach=True,  # also on the CPU, where many small tensors would each cost a call
     )
 
 
