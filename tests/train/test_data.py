@@ -43,7 +43,10 @@ def test_first_keeps_the_first():
     assert small.mean is data.mean
 
 
-@pytest.mark.parametrize("content", [b"", b"garbage", gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 9, 1]))])
+TRUNCATED = gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 9, 1]), mtime=0)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", TRUNCATED], ids=["empty", "garbage", "truncated"])
 def test_a_damaged_file_is_one_message(tmp_path, monkeypatch, content):
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets" / "train-images-idx3-ubyte.gz").write_bytes(content)
