@@ -77,6 +77,13 @@ def test_a_child_is_a_model_like_any_other(capsys, child):
     assert load("again").layer1[0].conv1 is not None
 
 
+def test_random_weights_are_announced_and_the_same_in_every_command(capsys):
+    sites = ["--at", "layer1.0.conv1", "--to", "3x3 > 1x1", "--input-shape", "1,3,32,32"]
+    assert main(["morph", "--model", "torchvision:resnet18", *sites, "--out", "child"]) == 0
+    assert "torchvision:resnet18 has random weights" in capsys.readouterr().err
+    call(capsys, "verify", "torchvision:resnet18", "child", "--input-shape", "1,3,32,32", "--seed", "1")
+
+
 @pytest.mark.parametrize("json_", [False, True])
 def test_verify_tells_same_from_different(capsys, child, json_):
     flags = [*MODEL[2:], *INPUT, *(["--json"] if json_ else [])]

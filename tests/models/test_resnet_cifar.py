@@ -51,6 +51,12 @@ def test_the_seed_alone_decides_the_weights():
     assert not one.layer3[0].conv1.weight.equal(other.layer3[0].conv1.weight)
 
 
+def test_the_global_generator_is_left_alone():
+    state = torch.random.get_rng_state()
+    CifarResNet(8)
+    assert torch.random.get_rng_state().equal(state)
+
+
 def test_he_init_keeps_the_scale_of_a_relu_chain():
     conv = nn.Conv2d(64, 256, 3)
     he_init(conv, seed=0)

@@ -38,13 +38,13 @@ def add_arguments(parser: Any) -> None:
 def run(options: Any) -> int:
     """Collapse, print what each module became or why it stays, and save."""
     from netmorph.cli.options import example, open_model
+    from netmorph.lab.run_folder import require_free
     from netmorph.surgery.checkpoint import save
     from netmorph.surgery.collapse import collapse
 
     out = Path(options.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise NetmorphError(f"{out} exists and is not empty", remedies=["choose another folder with --out"])
-    model = open_model(options.model, options.model_args, options.weights, options.seed)
+    require_free(out)
+    model = open_model(options.model, options.model_args, options.weights)
     x = example(options.input_shape, options.seed)
     result = collapse(model, x, inplace=False, tolerance=options.tolerance, approximate=options.approximate)
     if not result.collapsed and not result.kept:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from netmorph.cli.options import add_model, add_sites
-from netmorph.errors import NetmorphError
 
 __all__ = ["add_arguments", "run"]
 
@@ -38,13 +37,13 @@ def run(options: Any) -> int:
     from netmorph.cli.options import example, open_model, read_sites
     from netmorph.cli.report import print_morph
     from netmorph.lab.results import parity_of
+    from netmorph.lab.run_folder import require_free
     from netmorph.surgery.checkpoint import save
     from netmorph.surgery.morph import morph
 
     mapping = read_sites(options.at, options.to)
     out = Path(options.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise NetmorphError(f"{out} exists and is not empty", remedies=["choose another folder with --out"])
+    require_free(out)
     model = open_model(options.model, options.model_args, options.weights)
     result = morph(
         model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,12 +112,14 @@ def read_graph(text: str) -> ModuleGraph:
 
 
 def open_model(name: str, arguments: Mapping[str, Any], weights: str | None) -> nn.Module:
-    """Open a network by name or from a checkpoint's folder, in eval mode, with the weights given."""
+    """Open a network by name or from a checkpoint's folder, in eval mode; say so where its weights are random."""
     from netmorph.models.opening import load_weights, open_model
 
     model = open_model(name, arguments)
     if weights is not None:
         load_weights(model, Path(weights))
+    elif not Path(name).is_dir() and not arguments.keys() & {"weights", "pretrained"}:
+        print(f"netmorph: {name} has random weights (--weights FILE.safetensors gives it others)", file=sys.stderr)
     return model.eval()
 
 

@@ -43,7 +43,7 @@ def print_morph(out: Any, result: MorphResult) -> None:
         table(heads, rows, title="Parity of each site: largest difference, relative to its largest output", left=3)
     )
     out.print(f"  outputs of the network: largest difference {result.parity.max_abs:.1e}")
-    out.print(f"  {result.cost}")
+    out.print(f"  for one call on the example: {result.cost}")
     for notice in result.notices:
         out.print(f"  note: {notice}", markup=False)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from netmorph.errors import NetmorphError
 
-__all__ = ["environment", "run_folder", "write_csv", "write_json"]
+__all__ = ["environment", "require_free", "run_folder", "write_csv", "write_json"]
 
 _PACKAGES = ("netmorph", "torch", "torchvision", "lightning", "networkx", "safetensors")
 
@@ -35,8 +35,7 @@ def run_folder(target: Path) -> Iterator[Path]:
     Raises:
         NetmorphError: if ``target`` exists or its place cannot be written, before any work is done.
     """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise NetmorphError(f"{target} exists and is not empty", remedies=["choose another folder with --out"])
+    require_free(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -51,6 +50,16 @@ def run_folder(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+
+
+def require_free(target: Path) -> None:
+    """Refuse a folder that holds something already.
+
+    Raises:
+        NetmorphError: it does, or is no folder.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise NetmorphError(f"{target} exists and is not empty", remedies=["choose another folder with --out"])
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -78,15 +78,16 @@ class CifarResNet(nn.Module):
     ) -> None:
         super().__init__()
         _check(depth, num_classes=num_classes, in_channels=in_channels, width=width, stem_stride=stem_stride)
-        blocks = (depth - 2) // 6
-        self.conv1 = nn.Conv2d(in_channels, width, 3, stride=stem_stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.act1 = activation(width)
-        self.layer1 = _stage(width, width, blocks, stride=1)
-        self.layer2 = _stage(width, 2 * width, blocks, stride=2)
-        self.layer3 = _stage(2 * width, 4 * width, blocks, stride=2)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(4 * width, num_classes)
+        with torch.random.fork_rng(devices=[]):  # layers draw weights when made; these are drawn again below
+            blocks = (depth - 2) // 6
+            self.conv1 = nn.Conv2d(in_channels, width, 3, stride=stem_stride, padding=1, bias=False)
+            self.bn1 = nn.BatchNorm2d(width)
+            self.act1 = activation(width)
+            self.layer1 = _stage(width, width, blocks, stride=1)
+            self.layer2 = _stage(width, 2 * width, blocks, stride=2)
+            self.layer3 = _stage(2 * width, 4 * width, blocks, stride=2)
+            self.pool = nn.AdaptiveAvgPool2d(1)
+            self.fc = nn.Linear(4 * width, num_classes)
         he_init(self, seed)
 
     def forward(self, x: Tensor) -> Tensor:
