@@ -35,7 +35,8 @@ class Bench:
         contenders: what each network came to, by name.
         wrong: the test images that each network errs on, ``(n,)``, bool.
         metrics: one row an epoch of every training.
-        curves: for each network the epoch after which its training began, and its test errors in percent.
+        curves: for each network its first epoch and its test errors in percent from there on; where it continues
+            another, that one's last error comes first.
     """
 
     def __init__(self, data: Dataset, listener: TrainingListener) -> None:
@@ -70,7 +71,8 @@ class Bench:
             rows = fit(model, self.data, recipe, seed, progress)
         for row in rows:
             self.metrics.append({"network": name, **asdict(row), "epoch": start + row.epoch})
-        self.curves[name] = (start, [row.test_error for row in rows])
+        errors = [row.test_error for row in rows]
+        self.curves[name] = (1, errors) if before is None else (start, [before.error, *errors])
         self.wrong[name] = mistakes(model, self.data)
         price = cost(model, self.image)
         self.contenders[name] = Contender(

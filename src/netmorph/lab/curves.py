@@ -13,7 +13,7 @@ def draw_curves(path: Path, curves: Mapping[str, tuple[int, Sequence[float]]], b
 
     Args:
         path: the file to write.
-        curves: for each network the epoch after which it began, and its test errors in percent, one an epoch.
+        curves: for each network its first epoch and its test errors in percent, one an epoch from there on.
         birth: the epoch after which the parent was morphed.
         title: the line above the picture.
     """
@@ -26,10 +26,10 @@ def draw_curves(path: Path, curves: Mapping[str, tuple[int, Sequence[float]]], b
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for color, (name, (start, errors)) in zip(_COLORS, curves.items(), strict=False):
-        epochs = range(start + 1, start + 1 + len(errors))
+        epochs = range(start, start + len(errors))
         axes.plot(epochs, errors, color=color, label=name, linewidth=1.8, marker="o", markersize=3)
-    axes.axvline(birth + 0.5, color="0.6", linewidth=1, linestyle="--")
-    axes.text(birth + 0.6, 1.0, " morphed", color="0.4", va="top", transform=axes.get_xaxis_transform(), fontsize=9)
+    axes.axvline(birth, color="0.6", linewidth=1, linestyle="--")
+    axes.text(birth, 1.0, " morphed", color="0.4", va="top", transform=axes.get_xaxis_transform(), fontsize=9)
     axes.set(xlabel="epoch", ylabel="test error (%)", title=title)
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
