@@ -15,6 +15,10 @@ from benchmarks.zoo.suites import SUITES, Suite
 from benchmarks.zoo.torchvision_suite import TORCH_PRUNING_FAILS, TORCH_PRUNING_PASSES
 
 Row = Mapping[str, Any]
+COLUMNS = (
+    *("graph", "models with every site exact", "exact", "refused", "over the size limit", "out of time", "failed"),
+    *("interior", "border", "whole model"),
+)
 LIBRARIES = ("torch", "torchvision", "timm", "transformers", "numpy")
 
 
@@ -48,6 +52,12 @@ def is_whole(row: Row) -> bool:
 
 def _setting(suite: Suite, rows: list[Row]) -> str:
     limits = sorted({f"{row['work_limit']:.3g}" for row in rows})
+    spent = sorted({row["seconds_limit"] for row in rows if row.get("seconds_limit")})
+    late = (
+        f"- Time limit of this run: no further site is begun after {' or '.join(f'{each:g}' for each in spent)} s of a "
+        "model's processor time, the cheapest geometries come first; those left out are counted, and a run without "
+        "the limit takes them up.\n"
+    )
     cpu = f", {suite.cpu:g} s of processor time" if suite.cpu else ""
     versions = ", ".join(f"{library} {_version(library)}" for library in LIBRARIES)
     return (
@@ -61,6 +71,7 @@ def _setting(suite: Suite, rows: list[Row]) -> str:
         "every edge; strides are the site's.\n"
         f"- Size limit: sites whose solve takes more than {' or '.join(limits)} multiply-accumulates are left out and "
         "counted (a complex graph counts twice). Sites of one geometry in one model share their noise, nothing else.\n"
+        f"{late if spent else ''}"
         f"- Limits of a model: {suite.memory:g} GiB, {suite.seconds:g} s of wall-clock time{cpu}; one process each.\n"
         f"- {_processor()}, {os.cpu_count()} cores shared with other work, one thread; {platform.system()}, "
         f"Python {platform.python_version()}, {versions}."
@@ -109,8 +120,8 @@ def _sites(rows: list[Row], suite: Suite) -> str:
         f"Layers met: {sum(row['layers'] for row in ran)}, of which {sum(row['sites'] for row in ran)} are sites and "
         f"{sum(sum(row['refused'].values()) for row in ran)} are refused before any graph (reasons below).",
         "",
-        "| graph | exact | refused | over the size limit | out of time | failed | interior | border | whole model |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        f"| {' | '.join(COLUMNS)} |",
+        "| --- |" + " ---: |" * 9,
     ]
     geometry = []
     for kind in suite.kinds:
@@ -119,6 +130,7 @@ def _sites(rows: list[Row], suite: Suite) -> str:
         for one in each:
             tally.update(one["geometry"])
         counts = [
+            sum(row["sites"] > 0 and row["kinds"].get(kind, {}).get("exact") == row["sites"] for row in ran),
             sum(one["exact"] for one in each),
             sum(sum(one["refused"].values()) for one in each),
             sum(one["over_limit"] for one in each),

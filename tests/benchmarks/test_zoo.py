@@ -191,7 +191,7 @@ class TestRunner:
         text = table.write_table("tiny", path).read_text()
         assert "**Run: 2 of 2 models.**" in text
         assert "nothing failing: **1**" in text
-        assert "| simple | 3 | 0 | 0 | 0 | 0 |" in text
+        assert "| simple | 1 | 3 | 0 | 0 | 0 | 0 |" in text
         assert "weight is read by its parent" in text
 
 
