@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import wraps
@@ -52,18 +52,16 @@ class Recording:
     """What a block was called with in one run of the network, and what its own code added there.
 
     Attributes:
-        wanted: keep the arguments whether or not the block's own code adds anything.
         calls: how often it was called.
-        call: the arguments of the first call, of a large batch a few samples; None where it is of no interest.
+        call: the arguments of the first call, of a large batch a few samples; None where the block's code adds nothing.
         batch: samples recorded and given, where these differ.
         alike: whether all calls had the same kinds of arguments, and the same constants.
         adds: whether its own code, not a child's, adds tensors.
         adds_input: whether one of them is the very tensor that it was given.
     """
 
-    wanted: bool
     calls: int = 0
-    call: Call | None = None
+    call: Call | None = field(default=None, repr=False)
     batch: tuple[int, int] | None = None
     alike: bool = True
     adds: bool = False
@@ -85,7 +83,7 @@ class Recording:
         self._given = [*args, *kwargs.values()]
         yield
         self._given = []
-        if first and not (self.adds or self.wanted):
+        if first and not self.adds:
             self.call = None
 
     def added(self, operands: tuple[Any, ...]) -> None:
@@ -103,21 +101,18 @@ def _kind(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | str) else type(value)
 
 
-def record(
-    model: nn.Module, blocks: Mapping[str, nn.Module], wanted: Container[str], call: Call
-) -> dict[str, Recording]:
-    """Run a network in eval mode and return what some of its blocks were called with; nothing is changed.
+def record(model: nn.Module, blocks: Mapping[str, nn.Module], call: Call) -> dict[str, Recording]:
+    """Run a network in eval mode and return what blocks were called with whose own code adds; nothing is changed.
 
     Args:
         model: the network.
         blocks: the blocks, by name.
-        wanted: names of those whose arguments are kept whether or not their own code adds anything.
         call: the example inputs.
 
     Raises:
         SiteError: the network raised.
     """
-    found = {name: Recording(name in wanted) for name in blocks}
+    found = {name: Recording() for name in blocks}
     by_block = {id(block): found[name] for name, block in blocks.items()}
     with undisturbed(model), ExitStack() as stack:
         for name, block in blocks.items():
@@ -160,12 +155,9 @@ class _Additions(TorchFunctionMode):
 
 def _running(frame: FrameType | None) -> Any:
     """Return the module whose code a frame is called from."""
-    while frame is not None:
-        owner = frame.f_locals.get("self")
-        if isinstance(owner, nn.Module):
-            return owner
+    while frame is not None and not isinstance(frame.f_locals.get("self"), nn.Module):
         frame = frame.f_back
-    return None
+    return frame and frame.f_locals["self"]
 
 
 @dataclass(frozen=True)

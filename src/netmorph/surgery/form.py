@@ -47,11 +47,11 @@ class Form:
                 raise SiteError("it is called with a variable number of arguments")
             given.update(value if parameters[name].kind is inspect.Parameter.VAR_KEYWORD else {name: value})
         fixed = {name: value for name, value in given.items() if is_constant(value)}
-        return cls(tuple(name for name in given if name not in fixed), tuple(fixed.items()))
+        return cls(tuple(sorted(given.keys() - fixed.keys())), tuple(fixed.items()))
 
     def loosened(self, *names: str) -> Form:
         """Return the form with some constants as inputs."""
-        return Form((*self.inputs, *names), tuple(each for each in self.fixed if each[0] not in names))
+        return Form(tuple(sorted((*self.inputs, *names))), tuple(each for each in self.fixed if each[0] not in names))
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; `from_dict` is the inverse."""

@@ -136,7 +136,8 @@ def rewire(
     for name, module in children.items():
         block.add_module(name, module)
     sign(graph, original_class(block), form)
-    _insert(graph, chosen, both=both)
+    for name, residual in chosen.items():
+        _insert(graph, name, residual, both=both and name in children)
     block.__class__ = _class(original_class(block), GraphModule(block, graph), Rewiring(form, tuple(chosen)))
 
     def undo() -> None:
@@ -147,12 +148,10 @@ def rewire(
     return undo
 
 
-def _insert(graph: Graph, chosen: Mapping[str, Residual], *, both: bool) -> None:
-    for name, residual in chosen.items():
-        with graph.inserting_before(residual.addition):
-            operands = (residual.operand, residual.other) if both else (residual.operand,)
-            call = graph.call_module(name, operands)
-        residual.addition.update_arg(residual.side, call)
+def _insert(graph: Graph, name: str, residual: Residual, *, both: bool) -> None:
+    with graph.inserting_before(residual.addition):
+        call = graph.call_module(name, (residual.operand, residual.other) if both else (residual.operand,))
+    residual.addition.update_arg(residual.side, call)
 
 
 def _class(base: type[nn.Module], module: GraphModule, rewiring: Rewiring) -> type[nn.Module]:

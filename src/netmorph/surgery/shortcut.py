@@ -1,8 +1,9 @@
 """Find the identity shortcuts that no module stands for: empty slots, and additions in a block's own code.
 
-Nothing is believed by its name. A place counts only if a module put there is called exactly once in a call of its
-block, with a tensor of the shape of the sum, and the block's outputs and inputs stay bit-equal, in eval and in train
-mode, though the module returns a copy: nobody may rely on the shortcut being the very tensor, as in-place additions do.
+Only blocks are looked at whose own code adds tensors, and nothing is believed by its name. A place counts only if a
+module put there is called exactly once in a call of its block, with a tensor of the shape of the sum, and the block's
+outputs and inputs stay bit-equal, in eval and in train mode, though the module returns a copy: nobody may rely on the
+shortcut being the very tensor, as in-place additions do.
 """
 
 from __future__ import annotations
@@ -59,8 +60,7 @@ def find_shortcuts(model: nn.Module, call: Call) -> dict[str, Shortcut | str]:
     """
     found: dict[str, Shortcut | str] = {}
     blocks = blocks_of(model)
-    slotted = {name for name, block in blocks.items() if _empties(block)}
-    for name, recording in (record(model, blocks, slotted, call) if blocks else {}).items():
+    for name, recording in (record(model, blocks, call) if blocks else {}).items():
         if recording.call is not None:
             search = _Search(blocks[name], recording, recording.call)
             here = search.slots() or search.additions()
@@ -68,24 +68,25 @@ def find_shortcuts(model: nn.Module, call: Call) -> dict[str, Shortcut | str]:
     return found
 
 
-def _empties(block: nn.Module) -> list[str]:
-    return [name for name in empty_attributes(block) if _EMPTY.search(name)]
+class _UntraceableError(SiteError):
+    """A block's code cannot be traced: it may have no residual addition at all."""
 
 
 class _Witness(nn.Module):
     """Returns a copy of what it is called with, and remembers what that was.
 
-    Called with both operands of an addition, it knows whether the sum has the shape of the first.
+    Called with both operands of an addition, it knows whether the sum has the shape of the first. What it remembers is
+    in lists, since attributes of modules are put back after a run.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.carried: list[Tensor] = []
-        self.fits = True
+        self.misfits: list[Tensor] = []
 
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
         self.carried.append(x)
-        self.fits = self.fits and all((x + each).shape == x.shape for each in others)
+        self.misfits.extend(each for each in others if (x + each).shape != x.shape)
         return x.clone()
 
 
@@ -114,7 +115,7 @@ class _Search:
     def slots(self) -> dict[str, Shortcut | str]:
         """Return the attributes that hold None where a module on the shortcut would stand."""
         found: dict[str, Shortcut | str] = {}
-        for name in _empties(self.block):
+        for name in filter(_EMPTY.search, empty_attributes(self.block)):
             seen = self._prove([name], lambda modules: fill_empty(self.block, *next(iter(modules.items()))))
             if not isinstance(seen, str) and self._is_shortcut(seen[name]):
                 found[name] = self._shortcut(Slot(), seen[name])
@@ -122,13 +123,13 @@ class _Search:
 
     def additions(self) -> dict[str, Shortcut | str]:
         """Return the shortcuts of additions in the block's own code, and why others are refused."""
-        if not self.recording.adds:
-            return {}
         try:
             form, graph = self._traced()
             names = shortcut_names(self.block, len(residuals(graph)))
-        except SiteError as error:
+        except _UntraceableError as error:
             return {"shortcut": error.what} if self.recording.adds_input else {}
+        except SiteError as error:
+            return {"shortcut": error.what}
         done = rewiring_of(self.block)
         names = [name for name in names if done is None or name not in done.names]
         if not self.recording.alike:
@@ -149,8 +150,11 @@ class _Search:
         Raises:
             SiteError: the code cannot be traced, or there is one that cannot be rewritten.
         """
-        form = Form.of(self.block, self.call.args, self.call.kwargs)
-        graph = traced(self.block, form)
+        try:
+            form = Form.of(self.block, self.call.args, self.call.kwargs)
+            graph = traced(self.block, form)
+        except SiteError as error:
+            raise _UntraceableError(error.what) from error
         if not residuals(graph):
             argument = enters_as_argument(graph)
             if argument is not None:
@@ -206,8 +210,8 @@ def _judge(witnesses: Mapping[str, _Witness], before: Outcome, after: Outcome | 
     for witness in witnesses.values():
         if len(witness.carried) != 1:
             return f"it is called {len(witness.carried)} times in one call of its block"
-        if not witness.fits:
+        if witness.misfits:
             return "it carries a tensor of another shape than the sum"
     if not before.same(after):
-        return "its block needs the very tensor there, not an equal one: an in-place addition overwrites it, say"
+        return "its block does something else with a module there: it adds in place, say, to what is needed elsewhere"
     return None

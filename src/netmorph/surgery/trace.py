@@ -16,8 +16,6 @@ from netmorph.errors import SiteError
 from netmorph.surgery.call import reason, undisturbed
 from netmorph.surgery.form import Constant, Form, is_simple, named_parameters_of
 
-_EMPTY = object()
-
 
 def trace(block: nn.Module, form: Form, *, training: bool) -> Graph:
     """Return the graph of a block's own code; its children are calls.
@@ -37,14 +35,20 @@ def trace(block: nn.Module, form: Form, *, training: bool) -> Graph:
     with undisturbed(block), torch.set_grad_enabled(training):
         for module in block.modules():
             module.training = training
-        before = dict(block.__dict__)
+        before = _held(block)
         try:
             graph = tracer.trace(block)
         except Exception as error:
-            raise SiteError(f"torch.fx cannot trace its code: {reason(error)}") from error
-        if any(block.__dict__.get(key, _EMPTY) is not value for key, value in {**block.__dict__, **before}.items()):
+            raise SiteError(f"torch.fx cannot trace its code: {reason(error).split('. ')[0]}") from error
+        if _held(block) != before:
             raise SiteError("its code stores something on the block each time that it runs")
     return graph
+
+
+def _held(block: nn.Module) -> dict[tuple[str, str], int]:
+    """Return what a block holds, by identity."""
+    places = {"": block.__dict__, **{key: getattr(block, key) for key in ("_buffers", "_parameters", "_modules")}}
+    return {(place, key): id(value) for place, values in places.items() for key, value in values.items()}
 
 
 def code_of(graph: Graph) -> str:
