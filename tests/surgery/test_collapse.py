@@ -23,6 +23,7 @@ from netmorph.nn import MorphedModule
 from netmorph.surgery.collapse import CollapseResult, collapse
 from netmorph.surgery.history import history_of
 from netmorph.surgery.morph import morph
+from netmorph.surgery.optimizer import rebuild_optimizer
 
 CONV = {"": "3x3 > 1x1 | 1x1"}
 
@@ -471,6 +472,32 @@ def test_rounding_is_not_blamed_on_the_border() -> None:
 def test_wrapped_models_are_refused() -> None:
     with pytest.raises(SiteError, match="already wrapped .torch.compile.: collapse before wrapping"):
         collapse(torch.compile(build("3 > 1")))
+
+
+def test_a_module_inside_a_wrapper_stays() -> None:
+    net = nn.Sequential(torch.compile(build("3 > 1")), build("3 > 1"))
+    result = collapse(net)
+    assert list(result.kept.values()) == ["it is inside torch.compile: collapse before wrapping"]
+    assert type(result.model[1]) is nn.Conv2d
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_an_optimizer_goes_along(inplace: bool) -> None:
+    child = morph(small(), {"stem": "3x3 > 1x1", "fc": "1 > 1"}, example_inputs=images(), act=None).model
+    optimizer = torch.optim.SGD(child.parameters(), lr=0.1, momentum=0.9)
+    child(images(4)).square().sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    kept = optimizer.state[child.blocks[0].conv1.weight]["momentum_buffer"].clone()
+    result = collapse(child, inplace=inplace)
+    rebuilt = rebuild_optimizer(result, optimizer)
+    assert set(rebuilt.joined) == {"stem.weight", "fc.weight"}
+    model = result.model
+    assert torch.equal(optimizer.state[model.blocks[0].conv1.weight]["momentum_buffer"], kept)
+    before = model.stem.weight.detach().clone()
+    model(images(4)).square().sum().backward()
+    optimizer.step()
+    assert not torch.equal(before, model.stem.weight)
 
 
 def test_a_model_that_cannot_be_copied() -> None:

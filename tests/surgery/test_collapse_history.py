@@ -149,6 +149,31 @@ def test_a_module_of_unknown_origin_is_replayed_into_its_like(tmp_path: Path) ->
     assert_survives(model, tmp_path, nn.Sequential(build("3 > 1", act=None), nn.ReLU()))
 
 
+class Functional(nn.Module):
+    """A block whose shortcut has no module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return torch.relu(y + x)
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_a_shortcut_that_was_opened_stays_open(tmp_path: Path, learned: bool) -> None:
+    parent = nn.Sequential(Functional()).double()
+    child = child_of({"0.shortcut": "1x1 > 1x1"}, parent)
+    child = stirred(child) if learned else child
+    model = collapse(child, X).model
+    assert type(model[0].shortcut) is (nn.Conv2d if learned else nn.Identity)
+    assert [type(record).__name__ for record in history_of(model)] == ["MorphRecord", "CollapseRecord"]
+    close(model(X), child(X), 1e-10)
+    again = assert_survives(model, tmp_path, nn.Sequential(Functional()))
+    assert torch.equal(again(X), model(X))
+
+
 class Foreign:
     """A record of an operation that collapse knows nothing of."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,8 @@ from netmorph.surgery.collapse_record import note_collapse, within
 from netmorph.surgery.collapse_site import CollapsedSite, collapse_site
 from netmorph.surgery.cost import CostChange, cost
 from netmorph.surgery.history import MorphedSite, history_of, remember
-from netmorph.surgery.layers import Kind, check_unwrapped
+from netmorph.surgery.layers import Kind, check_unwrapped, wrapped_above
+from netmorph.surgery.lineage import Lineage, trace
 from netmorph.surgery.parity import Parity, differences, repeat_gap
 from netmorph.surgery.probe import Run, probe
 from netmorph.surgery.swap import inherit, swapped
@@ -40,6 +41,7 @@ class CollapseResult:
     kept: Mapping[str, str]
     parity: Parity | None = None
     cost: CostChange | None = None
+    _lineage: Lineage = field(default_factory=Lineage, repr=False, compare=False)
 
     def __str__(self) -> str:
         kept = (f"{name or '(the model itself)'}: kept, {why}" for name, why in self.kept.items())
@@ -66,6 +68,8 @@ def collapse(
     tap along a dimension, and no constant (a BatchNorm's) reaches an edge with more than one tap; under the halo border
     always. So the layer is measured against the module, border included; what differs stays as it is and `kept` says
     by how much.
+
+    `rebuild_optimizer` takes the result as it takes a morph's, for training on.
 
     Args:
         model: any network.
@@ -103,14 +107,17 @@ def collapse(
             site="",
             remedies=["pass inplace=False and use result.model"],
         )
-    sites = tuple(run.sites)
-    if call is None or before is None:
-        return CollapseResult(_swap(model, run, inplace=inplace), sites, run.kept)
-    repeat, price = repeat_gap(model, call, before), cost(model, call)
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    repeat = None if call is None or before is None else repeat_gap(model, call, before)
+    price = None if call is None else cost(model, call)
     child = _swap(model, run, inplace=inplace)
+    lineage = trace(parameters, child, run.layers, inplace=inplace)
+    result = CollapseResult(child, tuple(run.sites), run.kept, _lineage=lineage)
+    if call is None or before is None or repeat is None or price is None:
+        return result
     parity = differences(before, probe(child, {}, call), repeat=repeat, like=child)
-    parity = replace(parity, sites=tuple(site.parity for site in sites))
-    return CollapseResult(child, sites, run.kept, parity, CostChange(price, cost(child, call)))
+    parity = replace(parity, sites=tuple(site.parity for site in run.sites))
+    return replace(result, parity=parity, cost=CostChange(price, cost(child, call)))
 
 
 class _Collapse:
@@ -118,7 +125,7 @@ class _Collapse:
 
     def __init__(self, model: nn.Module, before: Run | None, tolerance: float | None, approximate: bool) -> None:
         self.seen = {} if before is None else before.seen
-        self.tolerance, self.approximate = tolerance, approximate
+        self.model, self.tolerance, self.approximate = model, tolerance, approximate
         self.kinds = _kinds(model)
         self.names = _names(model)
         self.parameters = _parameters(model)
@@ -129,7 +136,7 @@ class _Collapse:
 
     def attempt(self, name: str, module: MorphedModule) -> None:
         """Find the layer for a module; where there is none, those for the modules inside it."""
-        found: tuple[CollapsedSite, nn.Module] | str | None = self._tie(module)
+        found: tuple[CollapsedSite, nn.Module] | str | None = self._place(name) or self._tie(module)
         if found is None:
             seen = self.seen.get(name)
             recorded = None if seen is None else seen.recorded
@@ -150,6 +157,11 @@ class _Collapse:
         for key, child in module.named_children():
             for inner, deeper in _outermost(child, f"{name}.{key}".lstrip(".")):
                 self.attempt(inner, deeper)
+
+    def _place(self, name: str) -> str | None:
+        """Return why nothing can be replaced at a place, or None."""
+        why = wrapped_above(self.model, name)
+        return None if why is None else f"{why.partition(':')[0]}: collapse before wrapping"
 
     def _tie(self, module: MorphedModule) -> str | None:
         """Return why a module must stay because others use its parameters, or None."""
