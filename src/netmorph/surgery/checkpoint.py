@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from netmorph.errors import NetmorphError
 from netmorph.surgery.call import reason
-from netmorph.surgery.history import MorphRecord, history_of, remember
+from netmorph.surgery.growth_record import read_record
+from netmorph.surgery.history import history_of, remember
 from netmorph.surgery.layers import check_unwrapped
 from netmorph.surgery.replay import check_history, replayed
 from netmorph.surgery.state import Packed, fill, pack
@@ -98,7 +99,7 @@ def load(
     """
     folder = Path(folder)
     config = _read_config(folder)
-    history = tuple(MorphRecord.from_dict(record, serial) for serial, record in enumerate(config["history"]))
+    history = tuple(read_record(record, serial) for serial, record in enumerate(config["history"]))
     tensors = _read_weights(folder, config)
     parent = _parent(config["parent"], build, folder) if into is None else into
     known = history_of(parent) == history

@@ -11,15 +11,17 @@ from torch import nn
 
 from netmorph.errors import NetmorphError
 from netmorph.nn import MorphedModule
+from netmorph.surgery.collapse_record import CollapsedPlace, within
 from netmorph.surgery.foreign import layer_spec, origin_of, pads_same
-from netmorph.surgery.history import MorphedSite, MorphRecord, history_of
+from netmorph.surgery.growth_record import ChangedChannels, ChangedLayer, GrownPlace
+from netmorph.surgery.history import MorphedSite, Record, history_of
 from netmorph.surgery.layers import kind_of
 from netmorph.surgery.slots import open_slot
 from netmorph.surgery.swap import inherit, swap
 
 
 @contextmanager
-def replayed(parent: nn.Module, history: Sequence[MorphRecord]) -> Iterator[nn.Module]:
+def replayed(parent: nn.Module, history: Sequence[Record]) -> Iterator[nn.Module]:
     """Put the modules of a history into a network; if the block raises, the network is put back.
 
     Args:
@@ -36,11 +38,10 @@ def replayed(parent: nn.Module, history: Sequence[MorphRecord]) -> Iterator[nn.M
     model = parent
     try:
         for site in (site for record in history for site in record.sites):
-            if site.slot is not None:
+            if isinstance(site, MorphedSite) and site.slot is not None:
                 undo.append(open_slot(model, site))
-            layer = _layer(model, site)
-            module = site.build(device=_like(model, layer).device, dtype=_like(model, layer).dtype)
-            inherit(layer, module)
+            layer = _layer(model, site) if isinstance(site, MorphedSite) else site.find(model)
+            module = _successor(site, layer, _like(model, layer))
             undo.append(partial(swap, model, site.name, layer))
             model = swap(model, site.name, module)
         yield model
@@ -50,14 +51,21 @@ def replayed(parent: nn.Module, history: Sequence[MorphRecord]) -> Iterator[nn.M
         raise
 
 
-def check_history(model: nn.Module) -> tuple[MorphRecord, ...]:
+def check_history(model: nn.Module) -> tuple[Record, ...]:
     """Return the history of a network if it accounts for every morphed module inside.
 
     Raises:
         NetmorphError: it does not.
     """
     history = history_of(model)
-    recorded = {site.name for record in history for site in record.sites}
+    recorded: set[str] = set()
+    for site in (site for record in history for site in record.sites):
+        if isinstance(site, ChangedLayer | ChangedChannels):
+            continue
+        if isinstance(site, CollapsedPlace):
+            recorded = {name for name in recorded if not within(name, site.name)}
+        else:
+            recorded.add(site.name)
     present = {name for name, module in model.named_modules() if isinstance(module, MorphedModule)}
     odd = sorted(recorded ^ present)
     if odd:
@@ -68,6 +76,15 @@ def check_history(model: nn.Module) -> tuple[MorphRecord, ...]:
             remedies=["save the very network that was morphed, not a part of it"],
         )
     return history
+
+
+def _successor(site: MorphedSite | CollapsedPlace | GrownPlace, layer: nn.Module, like: torch.Tensor) -> nn.Module:
+    """Return what takes a layer's place."""
+    if not isinstance(site, MorphedSite | CollapsedPlace):
+        return site.renewed(layer, like)
+    module = site.build(device=like.device, dtype=like.dtype)
+    inherit(layer, module)
+    return module
 
 
 def _layer(model: nn.Module, site: MorphedSite) -> nn.Module:

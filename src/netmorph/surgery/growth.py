@@ -1,0 +1,180 @@
+"""Carrying out a layer-level operation: every change is measured before it counts, all of them or none happen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netmorph.errors import NetmorphError, ParityError, SiteError
+from netmorph.nn import MorphedModule
+from netmorph.surgery.calibrate import has_newborn_norm, run_through
+from netmorph.surgery.call import Call
+from netmorph.surgery.cost import CostChange, cost
+from netmorph.surgery.growth_record import GrownPlace, GrowthRecord
+from netmorph.surgery.history import MorphedSite, Record, history_of, remember
+from netmorph.surgery.layers import wrapped_above
+from netmorph.surgery.lineage import Lineage, trace
+from netmorph.surgery.morph import own_copy, run_child
+from netmorph.surgery.parity import Parity, differences, repeat_gap
+from netmorph.surgery.probe import Run, probe
+from netmorph.surgery.site_parity import SiteParity
+from netmorph.surgery.swap import swapped
+
+_AMPLIFIED = 100  # how much more than one layer's rounding a whole network may make of it
+
+
+@dataclass(frozen=True)
+class GrowthResult:
+    """What `widen`, `deepen`, `grow_kernel` and `regrow` return: what `morph` returns, for places that grew.
+
+    Attributes:
+        model: the network.
+        parity: the measured difference to what it was, of the whole network and of each place.
+        sites: what became of each place.
+        history: all that was done to the network, this last.
+        cost: before and after.
+        notices: what the user should know, one sentence each.
+    """
+
+    model: nn.Module
+    parity: Parity
+    sites: tuple[GrownPlace | MorphedSite, ...]
+    history: tuple[Record, ...]
+    cost: CostChange
+    notices: tuple[str, ...]
+    _lineage: Lineage = field(default_factory=Lineage, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change, ready to be made.
+
+    Attributes:
+        modules: what comes in, by qualified name.
+        places: for the history.
+        measure: measures the difference; raises where it is above the tolerance.
+        notices: what the user should know.
+    """
+
+    modules: Mapping[str, nn.Module]
+    places: tuple[GrownPlace, ...]
+    measure: Callable[[], SiteParity]
+    notices: tuple[str, ...] = ()
+
+
+Maker = Callable[[nn.Module, Tensor | None], Change]
+
+
+def perform(
+    operation: str,
+    model: nn.Module,
+    call: Call,
+    makers: Mapping[str, Maker],
+    *,
+    inplace: bool,
+    options: Mapping[str, Any],
+    calibration: Any = None,
+    strict: bool = False,
+) -> GrowthResult:
+    """Make changes to a network one after the other; if anything fails, nothing has changed.
+
+    Args:
+        operation: its name, for the history.
+        model: the network.
+        call: example inputs.
+        makers: by name of a place, what prepares its change from the network as it is then and an input recorded there.
+        inplace: change the network itself; else a copy.
+        options: the arguments given, for the history.
+        calibration: batches for newborn BatchNorms.
+        strict: hold the whole network's outputs to a tolerance as well.
+
+    Raises:
+        NetmorphError: whatever a maker raises, located; the network does not run afterwards.
+    """
+    _check(model, makers)
+    before = probe(model, {name: model.get_submodule(name) for name in makers}, call, keep=True)
+    price, repeat = cost(model, call), repeat_gap(model, call, before)
+    child = own_copy(model, inplace, dict.fromkeys(makers, nn.Identity()))
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    changes: dict[str, Change] = {}
+    measured: dict[str, SiteParity] = {}
+    with ExitStack() as stack:
+        for name, make in makers.items():
+            try:
+                changes[name] = make(child, before.seen[name].recorded)
+                measured[name] = changes[name].measure()
+            except NetmorphError as error:
+                raise error.located(name) from error
+            child = stack.enter_context(swapped(child, changes[name].modules))
+        modules = {name: module for change in changes.values() for name, module in change.modules.items()}
+        if calibration is not None and any(map(has_newborn_norm, modules.values())):
+            run_through(child, modules, calibration)
+            measured = {name: change.measure() for name, change in changes.items()}
+        after = run_child(child, {name: modules[name] for name in makers}, call, before)
+        parity = differences(before, after, repeat=repeat, like=model)
+        if strict:
+            _check_outputs(parity)
+        paid = cost(child, call)
+    record = GrowthRecord(operation, tuple(p for change in changes.values() for p in change.places), dict(options))
+    remember(child, record)
+    return GrowthResult(
+        child,
+        replace(parity, sites=tuple(measured.values())),
+        record.sites,
+        history_of(child),
+        CostChange(price, paid),
+        tuple(_notices(changes, before)),
+        trace(parameters, child, modules, inplace=inplace),
+    )
+
+
+def like_of(model: nn.Module, module: nn.Module) -> Tensor:
+    """Return a tensor of the dtype and on the device that new parameters of a module shall have."""
+    own = (tensor for tensor in (*module.parameters(), *model.parameters()) if tensor.is_floating_point())
+    return next(own, torch.empty(0))
+
+
+def morphed_at(model: nn.Module, name: str) -> MorphedModule:
+    """Return the morphed module of a name that is known to be one."""
+    found = model.get_submodule(name)
+    assert isinstance(found, MorphedModule)
+    return found
+
+
+def _check(model: nn.Module, names: Mapping[str, object]) -> None:
+    owners: dict[int, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        owners.setdefault(id(module), []).append(name)
+    for name in names:
+        wrapper = wrapped_above(model, name)
+        if wrapper is not None:
+            raise SiteError(wrapper, site=name)
+        others = [other for other in owners[id(model.get_submodule(name))] if other != name]
+        if others:
+            raise SiteError(f"it is shared: the same module is also registered as {others[0]!r}", site=name)
+
+
+def _check_outputs(parity: Parity) -> None:
+    allowed = _AMPLIFIED * parity.tolerance
+    if parity.deterministic and not parity.exact and not parity.max_rel <= allowed:
+        worst = max(parity.outputs, key=lambda each: each.max_rel)
+        raise ParityError(
+            "the network's outputs differ, though the layers agree: its code uses what they compute in other ways too",
+            shapes=f"{worst}; at most {allowed:.3g} allowed",
+            remedies=["leave this layer as it is"],
+        )
+
+
+def _notices(changes: Mapping[str, Change], before: Run) -> Sequence[str]:
+    notices = [notice for change in changes.values() for notice in change.notices]
+    notices += [
+        f"{name!r} is not reached by the example: its parity was measured on synthetic inputs"
+        for name in changes
+        if not before.seen[name].calls
+    ]
+    return list(dict.fromkeys(notices))

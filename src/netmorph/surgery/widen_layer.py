@@ -1,0 +1,163 @@
+"""A plain layer made wider: its output channels, what lies behind them, and the one layer that reads them (Net2Net)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from netmorph.errors import SiteError
+from netmorph.filters.geometry import ConvSpec
+from netmorph.surgery.assign import site_seed
+from netmorph.surgery.call import Call
+from netmorph.surgery.channels import channels_of, even, mixes_channels, with_channels
+from netmorph.surgery.collapse_record import plain_layer
+from netmorph.surgery.copies import copy_map, shares, wider
+from netmorph.surgery.follow import Trail, follow
+from netmorph.surgery.graft import check_layer, keep_memory_format
+from netmorph.surgery.growth import Change, Maker
+from netmorph.surgery.growth_record import ChangedChannels, ChangedLayer, GrownPlace
+from netmorph.surgery.layers import BASES
+from netmorph.surgery.plain import Plain
+from netmorph.surgery.segment import Segment, segment_parity
+from netmorph.surgery.site import Sites
+from netmorph.surgery.swap import inherit
+
+
+def layer_maker(
+    name: str, sites: Sites, call: Call, width: int | str, *, noise: float, seed: int, check: bool
+) -> Maker:
+    """Return what prepares the widening of a plain layer.
+
+    Args:
+        name: of the layer.
+        sites: those of the network.
+        call: example inputs.
+        width: channels, or a factor.
+        noise: size of what cancels, relative to the weights of the layer that reads it.
+        seed: of the copies, their shares and the noise.
+        check: whether a difference above the tolerance is an error.
+    """
+
+    def make(model: nn.Module, recorded: Tensor | None) -> Change:
+        del recorded  # an earlier change may have made the layer's input wider
+        plain = _plain(model, name)
+        reader = _reader(model, name, call, sites)
+        blocks = math.lcm(plain.spec.groups, _plain(model, reader).spec.groups)
+        number = wider(width, plain.spec.c_out, blocks=blocks, what="the layer")
+        index = copy_map(plain.spec.c_out, number, blocks=blocks, seed=site_seed(seed, name))
+        trail = follow(model, call, name, index)[0]
+        _check_trail(trail)
+        names = [name, *trail.names]
+        present = {each: model.get_submodule(each) for each in names}
+        for each, module in present.items():
+            if each in sites.names:
+                check_layer(sites[each], module)
+            elif mixes_channels(module) and not even(index):
+                raise SiteError(
+                    f"{each!r} is a {type(module).__name__}, whose statistics only even copies keep",
+                    shapes=f"{plain.spec.c_out} channels now, {number} asked for",
+                    remedies=[f"double the layer: width={2 * plain.spec.c_out}"],
+                )
+        made: dict[str, nn.Module] = {}
+        places: list[GrownPlace] = []
+        for each, module in present.items():
+            made[each], place = _wider(each, module, trail, index, first=each == name, noise=noise, seed=seed)
+            places.append(place)
+        segments = (Segment(name, trail.steps, present), Segment(name, trail.steps, made))
+        measure = partial(segment_parity, *segments, trail.entered, plain.spec, check=check)
+        return Change(made, tuple(places), measure)
+
+    return make
+
+
+def _plain(model: nn.Module, name: str) -> Plain:
+    layer = model.get_submodule(name)
+    plain = plain_layer(layer)
+    if plain is None or plain.kind == "identity":
+        raise SiteError(
+            f"widen acts on PyTorch's own convolutions and linear layers, and {name!r} is a {type(layer).__name__}"
+        )
+    return plain
+
+
+def _reader(model: nn.Module, name: str, call: Call, sites: Sites) -> str:
+    """Return the name of the one layer that reads a layer's output, in eval and in train mode."""
+    trails = [*follow(model, call, name, None), *follow(model, call, name, None, train=True)]
+    if not trails:
+        raise SiteError("the example does not reach it, so that nothing is known of what reads it")
+    for trail in trails:
+        _check_trail(trail)
+    paths = {tuple(trail.names) for trail in trails}
+    if len(paths) > 1:
+        one, other = sorted(paths)[:2]
+        raise SiteError(
+            "different layers read it in different calls",
+            shapes=f"{' > '.join(one)} and {' > '.join(other)}",
+        )
+    for each in paths.pop():
+        module = model.get_submodule(each)
+        if isinstance(module, BASES) and each not in sites.names:
+            raise SiteError(f"{each!r}, which reads it, cannot be changed: {sites.refused.get(each, 'it is no site')}")
+        owners = [other for other, found in model.named_modules(remove_duplicate=False) if found is module]
+        if len(owners) > 1:
+            raise SiteError(f"{each!r}, which lies behind it, is shared", shapes=f"as {' and '.join(owners)}")
+    return trails[0].reader
+
+
+def _check_trail(trail: Trail) -> None:
+    if trail.why:
+        raise SiteError(
+            f"its channels cannot be followed to the one layer that reads them: {trail.why}",
+            shapes=f"after {' > '.join(trail.names)}" if trail.names else None,
+            remedies=[
+                "widen a layer whose output only one convolution or linear layer reads, behind elementwise functions, "
+                "norms, pooling and flattening",
+                "morph the layer and widen a blob inside: widen(model, site, width, blob='a', ...)",
+            ],
+        )
+
+
+def _wider(
+    name: str, module: nn.Module, trail: Trail, index: Tensor, *, first: bool, noise: float, seed: int
+) -> tuple[nn.Module, GrownPlace]:
+    """Return the successor of one module on the way, and its record."""
+    before = plain_layer(module)
+    if before is None:
+        made = with_channels(module, index)
+        return made, ChangedChannels(name, type(module).__name__, channels_of(module) or 0, len(index))
+    weight, spec = module.get_parameter("weight").detach(), before.spec
+    if first:
+        after = spec.with_(c_out=len(index))
+        weight = weight[index.to(weight.device)]
+    elif name == trail.reader:
+        columns = trail.lanes.spread(index)
+        after = spec.with_(c_in=len(columns))
+        weight = _shared(weight, columns, spec, noise=noise, seed=site_seed(seed, f"reader {name}"))
+    else:  # a depthwise convolution
+        after = spec.with_(c_in=len(index), c_out=len(index), groups=len(index))
+        weight = weight[index.to(weight.device)]
+    plain = replace(before, spec=after)
+    made = plain.build(device=weight.device, dtype=weight.dtype)
+    inherit(module, made)
+    with torch.no_grad():
+        made.get_parameter("weight").copy_(weight)
+        if before.bias:
+            bias = module.get_parameter("bias")
+            made.get_parameter("bias").copy_(bias if name == trail.reader else bias[index.to(bias.device)])
+    keep_memory_format(module, made)
+    return made, ChangedLayer(name, before, plain)
+
+
+def _shared(weight: Tensor, columns: Tensor, spec: ConvSpec, *, noise: float, seed: int) -> Tensor:
+    """Return a reader's weight with its columns shared out, group by group."""
+    rows, width, wide = spec.c_out // spec.groups, spec.c_in // spec.groups, len(columns) // spec.groups
+    parts = []
+    for group in range(spec.groups):
+        own = columns[group * wide : (group + 1) * wide] - group * width
+        part = weight[group * rows : (group + 1) * rows]
+        parts.append(shares(part, own, noise=noise, seed=site_seed(seed, f"group {group}")))
+    return torch.cat(parts)
