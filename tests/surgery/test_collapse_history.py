@@ -289,6 +289,11 @@ CROOKED = PLACE.after.spec.with_(padding=((0, 1), (2, 2))).to_dict()
         (layer(kind="linear"), "'linear' is not a kind of layer with 2 spatial dimensions"),
         (layer(kind="identity"), "'identity' is not a kind of layer with 2 spatial dimensions"),
         (layer(spec=CROOKED), "PyTorch has no layer that pads like this"),
+        (
+            layer(spec=PLACE.after.spec.with_(padding_mode="odd").to_dict()),
+            "PyTorch refuses such a layer.*padding_mode",
+        ),
+        (layer(spec=PLACE.after.spec.with_(c_in=2**70).to_dict()), "PyTorch refuses such a layer"),
         (layer(spec={}), "not the description of a convolution"),
     ],
 )

@@ -10,16 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 from netmorph.errors import NetmorphError
 from netmorph.filters.filter import Filter
 from netmorph.filters.geometry import ConvSpec
 from netmorph.nn.edges import CONVS
+from netmorph.surgery.call import reason
 from netmorph.surgery.fold import Fold
 from netmorph.surgery.layers import Kind
-
-Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -45,27 +43,22 @@ class Plain:
         Raises:
             NetmorphError: PyTorch has no such layer.
         """
-        spec, factory = self.spec, {"device": device, "dtype": dtype}
+        spec = self.spec
         if self.kind == "identity":
             return nn.Identity()
-        made: nn.Module
-        if self.kind == "linear":
-            made = skip_init(nn.Linear, spec.c_in, spec.c_out, bias=self.bias, **factory)  # type: ignore[no-untyped-call]
-            return made
-        made = skip_init(  # type: ignore[no-untyped-call]
-            _same_padded() if self.same_padding else CONVS[spec.dims],
-            spec.c_in,
-            spec.c_out,
-            spec.kernel,
-            stride=spec.stride,
-            padding=_padding(spec),
-            dilation=spec.dilation,
-            groups=spec.groups,
-            bias=self.bias,
-            **({} if self.same_padding else {"padding_mode": spec.padding_mode}),
-            **factory,
-        )
-        return made
+        options: dict[str, Any] = {"bias": self.bias}
+        with torch.device("meta"):
+            made: nn.Module
+            if self.kind == "linear":
+                made = nn.Linear(spec.c_in, spec.c_out, **options)
+            else:
+                options |= {"padding": _padding(spec), "dilation": spec.dilation, "groups": spec.groups}
+                if not self.same_padding:  # it pads with zeros
+                    options["padding_mode"] = spec.padding_mode
+                kind = _same_padded() if self.same_padding else CONVS[spec.dims]
+                made = kind(spec.c_in, spec.c_out, spec.kernel, spec.stride, **options)
+        made = made.to(torch.get_default_dtype() if dtype is None else dtype)
+        return made.to_empty(device=torch.get_default_device() if device is None else device)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; `from_dict` is the inverse."""
@@ -88,7 +81,10 @@ class Plain:
         if not good or (data["same_padding"] and (spec.dims != 2 or kind != "conv")):
             raise NetmorphError(f"{kind!r} is not a kind of layer with {spec.dims} spatial dimensions")
         made = cls(kind, spec, *flags)
-        made.build(device="meta", dtype=None)
+        try:
+            made.build(device="meta", dtype=None)
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+            raise NetmorphError(f"PyTorch refuses such a layer: {reason(error)}", shapes=str(spec)) from error
         return made
 
     def __str__(self) -> str:
