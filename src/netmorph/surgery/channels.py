@@ -43,11 +43,8 @@ def with_channels(module: nn.Module, index: Tensor) -> nn.Module:
             made._parameters[name] = nn.Parameter(wider, requires_grad=tensor.requires_grad)
         else:
             made._buffers[name] = wider
-    if isinstance(module, _NormBase):
-        made.num_features = len(index)
-    else:
-        size = _SIZE[type(module)]
-        setattr(made, size, (len(index),) if isinstance(getattr(module, size), tuple) else len(index))
+    size = "num_features" if isinstance(module, _NormBase) else _SIZE[type(module)]
+    setattr(made, size, (len(index),) if isinstance(getattr(module, size), tuple) else len(index))
     return made
 
 
