@@ -24,13 +24,18 @@ if TYPE_CHECKING:
     from netmorph.surgery.checkpoint import save
     from netmorph.surgery.collapse import CollapseResult, collapse
     from netmorph.surgery.cost import Cost, cost
+    from netmorph.surgery.deepen import deepen
     from netmorph.surgery.ema import rebuild_ema
+    from netmorph.surgery.grow_kernel import grow_kernel
+    from netmorph.surgery.growth import GrowthResult
     from netmorph.surgery.morph import MorphResult, morph
     from netmorph.surgery.optimizer import rebuild_optimizer
     from netmorph.surgery.param_groups import param_groups
     from netmorph.surgery.parity import verify
     from netmorph.surgery.plan import plan
+    from netmorph.surgery.regrow import regrow
     from netmorph.surgery.sites import find_sites
+    from netmorph.surgery.widen import widen
 
 # Where each public name lives.
 _HOME = {
@@ -38,6 +43,7 @@ _HOME = {
     "Cost": "netmorph.surgery.cost",
     "Edge": "netmorph.graph.spec",
     "GraphError": "netmorph.errors",
+    "GrowthResult": "netmorph.surgery.growth",
     "InfeasibleMorph": "netmorph.errors",
     "ModuleGraph": "netmorph.graph.spec",
     "MorphResult": "netmorph.surgery.morph",
@@ -51,7 +57,9 @@ _HOME = {
     "catalogue": "netmorph.graph.catalogue",
     "collapse": "netmorph.surgery.collapse",
     "cost": "netmorph.surgery.cost",
+    "deepen": "netmorph.surgery.deepen",
     "find_sites": "netmorph.surgery.sites",
+    "grow_kernel": "netmorph.surgery.grow_kernel",
     "load": "netmorph.models.opening",
     "module_filter": "netmorph.solver.equation",
     "morph": "netmorph.surgery.morph",
@@ -61,9 +69,11 @@ _HOME = {
     "rebuild_ema": "netmorph.surgery.ema",
     "rebuild_optimizer": "netmorph.surgery.optimizer",
     "reduce": "netmorph.graph.reduce",
+    "regrow": "netmorph.surgery.regrow",
     "save": "netmorph.surgery.checkpoint",
     "solve": "netmorph.solver.solve",
     "verify": "netmorph.surgery.parity",
+    "widen": "netmorph.surgery.widen",
 }
 
 __all__ = [
@@ -71,6 +81,7 @@ __all__ = [
     "Cost",
     "Edge",
     "GraphError",
+    "GrowthResult",
     "InfeasibleMorph",
     "ModuleGraph",
     "MorphResult",
@@ -85,7 +96,9 @@ __all__ = [
     "catalogue",
     "collapse",
     "cost",
+    "deepen",
     "find_sites",
+    "grow_kernel",
     "load",
     "module_filter",
     "morph",
@@ -95,9 +108,11 @@ __all__ = [
     "rebuild_ema",
     "rebuild_optimizer",
     "reduce",
+    "regrow",
     "save",
     "solve",
     "verify",
+    "widen",
 ]
 
 

@@ -16,8 +16,10 @@ from netmorph.graph.layout import lay_out
 from netmorph.graph.notation import parse
 from netmorph.graph.spec import ModuleGraph
 from netmorph.nn import MorphedModule
+from netmorph.surgery.carry import Defaults
 from netmorph.surgery.collapse import collapse
 from netmorph.surgery.deepen import deepen
+from netmorph.surgery.extend import extended
 from netmorph.surgery.grow_kernel import grow_kernel
 from netmorph.surgery.growth import GrowthResult
 from netmorph.surgery.morph import morph
@@ -140,6 +142,9 @@ def test_within_a_halo() -> None:
 
 def test_strides_by_name() -> None:
     layer = nn.Conv2d(4, 4, 3, stride=2, padding=1)
+    unnamed = morphed("3x3 > 1x1", layer)
+    with pytest.raises(GraphError, match="edge 's_a' cannot do what is done there now: its stride is another"):
+        regrow(unnamed, "0", "3x3 > 1x1/2", example_inputs=X)
     net = morphed("3x3 > 3x3/2", layer)
     grown = regrow(net, "0", "3x3 > 5x5/2 | 1x1/2", example_inputs=X)
     check(grown, net, X)
@@ -157,7 +162,7 @@ def test_dilations_by_name() -> None:
     result = deepen(net, "0.edges.a_t", example_inputs=X)
     check(result, net, X)
     assert str(result.sites[0].graph) == "3x3 > 3x3~2 > 1x1"
-    with pytest.raises(NetmorphError, match="site 0"):
+    with pytest.raises(GraphError, match="edge 'a_t' cannot do what is done there now: the filter's support is not on"):
         regrow(net, "0", "3x3 > 3x3", example_inputs=X)
 
 
@@ -183,6 +188,49 @@ def test_several_edges_of_several_modules_at_once() -> None:
     assert [site.name for site in result.sites] == ["layer1.0.conv1", "layer1.0.shortcut"]
     assert len(result.sites[0].graph.edges) == 4
     assert len(result.sites[1].graph.edges) == 6
+
+
+def test_blobs_become_wider_together() -> None:
+    net = morphed("1x1:2x > 3x3*dw:2x > 1x1 | 3x3")
+    result = regrow(net, "0", "1x1:4x > 5x5*dw:4x > 1x1 | 3x3", example_inputs=X)
+    check(result, net, X)
+    with pytest.raises(GraphError, match="blob 'b' is tied to others.*12 channels by the others, 16 asked for"):
+        regrow(net, "0", "1x1:3x > 3x3:4x > 1x1 | 3x3", example_inputs=X)
+
+
+def test_edges_may_change_names() -> None:
+    net = morphed("3x3 | 1x1", norm="neutral")
+    result = regrow(net, "0", "1x1 | 3x3", example_inputs=X)
+    check(result, net, X)
+    assert torch.equal(result.model[0].edges["s_t_2"].weight, net[0].edges["s_t"].weight)
+    assert torch.equal(result.model[0].norms["s_t_2"].weight, net[0].norms["s_t"].weight)
+    inner = morph(net, {"0.edges.s_t": "1x1 > 3x3"}, example_inputs=X).model
+    with pytest.raises(GraphError, match="edge 's_t' was morphed itself and stays as it is"):
+        regrow(inner, "0", "1x1 | 3x3", example_inputs=X)
+
+
+def test_three_edges_change_places() -> None:
+    net = morphed("5x5 | 3x3 | 1x1 | 0.5*id")
+    check(regrow(net, "0", "1x1 | 5x5 | 3x3 | 0.5*id", example_inputs=X), net, X)
+    check(regrow(net, "0", "3x3 | 5x5 | 1x1 | 1x1", example_inputs=X), net, X)
+
+
+def test_edges_without_weights_are_made_up_for() -> None:
+    net = morphed("3x3 > 1x1 | 3x3")
+    result = regrow(net, "0", "3x3 > 1x1 | 3x3 | id", example_inputs=X)
+    check(result, net, X)
+    eye = torch.eye(4)
+    kept, grown = (each[0].edges["s_t"].weight[:, :, 1, 1] for each in (net, result.model))
+    assert torch.allclose(grown, kept - eye, atol=1e-6)
+
+
+def test_weights_must_be_finite() -> None:
+    net = morphed("3x3 > 1x1")
+    with torch.no_grad():
+        net[0].edges["s_a"].weight[0, 0, 0, 0] = torch.inf
+    graph = parse("5x5 > 1x1")
+    with pytest.raises(GraphError, match="the weight of edge 's_a' holds NaN or infinite numbers"):
+        extended(net[0], graph, Defaults("relu", None), seed=0, noise=0.5, like=X)
 
 
 def test_a_morphed_edge_goes_on_inside() -> None:
@@ -316,6 +364,16 @@ def test_no_edge_may_lead_back_over_the_cut() -> None:
     check(regrow(net, "0", f"{graph}, a-b:3x3", example_inputs=X), net, X)
     with pytest.raises(GraphError, match="edge 'b_a' would make present edges read other positions"):
         regrow(net, "0", f"{graph}, b-a:1x1", example_inputs=X)
+
+
+def test_what_joins_blobs_before_the_cut_lies_before_it() -> None:
+    graph = "s-a:1x1, s-b:1x1, a-b:1x1, b-t:3x3"
+    cut = frozenset("sab")
+    layout = lay_out(parse(graph), ConvSpec(4, 4, (3, 3), padding=((1, 1), (1, 1))), (cut, cut), cut)
+    net = shaken(nn.Sequential(MorphedModule(layout)))
+    result = regrow(net, "0", f"{graph}, s-n:1x1, a-n:3x3, n-b:1x1", example_inputs=X)
+    check(result, net, X)
+    assert result.sites[0].layout.cut == cut | {"n"}
 
 
 def test_places() -> None:

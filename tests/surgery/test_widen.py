@@ -293,11 +293,49 @@ def test_other_refusals() -> None:
         widen(bad, "0.0", 9, example_inputs=X)
 
 
+class Holder(nn.Module):
+    def __init__(self, body: nn.Sequential) -> None:
+        super().__init__()
+        self.body, self.other = body, nn.Sequential(nn.ReLU(), body[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
 def test_shared_norms() -> None:
     norm = nn.BatchNorm2d(4)
     net = nn.Sequential(nn.Conv2d(3, 4, 1), norm, nn.Conv2d(4, 4, 1), norm, nn.Conv2d(4, 4, 1))
     with pytest.raises(SiteError, match="'1' reads something else as well|'1', which lies behind it, is shared"):
         widen(net, "0", example_inputs=X)
+
+
+def test_norms_that_other_parts_hold_too() -> None:
+    first = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1))
+    whole = Holder(first)
+    with pytest.raises(SiteError, match="which lies behind it, is shared.*as body.1 and other.1"):
+        widen(whole, "body.0", example_inputs=X)
+
+
+def test_a_single_value_in_train_mode() -> None:
+    net = shaken(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2)))
+    result = widen(net, "0", example_inputs=torch.ones(1, 3))
+    assert result.parity.sites[0].train is None
+    assert result.parity.sites[0].exact
+
+
+def test_infinite_outputs_are_no_proof() -> None:
+    net = nn.Sequential(nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 2, bias=False), nn.Hardtanh())
+    for parameter in net.parameters():
+        nn.init.ones_(parameter)
+    with pytest.raises(ParityError, match="the present output is not finite.*site 0"):
+        widen(net, "0", example_inputs=torch.full((2, 3), 3e38))
+
+
+def test_a_size_that_flattening_fixes() -> None:
+    net = shaken(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 8 * 9, 2)))
+    parity = widen(net, "0", example_inputs=X).parity.sites[0]
+    assert [each.input_shape for each in parity.measured] == [tuple(X.shape)] * 2
+    assert [each.source for each in parity.measured] == ["recorded", "synthetic"]
 
 
 def test_a_reader_that_was_morphed() -> None:

@@ -165,16 +165,19 @@ def set_filter(module: MorphedModule, name: str, given: Filter) -> None:
         GraphError: the edge has no place for the filter.
     """
     spec = module.layout.specs[name]
-    fits = given.stride == spec.stride and (given.c_out, given.c_in) == (spec.c_out, spec.c_in)
-    if not fits or given.groups % spec.groups:
+    try:
+        if given.stride != spec.stride:
+            raise GraphError("its stride is another")
+        placed = given.regroup(spec.groups).place(spec.offset, spec.dilation, spec.kernel)
+    except GraphError as error:
         raise GraphError(
-            f"edge {name!r} cannot do what it did before",
+            f"edge {name!r} cannot do what is done there now: {error.what}",
             graph=str(module.layout.graph),
-            shapes=f"{given.c_in}->{given.c_out} stride {given.stride} groups {given.groups} before, now {spec}",
-            remedies=["name the strides and groups that the module has now"],
-        )
-    weight = own_weight(name, module.edges[name], spec)
-    weight.copy_(given.regroup(spec.groups).place(spec.offset, spec.dilation, spec.kernel).weight)
+            shapes=f"kernel {given.kernel} stride {given.stride} dilation {given.dilation} groups {given.groups} now, "
+            f"{spec} in the graph",
+            remedies=["name the strides, dilations and groups that the module has now"],
+        ) from error
+    own_weight(name, module.edges[name], spec).copy_(placed.weight)
 
 
 def _check_plain(module: MorphedModule, name: str) -> None:

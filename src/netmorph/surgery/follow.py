@@ -217,17 +217,14 @@ def _leaves(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
 
 @contextmanager
 def _shadowed(leaves: Mapping[str, nn.Module], watcher: _Watcher) -> Iterator[None]:
-    """Tell the watcher of every call of a leaf within a block, and of nothing inside."""
-    own = {name: module.__dict__.get("forward") for name, module in leaves.items()}
+    """Tell the watcher of every call of a leaf, and of nothing inside, within a block that is `undisturbed`."""
     for name, module in leaves.items():
         module.__dict__["forward"] = _shadow(name, module, watcher)
     try:
         yield
     finally:
-        for name, module in leaves.items():
+        for module in leaves.values():
             module.__dict__.pop("forward", None)
-            if own[name] is not None:
-                module.__dict__["forward"] = own[name]
 
 
 def _shadow(name: str, module: nn.Module, watcher: _Watcher) -> Any:
@@ -235,7 +232,7 @@ def _shadow(name: str, module: nn.Module, watcher: _Watcher) -> Any:
 
     @wraps(original)
     def forward(*args: Any, **kwargs: Any) -> Any:
-        if watcher.busy:
+        if watcher.busy:  # a module of two names is shadowed twice
             return original(*args, **kwargs)
         watcher.busy = True
         try:

@@ -95,13 +95,12 @@ def _places(model: nn.Module, sites: Sites) -> Iterator[Place]:
 def _unfit(model: nn.Module, place: Place, natures: Collection[Nature], verb: str) -> SiteError:
     """Return the error for a place of a kind that an operation does not act on."""
     wanted = " or ".join(_WORDS[nature] for nature in natures)
-    remedies = []
-    module = model.get_submodule(place.module)
     if place.nature == "layer":
-        remedies.append("morph it first, with netmorph.morph")
+        remedy = "morph it first, with netmorph.morph"
     elif place.nature == "edge":
-        remedies.append(f"name the module, {place.module!r}")
-    elif isinstance(module, MorphedModule):
-        names = [f"{place.name}.edges.{module.edges.key(edge)}".lstrip(".") for edge in module.edges]
-        remedies.append(f"name one of its edges: {', '.join(map(repr, names))}")
-    return SiteError(f"{verb} acts on {wanted}, and this is {_WORDS[place.nature]}", site=place.name, remedies=remedies)
+        remedy = f"name the module, {place.module!r}"
+    else:
+        edges = model.get_submodule(f"{place.name}.edges".lstrip(".")).named_children()
+        names = [f"{place.name}.edges.{key}".lstrip(".") for key, _ in edges]
+        remedy = f"name one of its edges: {', '.join(map(repr, names))}"
+    return SiteError(f"{verb} acts on {wanted}, and this is {_WORDS[place.nature]}", site=place.name, remedies=[remedy])
