@@ -75,7 +75,7 @@ def _arguments(layer: nn.Module) -> tuple[object, ...]:
         (nn.Conv2d(3, 4, 3), (), "is not a kernel"),
         (nn.Conv2d(3, 4, 3), 0, "0 is not a kernel"),
         (nn.Linear(11, 4), 3, "a linear layer has no kernel"),
-        (nn.Identity(), 3, "PyTorch's own convolutions, and this is a Identity"),
+        (nn.Identity(), 3, "PyTorch's own convolutions and linear layers, and '0' is a Identity"),
         (nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), 25, "cannot run on its input"),
     ],
 )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from netmorph.errors import NetmorphError, ParityError, SiteError
+from netmorph.surgery.grow_kernel import grow_kernel
 from netmorph.surgery.morph import morph
 from netmorph.surgery.optimizer import rebuild_optimizer
 from netmorph.surgery.widen import widen
@@ -300,6 +301,18 @@ class Holder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x)
+
+
+def test_layers_of_other_libraries() -> None:
+    std_conv = pytest.importorskip("timm.layers.std_conv")
+    conv2d_same = pytest.importorskip("timm.layers.conv2d_same")
+    for foreign in (std_conv.StdConv2d(4, 4, 3), conv2d_same.Conv2dSame(4, 4, 3, stride=2)):
+        kind = type(foreign).__name__
+        for net in (nn.Sequential(foreign, nn.Conv2d(4, 4, 1)), nn.Sequential(nn.Conv2d(4, 4, 1), foreign)):
+            with pytest.raises(SiteError, match=f"widen acts on PyTorch's own .*is a {kind}.*morph it first"):
+                widen(net, "0", example_inputs=GRID)
+        with pytest.raises(SiteError, match=f"grow_kernel acts on PyTorch's own .*is a {kind}.*morph it first"):
+            grow_kernel(nn.Sequential(foreign), "0", 5, example_inputs=GRID)
 
 
 def test_shared_norms() -> None:

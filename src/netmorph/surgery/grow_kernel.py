@@ -16,11 +16,10 @@ from netmorph.filters.geometry import ConvSpec, per_dimension
 from netmorph.graph.layout import Layout
 from netmorph.graph.spec import ModuleGraph
 from netmorph.surgery.call import Call
-from netmorph.surgery.collapse_record import plain_layer
 from netmorph.surgery.graft import check_layer, keep_memory_format
 from netmorph.surgery.growth import Change, GrowthResult, Maker, morphed_at, perform
 from netmorph.surgery.growth_record import ChangedLayer
-from netmorph.surgery.places import Place, plain_sites, select
+from netmorph.surgery.places import Place, plain_sites, pytorch_layer, select
 from netmorph.surgery.plain import Plain
 from netmorph.surgery.regrow_module import Growing, larger_graphs, maker
 from netmorph.surgery.site import Site
@@ -148,12 +147,7 @@ def _layer_maker(site: Site, kernel: tuple[int, ...], *, check: bool) -> Maker:
 
     def make(model: nn.Module, recorded: Tensor | None) -> Change:
         layer = model.get_submodule(site.name)
-        before = plain_layer(layer)
-        if before is None or site.kind == "identity" or site.same_padding:
-            raise SiteError(
-                f"grow_kernel acts on PyTorch's own convolutions, and this is a {type(layer).__name__}",
-                remedies=["morph it first, with netmorph.morph"],
-            )
+        before = pytorch_layer(model, site.name, "grow_kernel")
         check_layer(site, layer)
         after = replace(before, spec=_grown(before.spec, larger(before.spec, kernel, site.name)))
         made = _build(after, layer)

@@ -12,7 +12,10 @@ from torch import nn
 from netmorph.errors import SiteError
 from netmorph.nn import MorphedModule
 from netmorph.surgery.call import Call
+from netmorph.surgery.collapse_record import plain_layer
+from netmorph.surgery.foreign import origin_of, pads_same
 from netmorph.surgery.layers import check_unwrapped
+from netmorph.surgery.plain import Plain
 from netmorph.surgery.site import Site, Sites
 from netmorph.surgery.sites import find_sites
 
@@ -75,6 +78,22 @@ def select(model: nn.Module, sites: Sites, pattern: str, natures: Collection[Nat
     if not fit:
         raise _unfit(model, chosen[0], natures, verb)
     return fit
+
+
+def pytorch_layer(model: nn.Module, name: str, verb: str) -> Plain:
+    """Return the description of one of PyTorch's own convolutions or linear layers.
+
+    Raises:
+        SiteError: what stands there is something else, or another library's layer.
+    """
+    layer = model.get_submodule(name)
+    plain = None if origin_of(layer) is not None or pads_same(layer) else plain_layer(layer)
+    if plain is None or plain.kind == "identity":
+        raise SiteError(
+            f"{verb} acts on PyTorch's own convolutions and linear layers, and {name!r} is a {type(layer).__name__}",
+            remedies=["morph it first, with netmorph.morph"],
+        )
+    return plain
 
 
 def _places(model: nn.Module, sites: Sites) -> Iterator[Place]:

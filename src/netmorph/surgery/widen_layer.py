@@ -21,7 +21,7 @@ from netmorph.surgery.graft import check_layer, keep_memory_format
 from netmorph.surgery.growth import Change, Maker
 from netmorph.surgery.growth_record import ChangedChannels, ChangedLayer, GrownPlace
 from netmorph.surgery.layers import BASES
-from netmorph.surgery.plain import Plain
+from netmorph.surgery.places import pytorch_layer
 from netmorph.surgery.segment import Segment, segment_parity
 from netmorph.surgery.site import Sites
 from netmorph.surgery.swap import inherit
@@ -44,9 +44,9 @@ def layer_maker(
 
     def make(model: nn.Module, recorded: Tensor | None) -> Change:
         del recorded  # an earlier change may have made the layer's input wider
-        plain = _plain(model, name)
+        plain = pytorch_layer(model, name, "widen")
         reader = _reader(model, name, call, sites)
-        blocks = math.lcm(plain.spec.groups, _plain(model, reader).spec.groups)
+        blocks = math.lcm(plain.spec.groups, pytorch_layer(model, reader, "widen").spec.groups)
         number = wider(width, plain.spec.c_out, blocks=blocks, what="the layer")
         index = copy_map(plain.spec.c_out, number, blocks=blocks, seed=site_seed(seed, name))
         trail = follow(model, call, name, index)[0]
@@ -74,16 +74,6 @@ def layer_maker(
     return make
 
 
-def _plain(model: nn.Module, name: str) -> Plain:
-    layer = model.get_submodule(name)
-    plain = plain_layer(layer)
-    if plain is None or plain.kind == "identity":
-        raise SiteError(
-            f"widen acts on PyTorch's own convolutions and linear layers, and {name!r} is a {type(layer).__name__}"
-        )
-    return plain
-
-
 def _reader(model: nn.Module, name: str, call: Call, sites: Sites) -> str:
     """Return the name of the one layer that reads a layer's output, in eval and in train mode."""
     trails = [*follow(model, call, name, None), *follow(model, call, name, None, train=True)]
@@ -100,8 +90,10 @@ def _reader(model: nn.Module, name: str, call: Call, sites: Sites) -> str:
         )
     for each in paths.pop():
         module = model.get_submodule(each)
-        if isinstance(module, BASES) and each not in sites.names:
-            raise SiteError(f"{each!r}, which reads it, cannot be changed: {sites.refused.get(each, 'it is no site')}")
+        if isinstance(module, BASES):
+            pytorch_layer(model, each, "widen")
+            if each not in sites.names:
+                raise SiteError(f"{each!r}, which reads it, cannot be changed: {sites.refused.get(each, 'no site')}")
         owners = [other for other, found in model.named_modules(remove_duplicate=False) if found is module]
         if len(owners) > 1:
             raise SiteError(f"{each!r}, which lies behind it, is shared", shapes=f"as {' and '.join(owners)}")
