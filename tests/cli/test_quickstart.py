@@ -26,7 +26,7 @@ def test_it_prints_parity_table_reading_and_folder(ran):
     done, _ = ran
     assert done.returncode == 0, done.stderr
     for said in (
-        "layer3.1.conv2",
+        "layer3.0.conv2",
         "module_d",
         "0.5*id | 1x1 > 1x1",
         "right or wrong has changed: 0 of 500",

@@ -27,7 +27,7 @@ def add_arguments(parser: Any) -> None:
     """Add the command's options."""
     parser.add_argument("--seed", type=int, default=0, help="seed of every random choice")
     parser.add_argument(
-        "--epochs", type=int | None, default=None, help="epochs before the morph, and again after it (default: 5)"
+        "--epochs", type=int | None, default=None, help="epochs before the morph, and again after it (default: 6)"
     )
     parser.add_argument(
         "--quick", action="store_true", help="few images and one epoch: shows every step, its figures mean nothing"

@@ -33,7 +33,7 @@ from netmorph.train.recipe import Recipe
 __all__ = ["Listener", "Outcome", "Setting", "mapping", "quickstart"]
 
 PARENT, PARENT_ON, CHILD, SCRATCH = "parent", "parent, trained on", "child", "child, from scratch"
-PARENT_NAME = "netmorph:resnet14"
+PARENT_NAME = "netmorph:resnet8"
 _CALIBRATION_BATCHES = 8
 _PARITY_IMAGES = 32
 
@@ -54,7 +54,7 @@ class Setting:
         pad: the largest random shift of an image, in pixels.
     """
 
-    epochs: int = 5
+    epochs: int = 6
     seed: int = 0
     train: int = 6_000
     test: int = 2_000
@@ -118,8 +118,8 @@ class Listener(TrainingListener, Protocol):
 def mapping() -> dict[str, ModuleGraph]:
     """Return what is morphed into what: a simple module, a complex one, and the paper's morph_1c1 on shortcuts."""
     return {
-        "layer?.1.conv1": parse("3x3 > 1x1 | 1x1"),
-        "layer3.1.conv2": catalogue["module_d"],
+        "layer*.conv1": parse("3x3 > 1x1 | 1x1"),
+        "layer3.0.conv2": catalogue["module_d"],
         "layer*.shortcut": catalogue["morph_1c1"],
     }
 
@@ -213,7 +213,7 @@ def _write(
     write_json(folder / "config.json", {"setting": asdict(setting), "sites": sites, **environment()})
     write_csv(folder / "metrics.csv", bench.metrics)
     write_json(folder / "results.json", {**_figures(outcome), "parity": parity_of(result)})
-    draw_curves(folder / "curves.png", bench.curves, setting.epochs, f"{bench.data.name}, ResNet-14, one seed")
+    draw_curves(folder / "curves.png", bench.curves, setting.epochs, f"{bench.data.name}, ResNet-8, one seed")
     save(child, folder / "child", parent_name=PARENT_NAME, parent_args=_arguments(setting, bench.data))
 
 
