@@ -1,7 +1,5 @@
 """Cases that once fooled a design, each by name."""
 
-import time
-
 import pytest
 import torch
 from tests.solver.test_exactness import assert_exact
@@ -165,15 +163,13 @@ def test_named_strides_must_multiply_to_the_sites() -> None:
         solve(random_filter(site, 0), "3x3/2 > 1x1", spec=site)
 
 
-def test_a_ladder_of_2_to_the_40_paths_takes_under_a_second() -> None:
+def test_a_ladder_of_2_to_the_40_paths_ends() -> None:
     text = " > ".join(["(1x1 | 1x1)"] * 40)
     site = ConvSpec.same(4, 4, 1)
-    start = time.perf_counter()
     plan = plan_site(text, site)
     assert plan.paths == 2**40
     solution = solve(random_filter(site, 0), text, spec=site)
     module = module_filter(parse(text), solution.filters)
-    assert time.perf_counter() - start < 20  # a hang, not a speed: listing paths would take years
     torch.testing.assert_close(module.weight, random_filter(site, 0).weight, rtol=0, atol=1e-10)
 
 
