@@ -1,5 +1,4 @@
 import re
-import time
 
 import pytest
 from hypothesis import given
@@ -87,12 +86,10 @@ def test_an_equation_multiplied_out_is_the_sum_over_paths(graph: ModuleGraph) ->
     assert expanded(graph, equation(graph)) == expected
 
 
-def test_a_ladder_of_2_to_the_40_paths_takes_no_time() -> None:
+def test_a_ladder_of_2_to_the_40_paths_is_never_expanded() -> None:
     graph = ladder(40)
-    begin = time.perf_counter()
     assert path_count(graph) == 2**40
     text = equation(graph)
-    assert time.perf_counter() - begin < 1
     assert len(text.split("\n")) == 1 + 2 * 38
     assert len(text) < 40 * len(graph.edges)
 

