@@ -56,6 +56,8 @@ def test_wrong_arguments_exit_with_2_and_a_message(arguments, capsys):
         (PermissionError(13, "Permission denied", "/x"), 2, "netmorph: Permission denied: /x\n"),
         (OSError("odd"), 2, "netmorph: odd\n"),
         (KeyboardInterrupt(), 130, "netmorph: interrupted; nothing was left half-written\n"),
+        (ModuleNotFoundError("no rich", name="rich"), 2, "netmorph: rich is not installed. Remedy: pip install"),
+        (ModuleNotFoundError("a typo", name="netmorph.typo"), 1, "netmorph: ModuleNotFoundError: a typo"),
         (RuntimeError("a fault"), 1, "netmorph: RuntimeError: a fault\nthis is a fault of netmorph's own"),
     ],
 )
@@ -84,7 +86,7 @@ def test_a_traceback_can_be_asked_for(monkeypatch):
 def test_a_missing_extra_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "jsonargparse", None)
     assert main(["show", "id"]) == 2
-    assert "pip install 'netmorph[train,cli,report]'" in capsys.readouterr().err
+    assert "jsonargparse is not installed. Remedy: pip install 'netmorph[" in capsys.readouterr().err
 
 
 def test_a_reader_that_goes_away_is_no_traceback():

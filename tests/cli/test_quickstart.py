@@ -1,6 +1,5 @@
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -8,6 +7,7 @@ import time
 
 import pytest
 
+from netmorph.cli import quickstart
 from netmorph.cli.main import main
 from netmorph.lab.quickstart import Setting
 from netmorph.models.opening import load
@@ -77,23 +77,33 @@ def test_the_child_can_be_loaded_by_its_name(ran):
 
 
 def test_ctrl_c_leaves_nothing(tmp_path):
-    process = subprocess.Popen(
-        [*COMMAND, "--epochs", "50", "--out", "run"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+    # A process started in the background may have been told to ignore the signal: undo that.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from netmorph.cli.main import main\n"
+        "sys.exit(main(['quickstart', '--quick', '--epochs', '50', '--out', 'run']))"
     )
-    for line in process.stdout:
-        if line.startswith("parent: epoch 1"):
-            break
-    time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert any(line.startswith("parent: epoch 1") for line in process.stdout)
+            time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            _, error = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert error.splitlines()[-1] == "netmorph: interrupted; nothing was left half-written"
     assert "Traceback" not in error
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("package", ["lightning", "matplotlib"])
+def test_a_missing_package_is_told_before_any_work(package, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(quickstart, "find_spec", lambda name: None if name == package else True)
+    assert main(["quickstart", "--quick"]) == 2
+    assert f"{package} is not installed" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

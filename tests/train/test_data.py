@@ -1,5 +1,8 @@
 import gzip
+import subprocess
+import sys
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,6 +10,8 @@ import torch
 from netmorph.errors import NetmorphError
 from netmorph.train import data as module
 from netmorph.train.data import load_fashion
+
+FULL = Path("/usr/share/datasets/fashion-mnist")
 
 
 def test_the_bundled_subset_is_balanced_and_normalises():
@@ -33,6 +38,17 @@ def test_the_assets_stay_small_and_carry_their_license():
     assets = files("netmorph.train") / "assets"
     assert sum(len(item.read_bytes()) for item in assets.iterdir()) < 5_000_000
     assert "Zalando" in (assets / "LICENSE").read_text()
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="Debian's dataset-fashion-mnist is not installed")
+def test_the_subset_is_what_its_script_makes(tmp_path):
+    script = Path(__file__).parents[2] / "tools/make_fashion_subset.py"
+    subprocess.run([sys.executable, script, "--out", tmp_path], check=True, capture_output=True)
+    made = sorted(path.name for path in tmp_path.iterdir())
+    assert len(made) == 4
+    for name in made:  # compressed bytes may differ between versions of zlib
+        bundled = (files("netmorph.train") / "assets" / name).read_bytes()
+        assert gzip.decompress((tmp_path / name).read_bytes()) == gzip.decompress(bundled)
 
 
 def test_first_keeps_the_first():

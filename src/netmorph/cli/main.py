@@ -23,25 +23,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 for success, 2 for a wrong input, 130 for Ctrl-C, 1 for a fault of netmorph's own. Where the
         arguments cannot be read the process exits with code 2 instead.
     """
-    from netmorph.errors import NetmorphError
-
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments))
-    except KeyboardInterrupt:
-        return _fail("interrupted; nothing was left half-written", 130)
-    except NetmorphError as error:
-        return _fail(str(error), 2)
     except BrokenPipeError:
         # Whoever read the output has gone; keep Python from complaining when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
-    except OSError as error:
-        return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 2)
-    except Exception as error:
-        if os.environ.get("NETMORPH_TRACEBACK"):
+    except (KeyboardInterrupt, Exception) as error:
+        message, code = _explain(error)
+        if code == 1 and os.environ.get("NETMORPH_TRACEBACK"):
             raise
-        advice = "this is a fault of netmorph's own; NETMORPH_TRACEBACK=1 shows where"
-        return _fail(f"{type(error).__name__}: {error}\n{advice}", 1)
+        print(f"netmorph: {message}", file=sys.stderr)
+        return code
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """Return what to say of an error, and the exit code."""
+    from netmorph.errors import NetmorphError
+
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; nothing was left half-written", 130
+    if isinstance(error, NetmorphError):
+        return str(error), 2
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "netmorph").startswith("netmorph"):
+        return f"{error.name} is not installed. Remedy: pip install 'netmorph[train,cli,report]'.", 2
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 2
+    advice = "this is a fault of netmorph's own; NETMORPH_TRACEBACK=1 shows where"
+    return f"{type(error).__name__}: {error}\n{advice}", 1
 
 
 def _run(arguments: list[str]) -> int:
@@ -54,14 +63,8 @@ def _run(arguments: list[str]) -> int:
 
 def _parser() -> Any:
     """Build the parser of all sub-commands; none of their modules loads torch before it runs."""
-    try:
-        from jsonargparse import ArgumentParser
-    except ModuleNotFoundError as error:
-        from netmorph.errors import NetmorphError
+    from jsonargparse import ArgumentParser
 
-        raise NetmorphError(
-            f"the command line is not installed ({error})", remedies=["pip install 'netmorph[train,cli,report]'"]
-        ) from error
     from netmorph._version import __version__
 
     parser = ArgumentParser(
@@ -79,12 +82,6 @@ def _parser() -> Any:
         module.add_arguments(sub)
         commands.add_subcommand(name, sub, help=about.partition("\n")[0].rstrip("."))
     return parser
-
-
-def _fail(message: str, code: int) -> int:
-    """Say one thing on the standard error."""
-    print(f"netmorph: {message}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

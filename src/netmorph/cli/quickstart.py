@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,9 @@ def run(options: Any) -> int:
         raise NetmorphError(f"--epochs is at least 1, not {options.epochs}")
     if options.seed < 0:
         raise NetmorphError(f"--seed is not negative, {options.seed} is")
+    for package in ("lightning", "matplotlib"):  # found out now rather than after the training
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(name=package)
     out = Path(options.out or time.strftime("runs/quickstart-%Y%m%d-%H%M%S"))
     print("netmorph quickstart: loading torch and Lightning", file=sys.stderr)
     from netmorph.lab.quickstart import Setting, quickstart
