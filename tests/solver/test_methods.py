@@ -88,6 +88,13 @@ def test_stepwise(graph: str, stride: int) -> None:
     assert all(step["residual"] < 1e-10 for step in solution.stats["steps"])
 
 
+def test_stepwise_holds_the_sum_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = __import__("netmorph.solver.solve", fromlist=["solve"])
+    monkeypatch.setattr(module, "residual_of", lambda *_: 1e-9)
+    with pytest.raises(InfeasibleMorph, match="steps together leave a relative residual of 1.0e-09"):
+        solve(random_filter(SITE, 0), "3x3 > 1x1", spec=SITE, method="stepwise")
+
+
 def test_stepwise_refuses_what_the_joint_cut_holds() -> None:
     graph = "3x3:0.5x > 1x1 | 3x3:0.5x > 1x1"
     assert solve(random_filter(SITE, 0), graph, spec=SITE).status is Status.EXACT
