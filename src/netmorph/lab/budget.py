@@ -1,0 +1,93 @@
+"""Budgets: how long and how the networks of an experiment are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from netmorph.errors import NetmorphError
+from netmorph.train.recipe import Recipe, load_recipe
+
+__all__ = ["BUDGETS", "Budget", "load_budget"]
+
+BUDGETS = ("paper", "medium", "short", "smoke")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long and how the networks of an experiment are trained, and how they are morphed.
+
+    Attributes:
+        name: what reports call it.
+        first: the recipe of the parent; a network from scratch follows it, too, over as many epochs as parent and
+            phases have together.
+        next: the recipe of every phase after a morph, and of the parent trained on.
+        train_limit: how many training images are used; None for all.
+        test_limit: how many test images are used; None for all.
+        noise: of the morphs: size of what cancels, relative to what is replaced.
+        fill: of the morphs.
+        warm_batches: training batches from which newborn BatchNorms take their statistics (eq. 9).
+    """
+
+    name: str
+    first: Recipe
+    next: Recipe
+    train_limit: int | None = None
+    test_limit: int | None = None
+    noise: float = 0.5
+    fill: Literal["pointwise", "dense"] = "pointwise"
+    warm_batches: int = 8
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON says it."""
+        return asdict(self)
+
+
+def load_budget(name: str) -> Budget:
+    """Read a budget: one of `BUDGETS`, or a YAML file.
+
+    The file holds ``first`` and ``next``, each the name of a recipe or a mapping of a recipe's fields (``recipe`` names
+    the one whose other fields are taken), and may set the other fields of `Budget`.
+
+    Raises:
+        NetmorphError: there is no such budget, or the file does not say one.
+    """
+    import yaml
+
+    path = Path(name) if name.endswith((".yaml", ".yml")) else None
+    if path is None and name not in BUDGETS:
+        raise NetmorphError(
+            f"there is no budget {name!r}", remedies=[f"choose one of {', '.join(BUDGETS)}", "give a YAML file"]
+        )
+    source = path if path is not None else files("netmorph.lab") / "budgets" / f"{name}.yaml"
+    try:
+        content = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise NetmorphError(f"the budget {name} cannot be read: {error}") from error
+    return _budget(path.stem if path is not None else name, content)
+
+
+def _budget(name: str, content: Any) -> Budget:
+    """Check what a file says."""
+    known = {each.name for each in fields(Budget)} - {"name"}
+    if not isinstance(content, Mapping) or not {"first", "next"} <= content.keys():
+        raise NetmorphError(f"the budget {name} needs the keys first and next")
+    unknown = sorted(content.keys() - known)
+    if unknown:
+        raise NetmorphError(
+            f"the budget {name} has unknown keys: {', '.join(unknown)}", shapes=f"known: {sorted(known)}"
+        )
+    try:
+        return Budget(name, **{**content, "first": _recipe(content["first"]), "next": _recipe(content["next"])})
+    except TypeError as error:
+        raise NetmorphError(f"the budget {name} cannot be understood: {error}") from error
+
+
+def _recipe(given: Any) -> Recipe:
+    if isinstance(given, Mapping):
+        changes = {key: value for key, value in given.items() if key != "recipe"}
+        return load_recipe(given["recipe"], **changes) if "recipe" in given else Recipe(**changes)
+    return load_recipe(str(given))
