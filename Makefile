@@ -21,7 +21,7 @@ check: $(VENV)/.installed-dev
 slow: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) -m slow
 
-# Hours on a small machine; each resumes where it stopped. ZOO='--limit 5', '--only resnet*', '--seconds 10'.
+# Hours on a small machine; each resumes where it stopped. ZOO='--limit 5', '--only resnet*', '--seconds 10', '--workers 8'.
 zoo: $(VENV)/.installed-zoo
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.zoo torchvision $(ZOO)
 

@@ -8,6 +8,8 @@ from itertools import islice
 from pathlib import Path
 
 from benchmarks.zoo.check import Limits
+from benchmarks.zoo.job import Budget
+from benchmarks.zoo.machine import memory
 from benchmarks.zoo.runner import run
 from benchmarks.zoo.suites import SUITES
 from benchmarks.zoo.table import write_table
@@ -21,6 +23,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("results/zoo"))
     parser.add_argument("--work", type=float, help="largest solve, in multiply-accumulates (default: the suite's)")
     parser.add_argument("--seconds", type=float, help="processor time after which a model's further sites are left out")
+    parser.add_argument("--workers", type=int, default=1, help="models at once, as far as memory goes (default: 1)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of one model (default: 1)")
+    parser.add_argument("--memory", type=float, metavar="GIB", help="memory of one model (default: the suite's)")
+    parser.add_argument(
+        "--wall", type=float, metavar="SECONDS", help="wall-clock time of one model, in place of the suite's limits"
+    )
     parser.add_argument("--retry", action="store_true", help="check again what failed or was not built before")
     parser.add_argument("--table", action="store_true", help="write the table of what there is, run nothing")
     given = parser.parse_args()
@@ -28,14 +36,14 @@ def main() -> None:
     path = given.folder / f"{given.suite}.jsonl"
     if not given.table:
         chosen = (entry for entry in suite.entries() if fnmatchcase(entry.name, given.only))
-        limits = Limits(given.work or suite.limits.work, given.seconds or suite.limits.seconds)
+        cpu = None if given.wall else suite.cpu
+        budget = Budget(given.wall or suite.seconds, given.memory or suite.memory, cpu, given.threads)
         run(
             islice(chosen, given.limit),
             path,
-            limits=limits,
-            seconds=suite.seconds,
-            memory=suite.memory,
-            cpu=suite.cpu,
+            limits=Limits(given.work or suite.limits.work, given.seconds or suite.limits.seconds),
+            budget=budget,
+            workers=max(1, min(given.workers, int(memory() // budget.memory))),
             retry=given.retry,
             kinds=suite.kinds,
             report=lambda line: print(line, flush=True),

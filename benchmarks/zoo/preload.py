@@ -3,7 +3,7 @@
 import contextlib
 
 import benchmarks.zoo.check
-import benchmarks.zoo.runner  # noqa: F401
+import benchmarks.zoo.job  # noqa: F401
 import torch
 
 for _library in ("torchvision", "timm", "transformers"):

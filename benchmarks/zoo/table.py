@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.zoo.runner import read
+from benchmarks.zoo.rows import read
 from benchmarks.zoo.suites import SUITES, Suite
 from benchmarks.zoo.torchvision_suite import TORCH_PRUNING_FAILS, TORCH_PRUNING_PASSES
 
@@ -19,7 +16,6 @@ COLUMNS = (
     *("graph", "models with every site exact", "exact", "refused", "over the size limit", "out of time", "failed"),
     *("interior", "border", "whole model"),
 )
-LIBRARIES = ("torch", "torchvision", "timm", "transformers", "numpy")
 
 
 def write_table(name: str, path: Path) -> Path:
@@ -58,8 +54,6 @@ def _setting(suite: Suite, rows: list[Row]) -> str:
         "model's processor time, the cheapest geometries come first; those left out are counted, and a run without "
         "the limit takes them up.\n"
     )
-    cpu = f", {suite.cpu:g} s of processor time" if suite.cpu else ""
-    versions = ", ".join(f"{library} {_version(library)}" for library in LIBRARIES)
     return (
         "Every convolution and linear layer is solved for and measured against the layer on the input that reaches it "
         "in the network (interior and border of the output) and on a second size; then all morphed modules run "
@@ -72,24 +66,29 @@ def _setting(suite: Suite, rows: list[Row]) -> str:
         f"- Size limit: sites whose solve takes more than {' or '.join(limits)} multiply-accumulates are left out and "
         "counted (a complex graph counts twice). Sites of one geometry in one model share their noise, nothing else.\n"
         f"{late if spent else ''}"
-        f"- Limits of a model: {suite.memory:g} GiB, {suite.seconds:g} s of wall-clock time{cpu}; one process each.\n"
-        f"- {_processor()}, {os.cpu_count()} cores shared with other work, one thread; {platform.system()}, "
-        f"Python {platform.python_version()}, {versions}."
+        f"- Limits of a model: {_budgets(suite, rows)}; one process each.\n"
+        f"{_made_with(rows)}"
     )
 
 
-def _version(library: str) -> str:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return "absent"
+def _budgets(suite: Suite, rows: list[Row]) -> str:
+    own = {"seconds": suite.seconds, "memory": suite.memory, "cpu": suite.cpu}
+    given = [own | row.get("budget", {}) for row in rows]
+    texts = Counter(
+        f"{each['memory']:g} GiB, {each['seconds']:g} s of wall-clock time"
+        + (f", {each['cpu']:g} s of processor time" if each["cpu"] else "")
+        for each in given
+    )
+    return " or ".join(text for text, _ in texts.most_common())
 
 
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+def _made_with(rows: list[Row]) -> str:
+    """Return what the rows were made with, the most frequent first."""
+    settings = Counter(
+        ", ".join(f"{name} {value}" for name, value in row.get("versions", {"versions": "not recorded"}).items())
+        for row in rows
+    )
+    return "\n".join(f"- {count} of the rows: {setting}." for setting, count in settings.most_common())
 
 
 def _outcome(rows: list[Row], listed: int) -> str:

@@ -2,16 +2,21 @@
 
 import json
 import math
+import time
 from functools import partial
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
 import torch
 from benchmarks.zoo import check as checking
-from benchmarks.zoo import runner, table, timm_suite, torchvision_suite
+from benchmarks.zoo import job, rows, table, timm_suite, torchvision_suite
 from benchmarks.zoo.check import Limits, check
 from benchmarks.zoo.entries import Entry, Way, noise
 from benchmarks.zoo.graphs import KINDS, geometry, notation, work
+from benchmarks.zoo.job import Budget, Job
+from benchmarks.zoo.machine import versions
+from benchmarks.zoo.runner import run
 from benchmarks.zoo.suites import Suite
 from benchmarks.zoo.weights import randomise
 from torch import nn
@@ -130,25 +135,42 @@ class TestGraphs:
         assert geometry(ConvSpec.same(4, 4, 1)) == "1x1"
 
 
+BUDGET = Budget(60, 4)
+
+
+class Done:
+    """A process that has ended."""
+
+    exitcode = 1
+
+    def kill(self):
+        self.killed = True
+
+    def join(self):
+        pass
+
+
 class TestRunner:
     @pytest.fixture(autouse=True)
     def _in_process(self, monkeypatch):
         self.checked = []
 
-        def here(entry, limits, kinds, seconds, memory, cpu):
+        def here(entry, limits, kinds, budget):
             self.checked.append(entry.name)
-            return runner.check_entry(entry, limits, kinds, memory)
+            ours, theirs = Pipe(duplex=False)
+            theirs.send(job.check_entry(entry, limits, kinds, budget))
+            return Job(entry, budget, ours, Done(), time.monotonic())
 
-        monkeypatch.setattr(runner, "_apart", here)
+        monkeypatch.setattr(job, "start", here)
 
     def run(self, path, limits=None, **options):
-        runner.run(models(), path, limits=limits or Limits(), seconds=60, memory=4, report=lambda line: None, **options)
+        run(models(), path, limits=limits or Limits(), budget=BUDGET, report=lambda line: None, **options)
 
     def test_a_run_resumes_where_it_stopped(self, tmp_path):
         path = tmp_path / "tiny.jsonl"
         self.run(path)
         assert self.checked == ["tiny", "attention"]
-        assert [row["status"] for row in runner.read(path)] == ["ok", "ok"]
+        assert [row["status"] for row in rows.read(path)] == ["ok", "ok"]
         self.run(path)
         assert self.checked == ["tiny", "attention"]
         path.write_text(path.read_text().splitlines()[0] + '\n{"model": "atten')
@@ -168,7 +190,7 @@ class TestRunner:
     def test_refusals_carry_their_reason(self, tmp_path):
         path = tmp_path / "tiny.jsonl"
         self.run(path)
-        row = next(row for row in runner.read(path) if row["model"] == "attention")
+        row = next(row for row in rows.read(path) if row["model"] == "attention")
         assert row["sites"] == 0
         assert row["layers"] == 3
         assert sum(row["refused"].values()) == 3
@@ -176,13 +198,13 @@ class TestRunner:
 
     def test_what_cannot_be_built_or_crashes_is_a_row(self):
         broken = Entry("broken", "tiny", tiny, [Way({}, partial(noise, 1, 5))])
-        assert runner.check_entry(broken, Limits(), KINDS, 4)["status"] == "not built"
+        assert job.check_entry(broken, Limits(), KINDS, BUDGET)["status"] == "not built"
 
         def hungry():
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-        assert runner.check_entry(entry("hungry", hungry, 1), Limits(), KINDS, 4)["status"] == "over memory"
-        assert not runner.is_done({"status": "over memory"}, Limits(), retry=True)
+        assert job.check_entry(entry("hungry", hungry, 1), Limits(), KINDS, BUDGET)["status"] == "over memory"
+        assert not rows.is_done({"status": "over memory"}, Limits(), retry=True)
 
     def test_the_table_counts_rows(self, tmp_path, monkeypatch):
         monkeypatch.setitem(table.SUITES, "tiny", Suite(models, Limits(), 60, 4))
@@ -195,13 +217,95 @@ class TestRunner:
         assert "weight is read by its parent" in text
 
 
+class TestSeveralAtOnce:
+    """The pool, with processes that only seem to run."""
+
+    @pytest.fixture(autouse=True)
+    def _pool(self, monkeypatch):
+        self.pipes, self.killed, self.most = {}, [], 0
+
+        def start(entry, limits, kinds, budget):
+            ours, theirs = Pipe(duplex=False)
+            process = Done()
+            process.kill = partial(self.kill, entry.name)
+            self.pipes[entry.name] = theirs
+            self.most = max(self.most, len(self.pipes))
+            if entry.name == "dies":
+                theirs.close()
+            elif entry.name != "hangs":
+                theirs.send({"status": "ok", "kinds": {}})
+            return Job(entry, Budget(0.2, 4), ours, process, time.monotonic())
+
+        monkeypatch.setattr(job, "start", start)
+
+    def kill(self, name):
+        self.killed.append(name)
+        del self.pipes[name]
+
+    @pytest.mark.parametrize("workers", [1, 3])
+    def test_so_many_and_no_more_and_one_that_hangs_holds_up_no_other(self, tmp_path, workers):
+        names = ["hangs", "dies", *"abcdef"]
+        path = tmp_path / "rows.jsonl"
+        entries = (Entry(name, "tiny", tiny, []) for name in names)
+        run(entries, path, limits=Limits(), budget=BUDGET, workers=workers, report=lambda line: None)
+        found = {row["model"]: row for row in rows.read(path)}
+        assert sorted(found) == sorted(names)
+        assert self.most == workers
+        assert sorted(self.killed) == sorted(names)
+        assert found["hangs"]["status"] == "over time"
+        assert found["dies"]["status"] == "FAILED"
+        assert "exit code 1" in found["dies"]["why"]
+        assert all(found[name]["status"] == "ok" for name in "abcdef")
+        assert all(row["versions"] == versions() for row in found.values())
+        if workers == 3:
+            assert list(found)[-1] == "hangs"
+
+    def test_an_interrupted_run_leaves_no_process(self, tmp_path):
+        def stop(line):
+            raise KeyboardInterrupt
+
+        entries = [Entry(name, "tiny", tiny, []) for name in ("hangs", "a", "b")]
+        with pytest.raises(KeyboardInterrupt):
+            run(entries, tmp_path / "rows.jsonl", limits=Limits(), budget=BUDGET, workers=2, report=stop)
+        assert not self.pipes
+        assert [row["model"] for row in rows.read(tmp_path / "rows.jsonl")] == ["a"]
+
+
+class TestRows:
+    def test_a_row_after_one_cut_short_is_on_a_line_of_its_own(self, tmp_path):
+        path = tmp_path / "new" / "rows.jsonl"
+        rows.append(path, {"model": "a", "status": "ok"})
+        with path.open("a") as file:
+            file.write('{"model": "b", "sta')
+        rows.append(path, {"model": "c", "status": "ok"})
+        assert [row["model"] for row in rows.read(path)] == ["a", "c"]
+        assert path.read_text().endswith("\n")
+
+    def test_a_larger_run_that_ran_out_replaces_nothing(self, tmp_path):
+        path = tmp_path / "rows.jsonl"
+        for status in ("over time", "ok", "over memory"):
+            rows.append(path, {"model": "a", "status": status})
+        assert [row["status"] for row in rows.read(path)] == ["ok"]
+        assert rows.latest(path)["a"]["status"] == "over memory"
+        rows.append(path, {"model": "a", "status": "FAILED"})
+        assert [row["status"] for row in rows.read(path)] == ["FAILED"]
+
+
 @pytest.mark.slow
-def test_a_process_of_its_own(tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_process_of_its_own(tmp_path, workers):
     path = tmp_path / "tiny.jsonl"
-    runner.run(models(), path, limits=Limits(), seconds=300, memory=4, cpu=200, report=lambda line: None)
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [row["status"] for row in rows] == ["ok", "ok"]
-    assert all(math.isfinite(row["wall_seconds"]) for row in rows)
+    run(
+        models(),
+        path,
+        limits=Limits(),
+        budget=Budget(300, 4, 200),
+        workers=workers,
+        report=lambda line: None,
+    )
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    assert sorted((row["model"], row["status"]) for row in found) == [("attention", "ok"), ("tiny", "ok")]
+    assert all(math.isfinite(row["wall_seconds"]) for row in found)
 
 
 class TestLists:
