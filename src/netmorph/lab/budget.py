@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal
 
 from netmorph.errors import NetmorphError
 from netmorph.train.recipe import Recipe, load_recipe
 
-__all__ = ["BUDGETS", "Budget", "load_budget"]
+__all__ = ["BUDGETS", "Budget", "load_budget", "load_variants"]
 
 BUDGETS = ("paper", "medium", "short", "smoke")
 
@@ -55,19 +56,47 @@ def load_budget(name: str) -> Budget:
     Raises:
         NetmorphError: there is no such budget, or the file does not say one.
     """
-    import yaml
-
     path = Path(name) if name.endswith((".yaml", ".yml")) else None
     if path is None and name not in BUDGETS:
         raise NetmorphError(
             f"there is no budget {name!r}", remedies=[f"choose one of {', '.join(BUDGETS)}", "give a YAML file"]
         )
     source = path if path is not None else files("netmorph.lab") / "budgets" / f"{name}.yaml"
+    return _budget(path.stem if path is not None else name, _yaml(source))
+
+
+def load_variants(source: Path) -> dict[str, Budget]:
+    """Read several budgets from a YAML file: a mapping of names, the first of which is the base.
+
+    The base is written as for `load_budget`, its recipes as mappings; each other says only what differs.
+
+    Raises:
+        NetmorphError: the file cannot be read or understood.
+    """
+    content = _yaml(source)
+    if not isinstance(content, Mapping) or not all(isinstance(each, Mapping) for each in content.values()):
+        raise NetmorphError(f"{source} does not map names to budgets")
+    base = next(iter(content.values()), {})
+    return {str(name): _budget(str(name), _over(base, each)) for name, each in content.items()}
+
+
+def _over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay changes over a base, mappings into mappings."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = _over(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _yaml(source: Traversable) -> Any:
+    """Read a YAML file."""
+    import yaml
+
     try:
-        content = yaml.safe_load(source.read_text(encoding="utf-8"))
+        return yaml.safe_load(source.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise NetmorphError(f"the budget {name} cannot be read: {error}") from error
-    return _budget(path.stem if path is not None else name, content)
+        raise NetmorphError(f"{source} cannot be read: {error}") from error
 
 
 def _budget(name: str, content: Any) -> Budget:

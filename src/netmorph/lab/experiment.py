@@ -54,6 +54,7 @@ class Job:
             before does not show here but in `step`.
         step: how many trainings went before.
         shortcut_scale: of the identity beside the branches of a network from scratch.
+        variant: name of the budget by which it is born and trained; "" is the experiment's own.
     """
 
     key: str
@@ -65,6 +66,7 @@ class Job:
     phases: tuple[str, ...] = ()
     step: int = 0
     shortcut_scale: float = 0.5
+    variant: str = ""
 
     def draw(self, number: int) -> int:
         """Return one of the seeds that follow from the run's and the step; jobs of equal seed and step share them."""
@@ -105,6 +107,7 @@ class Experiment:
         seeds: the seeds, 0 to n - 1.
         rows: in the paper's order.
         jobs: by key; a job stands after the one that it continues.
+        variants: other budgets, by the names that jobs give.
     """
 
     table: str
@@ -112,6 +115,11 @@ class Experiment:
     seeds: tuple[int, ...]
     rows: tuple[TableRow, ...]
     jobs: dict[str, Job]
+    variants: dict[str, Budget] = field(default_factory=dict)
+
+    def budget_of(self, job: Job) -> Budget:
+        """Return how a job is born and trained."""
+        return self.variants[job.variant] if job.variant else self.budget
 
     def urgency(self, key: str) -> int:
         """Return the epochs of the longest chain of jobs that begins with a job: what to start first."""

@@ -13,8 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from netmorph.errors import NetmorphError
-from netmorph.lab.budget import Budget
-from netmorph.lab.experiment import Job
+from netmorph.lab.experiment import Experiment, Job
 from netmorph.lab.net2net import put_identities
 from netmorph.lab.run_folder import environment
 from netmorph.models.opening import open_model
@@ -40,13 +39,13 @@ class Workplace:
 
     Attributes:
         jobs: the folder of all jobs.
-        budget: of the experiment.
+        experiment: whose jobs they are.
         data: the data set.
         machine: what the training runs on.
     """
 
     jobs: Path
-    budget: Budget
+    experiment: Experiment
     data: Data
     machine: Machine
 
@@ -56,7 +55,8 @@ class Workplace:
 
     def recipe(self, job: Job) -> Recipe:
         """Return how a job trains: networks from random weights by the first recipe, over all of the job's epochs."""
-        return replace(self.budget.first, epochs=job.epochs) if job.start is None else self.budget.next
+        budget = self.experiment.budget_of(job)
+        return replace(budget.first, epochs=job.epochs) if job.start is None else budget.next
 
 
 def read_done(folder: Path) -> dict[str, Any] | None:
@@ -130,8 +130,9 @@ def _born(job: Job, place: Workplace) -> tuple[nn.Module, dict[str, Any] | None]
     parent = open_model(str(place.folder(job.start) / NETWORK), {}).eval()
     if job.kind == "on":
         return parent, None
+    budget = place.experiment.budget_of(job)
     example = place.data.example(_PARITY_IMAGES)
-    batches = list(islice(_images(place, job), place.budget.warm_batches))
+    batches = list(islice(_images(place, job), budget.warm_batches))
     if job.kind == "net2net":
         child = put_identities(parent, job.net, batches)
         return child, _asserted(parent, child, example, job)
@@ -143,8 +144,8 @@ def _born(job: Job, place: Workplace) -> tuple[nn.Module, dict[str, Any] | None]
         example_inputs=example,
         seed=job.draw(2),
         calibration=batches,
-        noise=place.budget.noise,
-        fill=place.budget.fill,
+        noise=budget.noise,
+        fill=budget.fill,
     )
     return grown.model, _asserted(parent, grown.model, example, job) | {"steps": _steps(grown)}
 

@@ -52,7 +52,7 @@ def work(orders: Orders, tell: Callable[[tuple[Any, ...]], None]) -> None:
     queue = _Queue(orders)
     if not queue.open_jobs():
         return
-    place = Workplace(orders.jobs, orders.experiment.budget, orders.data(), orders.machine)
+    place = Workplace(orders.jobs, orders.experiment, orders.data(), orders.machine)
     _claim_data(orders.jobs, place.data.name)
     clock = _Clock(orders.deadline)
     while not clock.is_over():
