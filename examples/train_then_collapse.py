@@ -19,7 +19,8 @@ import torch
 from torch import nn
 
 import netmorph as nm
-from netmorph.train.data import Dataset, load_fashion
+from netmorph.train.data import Dataset
+from netmorph.train.fashion import load_fashion
 from netmorph.train.loop import fit, mistakes
 from netmorph.train.recipe import Recipe
 

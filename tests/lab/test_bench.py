@@ -4,7 +4,7 @@ import pytest
 
 from netmorph.lab.bench import Bench
 from netmorph.models.resnet_cifar import CifarResNet
-from netmorph.train.data import load_fashion
+from netmorph.train.fashion import load_fashion
 from netmorph.train.recipe import Recipe
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from netmorph.errors import NetmorphError
 from netmorph.models.resnet_cifar import CifarResNet
-from netmorph.train.data import load_fashion
+from netmorph.train.fashion import load_fashion
 from netmorph.train.loop import fit, mistakes
 from netmorph.train.recipe import Recipe
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from netmorph.lab.results import Contender
 from netmorph.surgery.cost import cost
-from netmorph.train.data import Dataset
+from netmorph.train.data import Data
 from netmorph.train.loop import Progress, fit, mistakes
 from netmorph.train.recipe import Recipe
 
@@ -39,7 +39,7 @@ class Bench:
             another, that one's last error comes first.
     """
 
-    def __init__(self, data: Dataset, listener: TrainingListener) -> None:
+    def __init__(self, data: Data, listener: TrainingListener) -> None:
         self.data = data
         self.listener = listener
         self.contenders: dict[str, Contender] = {}
@@ -50,7 +50,7 @@ class Bench:
     @property
     def image(self) -> Tensor:
         """One test image as networks see it, ``(1, c, h, w)``: what costs are counted for."""
-        return self.data.normalise(self.data.test.images[:1])
+        return self.data.example()
 
     def train(
         self, name: str, model: nn.Module, recipe: Recipe, seed: int, *, after: str | None = None, extra: float = 0.0

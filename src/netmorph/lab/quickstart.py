@@ -21,12 +21,12 @@ from netmorph.lab.bench import Bench, TrainingListener
 from netmorph.lab.curves import draw_curves
 from netmorph.lab.results import Contender, Difference, compare, parity_of
 from netmorph.lab.run_folder import environment, run_folder, write_csv, write_json
-from netmorph.lab.scratch import reborn
 from netmorph.models.registry import build
+from netmorph.models.scratch import reborn
 from netmorph.surgery.checkpoint import save
 from netmorph.surgery.morph import MorphResult, morph
-from netmorph.train.batches import TrainBatches
-from netmorph.train.data import Dataset, load_fashion
+from netmorph.train.data import Data
+from netmorph.train.fashion import load_fashion
 from netmorph.train.loop import mistakes
 from netmorph.train.recipe import Recipe
 
@@ -156,7 +156,7 @@ def quickstart(setting: Setting, out: Path, listener: Listener) -> Outcome:
         seconds = time.perf_counter() - morphing
         child = result.model
         changed = int((mistakes(child, bench.data) != bench.wrong[PARENT]).sum())
-        listener.morphed(result, changed, len(bench.data.test))
+        listener.morphed(result, changed, len(bench.wrong[PARENT]))
         scratch = reborn(child, setting.draw(4))
 
         bench.train(PARENT_ON, copy.deepcopy(parent), second, setting.draw(3), after=PARENT)
@@ -186,20 +186,19 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _arguments(setting: Setting, data: Dataset) -> dict[str, Any]:
+def _arguments(setting: Setting, data: Data) -> dict[str, Any]:
     """Return the arguments of the parent: narrow, and on half the resolution, so that two cores are enough."""
-    channels = data.train.images.shape[1]
     drawn = {"width": setting.width, "stem_stride": 2, "seed": setting.draw(0)}
-    return {"num_classes": data.classes, "in_channels": channels, **drawn}
+    return {"num_classes": data.classes, "in_channels": data.channels, **drawn}
 
 
-def _morph(parent: nn.Module, data: Dataset, setting: Setting) -> MorphResult:
+def _morph(parent: nn.Module, data: Data, setting: Setting) -> MorphResult:
     """Morph every site in one call; the new BatchNorms take their statistics from training images (eq. 9)."""
-    batches = TrainBatches(data, setting.batch_size, setting.draw(2), torch.device("cpu"), setting.pad)
+    batches = data.train_batches(setting.batch_size, setting.draw(2), setting.pad)
     return morph(
         parent,
         mapping(),
-        example_inputs=data.normalise(data.test.images[:_PARITY_IMAGES]),
+        example_inputs=data.example(_PARITY_IMAGES),
         seed=setting.draw(2),
         calibration=[images for images, _ in islice(batches, _CALIBRATION_BATCHES)],
     )

@@ -1,29 +1,40 @@
-"""Batches of device-resident images, augmented where they lie: no workers, no copies."""
+"""Batches of images in memory, augmented where they lie: no workers, no copies, no waiting for the device."""
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from netmorph.train.data import Dataset, Split
+from netmorph.errors import NetmorphError
 
-__all__ = ["EvalBatches", "TrainBatches", "crop_and_flip"]
+__all__ = ["EvalBatches", "TrainBatches", "check_world", "crop", "epoch_generator"]
+
+# Many images are augmented at once, for few kernels; as float32 they take no more than this, beside copies as uint8.
+_CHUNK_BYTES = 64 * 2**20
 
 
-def crop_and_flip(images: Tensor, generator: torch.Generator, pad: int, flip: bool) -> Tensor:
-    """Shift every image by up to ``pad`` pixels each way (zeros come in) and mirror half of them.
+def epoch_generator(seed: int, epoch: int, *more: int) -> torch.Generator:
+    """Return a generator on the CPU whose draws depend on its arguments only, on every machine and device."""
+    digest = hashlib.blake2b(repr((seed, epoch, *more)).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+def crop(images: Tensor, shift: Tensor, mirrored: Tensor, pad: int) -> Tensor:
+    """Shift each image by up to ``pad`` pixels each way (zeros come in) and mirror some of them.
 
     Section 4.2 of the paper trains with pad 4 and mirroring.
 
     Args:
         images: ``(n, c, h, w)``, any dtype and device.
-        generator: on the images' device; each image draws its own shift and side.
+        shift: ``(2, n)``, int64, in ``[0, 2 * pad]``: the first row and column kept of each padded image.
+        mirrored: ``(n,)``, bool: which images are mirrored.
         pad: the largest shift, in pixels.
-        flip: whether to mirror.
 
     Returns:
         Images of the same shape, in channels-last memory.
@@ -31,68 +42,150 @@ def crop_and_flip(images: Tensor, generator: torch.Generator, pad: int, flip: bo
     n, _, h, w = images.shape
     device = images.device
     padded = F.pad(images, (pad, pad, pad, pad)).permute(0, 2, 3, 1)
-    shift = torch.randint(2 * pad + 1, (2, n, 1), generator=generator, device=device)
-    rows = shift[0] + torch.arange(h, device=device)
-    columns = shift[1] + torch.arange(w, device=device)
-    if flip:
-        mirrored = torch.rand((n, 1), generator=generator, device=device) < 0.5
-        columns = torch.where(mirrored, columns.flip(1), columns)
+    rows = shift[0, :, None] + torch.arange(h, device=device)
+    columns = shift[1, :, None] + torch.arange(w, device=device)
+    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     image = torch.arange(n, device=device)[:, None, None]
     return padded[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 class TrainBatches:
-    """An endless supply of epochs: each iteration is one epoch in a new order, augmented afresh.
+    """The training split, augmented; see `netmorph.train.data.Batches`.
 
     The last, smaller batch of an epoch is dropped, since BatchNorm dislikes it.
 
     Args:
-        data: the data set; its training split must already lie on ``device``.
-        batch_size: images a batch; a split smaller than that makes one batch.
-        seed: seed of order and augmentation, on a generator of its own.
-        device: where the images lie.
+        images: ``(n, c, h, w)``, uint8, where the batches shall lie.
+        labels: ``(n,)``, int64.
+        normalise: maps uint8 images to what the network sees.
+        batch_size: images a batch, over all ranks; a split smaller than that makes one batch.
+        seed: seed of order and augmentation.
         pad: the largest shift of the augmentation, in pixels.
+        flip: whether half of the images are mirrored.
+        rank: whose share is served.
+        world: number of ranks.
+
+    Attributes:
+        epoch: what the next iteration serves.
+
+    Raises:
+        NetmorphError: the ranks cannot share a batch evenly.
     """
 
-    def __init__(self, data: Dataset, batch_size: int, seed: int, device: torch.device, pad: int) -> None:
-        self.data = data
-        self.batch_size = min(batch_size, len(data.train))
-        self.pad = pad
-        self._generator = torch.Generator(device=device).manual_seed(seed)
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        normalise: Callable[[Tensor], Tensor],
+        *,
+        batch_size: int,
+        seed: int,
+        pad: int,
+        flip: bool,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.images, self.labels, self.normalise = images, labels, normalise
+        self.batch_size = min(batch_size, len(labels))
+        self.seed, self.pad, self.flip = seed, pad, flip
+        self.rank, self.world = rank, world
+        self.epoch = 0
+        check_world(self.batch_size, rank, world)
 
     def __len__(self) -> int:
-        return len(self.data.train) // self.batch_size
+        return len(self.labels) // self.batch_size
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        split = self.data.train
-        order = torch.randperm(len(split), generator=self._generator, device=split.images.device)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            chosen = order[start : start + self.batch_size]
-            images = crop_and_flip(split.images[chosen], self._generator, self.pad, self.data.flip)
-            yield channels_last(self.data.normalise(images)), split.labels[chosen]
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        return self._serve(epoch)
+
+    def _serve(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        order, *draws = self._draw(epoch)
+        mine = self.batch_size // self.world
+        chunk = mine * max(1, _CHUNK_BYTES // (4 * mine * math.prod(self.images.shape[1:])))
+        for start in range(0, len(order), chunk):
+            chosen = order[start : start + chunk]
+            rows, columns, mirrored = (draw[start : start + chunk] for draw in draws)
+            cropped = crop(self.images[chosen], torch.stack((rows, columns)), mirrored.bool(), self.pad)
+            images, labels = self.normalise(cropped), self.labels[chosen]
+            for first in range(0, len(chosen), mine):
+                yield images[first : first + mine], labels[first : first + mine]
+
+    def _draw(self, epoch: int) -> Tensor:
+        """Return this rank's images of the epoch, in order, with their shifts and sides: ``(4, n)``, int64.
+
+        All is drawn for all ranks, so that what happens to an image does not depend on their number.
+        """
+        generator = epoch_generator(self.seed, epoch)
+        n = len(self) * self.batch_size
+        order = torch.randperm(len(self.labels), generator=generator)[:n]
+        shift = torch.randint(2 * self.pad + 1, (2, n), generator=generator)
+        mirrored = torch.randint(2, (n,), generator=generator) * self.flip
+        draws = torch.cat((order[None], shift, mirrored[None]))[:, self.rank :: self.world].contiguous()
+        device = self.images.device
+        # From pinned memory the one copy of an epoch runs while the CPU goes on.
+        return draws.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else draws.to(device)
 
 
 class EvalBatches:
-    """A split in its own order, as it is.
+    """A split in its own order, as it is, in batches as even as can be; see `netmorph.train.data.Batches`.
 
     Args:
-        data: the data set, which normalises.
-        split: the images to go through.
-        batch_size: images a batch.
+        images: ``(n, c, h, w)``, uint8, where the batches shall lie.
+        labels: ``(n,)``, int64.
+        normalise: maps uint8 images to what the network sees.
+        batch_size: images a batch at most, over all ranks.
+        rank: whose share is served.
+        world: number of ranks.
+
+    Attributes:
+        epoch: how often it was gone through.
+
+    Raises:
+        NetmorphError: there are fewer images than ranks.
     """
 
-    def __init__(self, data: Dataset, split: Split, batch_size: int = 500) -> None:
-        self.data, self.split, self.batch_size = data, split, batch_size
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        normalise: Callable[[Tensor], Tensor],
+        *,
+        batch_size: int = 500,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.images, self.labels, self.normalise = images, labels, normalise
+        self.batch_size, self.rank, self.world = batch_size, rank, world
+        self.epoch = 0
+        if len(labels) < world:
+            raise NetmorphError(f"{len(labels)} test images cannot be shared by {world} processes")
 
     def __len__(self) -> int:
-        return math.ceil(len(self.split) / self.batch_size)
+        return min(math.ceil(len(self.labels) / self.batch_size), len(self.labels) // self.world)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, len(self.split), self.batch_size):
-            images = self.split.images[start : start + self.batch_size]
-            yield channels_last(self.data.normalise(images)), self.split.labels[start : start + self.batch_size]
+        self.epoch += 1
+        return self._serve()
+
+    def _serve(self) -> Iterator[tuple[Tensor, Tensor]]:
+        # Even batches: a rank with an empty share, or one batch fewer, would stall the others.
+        ends = [len(self.labels) * k // len(self) for k in range(len(self) + 1)]
+        for start, end in pairwise(ends):
+            share = slice(start + self.rank, end, self.world)
+            yield self.normalise(self.images[share]), self.labels[share]
 
 
-def channels_last(images: Tensor) -> Tensor:
-    """Lay images out with channels innermost, which CPU and GPU convolutions like best."""
-    return images.contiguous(memory_format=torch.channels_last)
+def check_world(batch_size: int, rank: int, world: int) -> None:
+    """Refuse a batch that the ranks cannot share evenly: the mean of their gradients would not be the batch's.
+
+    Raises:
+        NetmorphError: as said, or there is no such rank.
+    """
+    if not 0 <= rank < world:
+        raise NetmorphError(f"there is no process {rank} among {world}")
+    if batch_size < 1 or batch_size % world:
+        raise NetmorphError(
+            f"batches of {batch_size} images cannot be shared evenly by {world} processes",
+            remedies=[f"take a batch size that {world} divides"],
+        )

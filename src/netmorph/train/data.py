@@ -1,19 +1,83 @@
-"""Images and labels as tensors in memory; the Fashion-MNIST subset that netmorph ships."""
+"""What training asks of a data set, and data sets that lie in memory as a whole."""
 
 from __future__ import annotations
 
-import gzip
-import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib.resources import files
-from math import prod
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from netmorph.errors import NetmorphError
+from netmorph.train.batches import EvalBatches, TrainBatches
 
-__all__ = ["Dataset", "Split", "load_fashion"]
+__all__ = ["Batches", "Data", "Dataset", "Split"]
+
+
+class Batches(Protocol):
+    """Pairs of images, ``(n, c, h, w)`` float32 in channels-last memory, and labels ``(n,)``, int64.
+
+    Attributes:
+        epoch: what the next iteration serves, from 0 on. Each ``iter()`` serves it and adds one; whoever resumes
+            sets it. Order and augmentation of an epoch follow from the seed and this number and from nothing else.
+    """
+
+    epoch: int
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch, which is the same on every rank."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Go through one epoch."""
+
+
+class Data(Protocol):
+    """A training and a test split that serve batches on a device."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it, which says where it differs from the original: ``CIFAR-10 (JPEG)``."""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of an image."""
+
+    @property
+    def flip(self) -> bool:
+        """Whether a mirrored image is as plausible as the image, so that training mirrors half of them."""
+
+    def to(self, device: torch.device | str) -> Data:
+        """Return the same data, serving on a device."""
+
+    def train_batches(self, batch_size: int, seed: int, pad: int, *, rank: int = 0, world: int = 1) -> Batches:
+        """Serve the training split, augmented, in a new order each epoch; the last, smaller batch is dropped.
+
+        Args:
+            batch_size: images a batch, over all ranks.
+            seed: seed of order and augmentation.
+            pad: the largest random shift in pixels, where the data set's augmentation is a shift.
+            rank: whose share is served: the ranks' shares of a batch together are the batch of a world of one.
+            world: number of ranks; must divide ``batch_size``.
+        """
+
+    def test_batches(self, batch_size: int = 500, views: int = 1, *, rank: int = 0, world: int = 1) -> Batches:
+        """Serve the test split as it is, each image once over all ranks.
+
+        Args:
+            batch_size: images a batch at most, over all ranks; at least one a rank.
+            views: views of each image. With more than one, images are ``(n * views, c, h, w)`` for ``n`` labels, the
+                views of an image next to each other; whoever evaluates takes the mean of their outputs.
+            rank: whose share is served.
+            world: number of ranks.
+        """
+
+    def example(self, n: int = 1) -> Tensor:
+        """Return the first test images as networks see them, ``(n, c, h, w)``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +99,14 @@ class Split:
         """Move both tensors."""
         return Split(self.images.to(device), self.labels.to(device))
 
+    def first(self, n: int | None) -> Split:
+        """Keep the first images; None keeps all."""
+        return Split(self.images[:n], self.labels[:n])
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training and a test split, and what normalises them.
+    """Data in memory, as `Data` has it: what lies on a device is augmented and normalised there.
 
     Attributes:
         name: what reports call it.
@@ -58,57 +126,79 @@ class Dataset:
     std: Tensor
     flip: bool = True
 
+    @classmethod
+    def of(cls, name: str, train: Split, test: Split, classes: int, *, flip: bool = True) -> Dataset:
+        """Make a data set with the mean and the deviation of its training pixels.
+
+        Args:
+            name: what reports call it.
+            train: the split to learn from.
+            test: the split to measure on.
+            classes: number of classes.
+            flip: whether a mirrored image is as plausible as the image.
+        """
+        mean, std = _moments(train.images)
+        return cls(name, train, test, classes, mean, std, flip)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of an image."""
+        return self.train.images.shape[1]
+
     def normalise(self, images: Tensor) -> Tensor:
         """Map uint8 pixels ``(n, c, h, w)`` to float32 of mean 0 and deviation 1 over the training split."""
-        shape = (1, -1, 1, 1)
-        mean, std = self.mean.to(images.device).view(shape), self.std.to(images.device).view(shape)
-        return (images.float() / 255 - mean) / std
+        scale = (1 / (255 * self.std)).to(images.device).view(1, -1, 1, 1)
+        shift = (-self.mean / self.std).to(images.device).view(1, -1, 1, 1)
+        return (images * scale).add_(shift).contiguous(memory_format=torch.channels_last)
 
-    def first(self, train: int, test: int) -> Dataset:
-        """Keep the first images of each split; both are in random order."""
-        return replace(
-            self,
-            train=Split(self.train.images[:train], self.train.labels[:train]),
-            test=Split(self.test.images[:test], self.test.labels[:test]),
+    def to(self, device: torch.device | str) -> Dataset:
+        """Move everything to a device."""
+        mean, std = self.mean.to(device), self.std.to(device)
+        return replace(self, train=self.train.to(device), test=self.test.to(device), mean=mean, std=std)
+
+    def first(self, train: int | None, test: int | None) -> Dataset:
+        """Keep the first images of each split, None all; both splits are in random order. Mean and deviation stay."""
+        return replace(self, train=self.train.first(train), test=self.test.first(test))
+
+    def train_batches(self, batch_size: int, seed: int, pad: int, *, rank: int = 0, world: int = 1) -> TrainBatches:
+        """Serve the training split as `Data.train_batches` says: shifted, mirrored, normalised.
+
+        A split smaller than a batch makes one batch.
+
+        Raises:
+            NetmorphError: the ranks cannot share a batch evenly.
+        """
+        return TrainBatches(
+            *(self.train.images, self.train.labels, self.normalise),
+            batch_size=batch_size,
+            seed=seed,
+            pad=pad,
+            flip=self.flip,
+            rank=rank,
+            world=world,
         )
 
+    def test_batches(self, batch_size: int = 500, views: int = 1, *, rank: int = 0, world: int = 1) -> EvalBatches:
+        """Serve the test split in its own order.
 
-def load_fashion() -> Dataset:
-    """Load the bundled subset of Fashion-MNIST: 8,000 training and 2,000 test images, 28x28, grey, 10 classes.
+        Raises:
+            NetmorphError: more than one view is asked for, or there are fewer images than ranks.
+        """
+        if views != 1:
+            raise NetmorphError(f"{self.name} is evaluated on one view of each image, not on {views}")
+        return EvalBatches(
+            *(self.test.images, self.test.labels, self.normalise), batch_size=batch_size, rank=rank, world=world
+        )
 
-    Returns:
-        The data set, on the CPU.
-
-    Raises:
-        NetmorphError: if the package was installed without its data or a file is damaged.
-    """
-    train, test = (
-        Split(_read(f"{split}-images-idx3-ubyte.gz").unsqueeze(1), _read(f"{split}-labels-idx1-ubyte.gz").long())
-        for split in ("train", "test")
-    )
-    pixels = train.images.double() / 255
-    return Dataset(
-        name="Fashion-MNIST (subset)",
-        train=train,
-        test=test,
-        classes=10,
-        mean=pixels.mean((0, 2, 3)).float(),
-        std=pixels.std((0, 2, 3)).float(),
-    )
+    def example(self, n: int = 1) -> Tensor:
+        """Return the first test images as networks see them, ``(n, c, h, w)``."""
+        return self.normalise(self.test.images[:n])
 
 
-def _read(name: str) -> Tensor:
-    """Read one idx file: two zero bytes, the type (8 is uint8), the number of dimensions, the sizes, the bytes."""
-    asset = files("netmorph.train") / "assets" / name
-    try:
-        raw = gzip.decompress(asset.read_bytes())
-        kind, dimensions = raw[2], raw[3]
-        start = 4 + 4 * dimensions
-        shape = struct.unpack(f">{dimensions}I", raw[4:start])
-        if kind != 8 or len(raw) != start + prod(shape):
-            raise ValueError(f"not the idx file of uint8 that its header promises: {shape}")
-    except (OSError, EOFError, ValueError, IndexError, struct.error) as error:
-        raise NetmorphError(
-            f"the bundled data file {name} cannot be read: {error}", remedies=["reinstall netmorph"]
-        ) from error
-    return torch.frombuffer(bytearray(raw[start:]), dtype=torch.uint8).reshape(shape)
+def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of each channel in [0, 1], float32, from counts of the 256 values: exactly."""
+    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)]).double()
+    values, total = torch.arange(256, dtype=torch.float64) / 255, counts.sum(1)
+    mean = counts @ values / total
+    variance = (counts * (values - mean[:, None]).square()).sum(1) / (total - 1)
+    return mean.float(), variance.sqrt().float()

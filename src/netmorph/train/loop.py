@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from netmorph.errors import NetmorphError
-from netmorph.train.batches import EvalBatches, TrainBatches
-from netmorph.train.data import Dataset
+from netmorph.train.data import Data
 from netmorph.train.recipe import Recipe, make_optimizer, make_schedule
 
 __all__ = ["EpochRow", "Progress", "fit", "mistakes"]
@@ -58,7 +57,7 @@ class Progress(Protocol):
         """An epoch is through."""
 
 
-def fit(model: nn.Module, data: Dataset, recipe: Recipe, seed: int, progress: Progress | None = None) -> list[EpochRow]:
+def fit(model: nn.Module, data: Data, recipe: Recipe, seed: int, progress: Progress | None = None) -> list[EpochRow]:
     """Train a network in place and measure it after each epoch.
 
     The result is the same for the same seed on the same machine: order and augmentation come from a generator of their
@@ -90,18 +89,18 @@ def fit(model: nn.Module, data: Dataset, recipe: Recipe, seed: int, progress: Pr
             num_sanity_val_steps=0,
         )
         device = trainer.strategy.root_device
-        resident = replace(data, train=data.train.to(device), test=data.test.to(device))
-        batches = TrainBatches(resident, recipe.batch_size, seed, device, recipe.pad)
+        resident = data.to(device)
+        batches = resident.train_batches(recipe.batch_size, seed, recipe.pad)
         model.to(memory_format=torch.channels_last).train()  # Lightning leaves the mode as it finds it
         task = _Classification(model, recipe, recipe.epochs * len(batches), progress)
         with _interruptible():
-            trainer.fit(task, batches, EvalBatches(resident, resident.test))
+            trainer.fit(task, batches, resident.test_batches())
     model.cpu().eval()
     return task.rows
 
 
 @torch.no_grad()
-def mistakes(model: nn.Module, data: Dataset) -> Tensor:
+def mistakes(model: nn.Module, data: Data) -> Tensor:
     """Mark the test images that a network classifies wrongly in eval mode, on the device where it lies.
 
     Args:
@@ -114,7 +113,7 @@ def mistakes(model: nn.Module, data: Dataset) -> Tensor:
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    wrong = [(model(x).argmax(1) != y).cpu() for x, y in EvalBatches(data, data.test.to(device))]
+    wrong = [(model(x).argmax(1) != y).cpu() for x, y in data.to(device).test_batches()]
     model.train(was_training)
     return torch.cat(wrong)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from netmorph.errors import NetmorphError
-from netmorph.train import data as module
-from netmorph.train.data import load_fashion
+from netmorph.train import fashion as module
+from netmorph.train.fashion import load_fashion
 
 FULL = Path("/usr/share/datasets/fashion-mnist")
 
