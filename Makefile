@@ -42,7 +42,7 @@ $(VENV)/.installed-demo: pyproject.toml | $(VENV)/bin/python
 
 # A development install holds the demo's too, so it marks both as done.
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --disable-pip-version-check -e '.[train,cli,report,dev]'
+	$(BIN)/pip install --disable-pip-version-check -e '.[train,parquet,cli,report,dev]'
 	@touch $@ $(VENV)/.installed-demo
 
 $(VENV)/.installed-zoo: pyproject.toml | $(VENV)/bin/python

@@ -1,31 +1,47 @@
-"""What a training run does, as one value."""
+"""What a training run does, as one value, and the optimizer and schedule that follow from it."""
 
 from __future__ import annotations
 
+import difflib
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from netmorph.errors import NetmorphError
+from netmorph.nn import MorphedModule
 from netmorph.nn.slopes import slopes
 
-__all__ = ["Recipe", "make_optimizer", "make_schedule"]
+__all__ = ["Recipe", "load_recipe", "make_optimizer", "make_schedule", "recipe_names"]
+
+_SCHEDULES = ("cosine", "step")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Stochastic gradient descent as in section 4.2 of the paper, with a cosine schedule (beyond the paper).
+    """Stochastic gradient descent with momentum, as in section 4.2 of the paper, and what goes with it.
+
+    Numbers may come as text (YAML reads ``1e-4`` as text), milestones as any sequence.
 
     Attributes:
         epochs: passes over the training split.
-        batch_size: images a step.
+        batch_size: images a step, over all processes.
         lr: peak learning rate.
-        momentum: Nesterov's momentum.
+        momentum: share of the last update that goes on.
         weight_decay: decay of all parameters except the slopes of activations.
         warmup: share of all steps over which the rate climbs to its peak.
-        pad: the largest random shift, in pixels.
+        pad: the largest random shift, in pixels, where the data set's augmentation is a shift.
+        schedule: how the rate falls: ``"cosine"``, half a cosine down to zero (beyond the paper), or ``"step"``.
+        milestones: with ``"step"``: when the rate falls, in epochs; below 1, as shares of all epochs.
+        gamma: with ``"step"``: what the rate is multiplied by at each milestone.
+        nesterov: whether momentum looks ahead (beyond the paper).
+        newborn_lr: factor on the rate of the parameters of morphed modules, their biases apart, which were the
+            layers' (beyond the paper).
     """
 
     epochs: int = 10
@@ -35,40 +51,158 @@ class Recipe:
     weight_decay: float = 1e-4
     warmup: float = 0.05
     pad: int = 2
+    schedule: str = "cosine"
+    milestones: tuple[float, ...] = ()
+    gamma: float = 0.1
+    nesterov: bool = True
+    newborn_lr: float = 1.0
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            object.__setattr__(self, each.name, _converted(each.name, str(each.type), getattr(self, each.name)))
         if self.epochs < 1 or self.batch_size < 1 or not self.lr > 0:
             raise NetmorphError(
                 f"a recipe needs epochs, batch size and learning rate above zero, not "
                 f"{self.epochs}, {self.batch_size} and {self.lr}"
             )
+        self._check_schedule()
+        if not (self.newborn_lr > 0 and self.gamma > 0):
+            raise NetmorphError(
+                f"factors on a rate must be above zero, not newborn_lr {self.newborn_lr} and gamma {self.gamma}"
+            )
+        if not (0 <= self.momentum < 1 and 0 <= self.warmup < 1 and self.weight_decay >= 0 and self.pad >= 0):
+            raise NetmorphError(
+                f"momentum and warmup lie in [0, 1), decay and pad are not below zero: not {self.momentum}, "
+                f"{self.warmup}, {self.weight_decay} and {self.pad}"
+            )
+        if self.nesterov and not self.momentum:
+            raise NetmorphError("Nesterov's momentum needs some", remedies=["set nesterov to false"])
+
+    def _check_schedule(self) -> None:
+        if self.schedule not in _SCHEDULES:
+            raise NetmorphError(f"there is no schedule {self.schedule!r}; there are {' and '.join(_SCHEDULES)}")
+        if (self.schedule == "step") != bool(self.milestones):
+            raise NetmorphError(
+                f"the schedule {self.schedule} has milestones {self.milestones}",
+                remedies=["give milestones for the schedule step and for no other"],
+            )
+        if any(not 0 < each < self.epochs for each in self.milestones):
+            raise NetmorphError(
+                f"the milestones {self.milestones} do not lie within {self.epochs} epochs",
+                remedies=["give shares of all epochs, such as 0.5, if the number of epochs is to vary"],
+            )
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that netmorph ships."""
+    return sorted(each.name.removesuffix(".yaml") for each in files("netmorph.train").joinpath("recipes").iterdir())
+
+
+def load_recipe(name_or_path: str | Path, **overrides: Any) -> Recipe:
+    """Read a recipe from a YAML file, whose keys are the attributes of `Recipe`.
+
+    Args:
+        name_or_path: one of `recipe_names`, or a file.
+        **overrides: what differs from the file.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        NetmorphError: there is no such recipe, the file is no mapping of known keys, or a value makes no sense.
+    """
+    import yaml
+
+    name = str(name_or_path)
+    source: Any = Path(name_or_path)
+    if name in recipe_names():
+        source = files("netmorph.train") / "recipes" / f"{name}.yaml"
+    elif not source.is_file():
+        raise NetmorphError(
+            f"there is no recipe {name!r}", remedies=[f"the names are {', '.join(recipe_names())}", "give a YAML file"]
+        )
+    try:
+        content = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise NetmorphError(f"the recipe {name} cannot be read: {error}") from error
+    if not isinstance(content, Mapping):
+        raise NetmorphError(f"the recipe {name} is not a mapping of names to values")
+    given = {**content, **overrides}
+    known = [each.name for each in fields(Recipe)]
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1)
+            raise NetmorphError(
+                f"the recipe {name} has no key {key!r}",
+                remedies=[*(f"write {each}" for each in near), f"the keys are {', '.join(known)}"],
+            )
+    try:
+        return Recipe(**given)
+    except NetmorphError as error:
+        raise NetmorphError(f"the recipe {name} makes no sense: {error.what}", remedies=error.remedies) from error
+
+
+def _converted(name: str, kind: str, value: Any) -> Any:
+    """Return a value as the type that its field is annotated with."""
+    try:
+        if kind == "bool" or isinstance(value, bool) or (kind == "str" and not isinstance(value, str)):
+            if type(value).__name__ != kind:
+                raise TypeError
+            return value
+        if kind == "int":
+            if float(value) != int(float(value)):
+                raise ValueError
+            return int(float(value))
+        return {"float": float, "str": str}.get(kind, lambda each: tuple(map(float, each)))(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise NetmorphError(f"a recipe's {name} is of type {kind}, which {value!r} is not") from error
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """Make the optimizer: no slope decays, since decay would pull a newborn linear activation away from slope 1."""
+    """Make the optimizer: no slope decays, since decay would pull a newborn linear activation away from slope 1.
+
+    Args:
+        model: the network, already where it is trained: on CUDA a step is one fused kernel for many parameters.
+        recipe: what to do.
+    """
     exempt = {id(p) for module in model.modules() if isinstance(module, nn.PReLU) for p in module.parameters()}
     exempt |= {id(p) for _, p in slopes(model)}
+    morphed = [module for module in model.modules() if isinstance(module, MorphedModule)]
+    new = {id(p) for module in morphed for p in module.parameters() if p is not module.bias}
     trained = [p for p in model.parameters() if p.requires_grad]
+    buckets: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for parameter in trained:
+        factor = recipe.newborn_lr if id(parameter) in new else 1.0
+        buckets.setdefault((id(parameter) in exempt, factor), []).append(parameter)
     groups = [
-        {"params": [p for p in trained if id(p) not in exempt], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if id(p) in exempt], "weight_decay": 0.0},
+        {
+            "params": buckets[slope, factor],
+            "lr": recipe.lr * factor,
+            "weight_decay": 0.0 if slope else recipe.weight_decay,
+        }
+        for slope, factor in sorted(buckets, key=lambda key: (key[0], key[1] != 1.0))
     ]
+    fused = bool(trained) and all(p.is_cuda for p in trained)
     return torch.optim.SGD(
-        [group for group in groups if group["params"]],
+        groups,
         lr=recipe.lr,
         momentum=recipe.momentum,
-        nesterov=True,
-        foreach=True,  # also on the CPU, where many small tensors would each cost a call
+        nesterov=recipe.nesterov,
+        fused=fused,
+        foreach=not fused,  # also on the CPU, where many small tensors would each cost a call
     )
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
-    """Climb linearly to the peak rate, then follow half a cosine down to zero; ``steps`` in all."""
+    """Climb linearly to the peak rate, then fall as the recipe says; ``steps`` in all, each followed by a `step()`."""
     climb = max(1, round(recipe.warmup * steps))
+    falls = [round((each if each < 1 else each / recipe.epochs) * steps) for each in recipe.milestones]
 
     def factor(step: int) -> float:
         if step < climb:
             return (step + 1) / climb
+        if recipe.schedule == "step":
+            return float(recipe.gamma ** sum(step >= fall for fall in falls))
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - climb) / max(1, steps - climb))))
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
