@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from netmorph.errors import NetmorphError
+from netmorph.models.paper_net import KERNELS, NAME, PaperNet, parse_net
 
 if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["build"]
 
-_KNOWN_DEPTHS = (8, 14, 20, 32, 44, 56, 110)
+_KNOWN_DEPTHS = (8, 14, 18, 20, 32, 34, 44, 56, 110)
+_SUFFIXES = ("", "_half", "_2branch", "_2branch_half")
 
 
 def build(name: str, **kwargs: Any) -> nn.Module:
     """Build a network by name.
 
     Args:
-        name: ``source:model``, where the source is ``netmorph`` (``resnet20``, any depth 6n + 2), ``torchvision`` or
-            ``timm``. Nothing is downloaded unless an argument such as ``weights="DEFAULT"`` asks the source to.
-        **kwargs: handed to the model's constructor (``num_classes=10``).
+        name: ``source:model``, where the source is ``netmorph``, ``torchvision`` or ``timm``. netmorph's are the
+            paper's: ``resnet20`` (any depth 6n + 2) for CIFAR, ``resnet18`` and ``resnet34`` for ImageNet, and the
+            architectures that it morphs them into, with fresh weights, ``morph20_1c1_2branch`` (see `parse_net`).
+            Nothing is downloaded unless an argument such as ``weights="DEFAULT"`` asks the source to.
+        **kwargs: handed to the model's constructor (``num_classes=10``); netmorph's morphed networks also take
+            ``shortcut_scale``, 0.5 as in the paper or 1.0, which leaves the identity whole beside the branches.
 
     Returns:
-        The network, in train mode as PyTorch makes it.
+        The network, in train mode as PyTorch makes it. It remembers its name and arguments, which `save` writes.
 
     Raises:
         NetmorphError: for an unknown source or model, a missing package, or arguments that the model refuses.
@@ -39,16 +43,40 @@ def build(name: str, **kwargs: Any) -> nn.Module:
             f"no model source in {name!r}",
             remedies=[f"write source:model with one of {', '.join(_SOURCES)}, such as torchvision:resnet18"],
         )
-    return maker(model, kwargs)
+    built = maker(model, kwargs)
+    if import_module("netmorph.surgery.history").history_of(built):  # a parent, already named, and what became of it
+        return built
+    import_module("netmorph.surgery.origin").name_parent(built, name, kwargs)
+    return built
 
 
 def _netmorph(model: str, kwargs: dict[str, Any]) -> nn.Module:
-    """Build one of netmorph's own."""
-    match = re.fullmatch(r"resnet(\d+)", model)
-    if match is None:
-        raise _unknown("netmorph", model, [f"resnet{depth}" for depth in _KNOWN_DEPTHS])
-    resnet = import_module("netmorph.models.resnet_cifar").CifarResNet
-    return _call(f"netmorph:{model}", resnet, {"depth": int(match[1]), **kwargs})
+    """Build one of netmorph's own, the paper's."""
+    if NAME.fullmatch(model) is None:
+        raise _unknown("netmorph", model, _known())
+    net = parse_net(model)
+    if net.kernels is not None:
+        return _morphed(net, kwargs)
+    module, kind = ("imagenet", "ImageNetResNet") if net.imagenet else ("cifar", "CifarResNet")
+    resnet = getattr(import_module(f"netmorph.models.resnet_{module}"), kind)
+    return _call(f"netmorph:{model}", resnet, {"depth": net.depth, **kwargs})
+
+
+def _morphed(net: PaperNet, kwargs: dict[str, Any]) -> nn.Module:
+    """Build the architecture of a morphed network, with fresh weights."""
+    given = dict(kwargs)
+    scale, seed = given.pop("shortcut_scale", 0.5), given.get("seed", 0)
+    construct = import_module("netmorph.models.construct").construct
+    morphed: nn.Module = construct(build(f"netmorph:{net.parent}", **given), net, seed=seed, shortcut_scale=scale)
+    return morphed
+
+
+def _known() -> list[str]:
+    """Return the names of netmorph's networks, in the depths that are used most."""
+    morphs = [f"{kernels}{suffix}" for kernels in KERNELS for suffix in _SUFFIXES]
+    return [
+        name for depth in _KNOWN_DEPTHS for name in (f"resnet{depth}", *(f"morph{depth}_{each}" for each in morphs))
+    ]
 
 
 def _torchvision(model: str, kwargs: dict[str, Any]) -> nn.Module:

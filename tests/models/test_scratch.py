@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from netmorph.errors import NetmorphError
-from netmorph.lab.scratch import reborn
 from netmorph.models.resnet_cifar import CifarResNet
+from netmorph.models.scratch import reborn
 
 
 def trained():

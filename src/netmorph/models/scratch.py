@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from netmorph.errors import NetmorphError
-from netmorph.models.resnet_cifar import he_init
+from netmorph.models.blocks import he_init
 from netmorph.nn.slopes import slopes
 
 __all__ = ["reborn"]
