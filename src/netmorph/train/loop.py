@@ -1,50 +1,30 @@
-"""The training loop: one phase, one ``Trainer.fit``."""
+"""Training a network: one phase, one `fit`."""
 
 from __future__ import annotations
 
-import logging
 import math
-import signal
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from netmorph.errors import NetmorphError
+from netmorph.train.checkpoint import fingerprint, read_checkpoint, write_checkpoint
 from netmorph.train.data import Data
-from netmorph.train.recipe import Recipe, make_optimizer, make_schedule
+from netmorph.train.logs import Logs
+from netmorph.train.machine import Machine
+from netmorph.train.phase import Phase
+from netmorph.train.recipe import Recipe
+from netmorph.train.rows import Before, EpochRow
 
-__all__ = ["EpochRow", "Progress", "fit", "mistakes"]
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
-
-@dataclass(frozen=True)
-class EpochRow:
-    """What one epoch came to.
-
-    Attributes:
-        epoch: counted from 1.
-        lr: learning rate of the epoch's last step.
-        train_loss: mean cross-entropy over the epoch's batches, in nats, while learning, on augmented images.
-        train_error: share of augmented training images classified wrongly while learning, in percent.
-        test_loss: mean cross-entropy on the test split after the epoch, in nats.
-        test_error: share of test images classified wrongly after the epoch, in percent.
-        seconds: wall time since the phase began.
-    """
-
-    epoch: int
-    lr: float
-    train_loss: float
-    train_error: float
-    test_loss: float
-    test_error: float
-    seconds: float
+__all__ = ["Before", "EpochRow", "Paused", "Progress", "fit", "mistakes"]
 
 
 class Progress(Protocol):
@@ -57,55 +37,92 @@ class Progress(Protocol):
         """An epoch is through."""
 
 
-def fit(model: nn.Module, data: Data, recipe: Recipe, seed: int, progress: Progress | None = None) -> list[EpochRow]:
+class Paused(Exception):  # noqa: N818 - not an error
+    """The training was asked to stop before its last epoch.
+
+    Args:
+        rows: of the epochs that are through.
+        epochs: how many there shall be.
+    """
+
+    def __init__(self, rows: list[EpochRow], epochs: int) -> None:
+        super().__init__(f"the training was stopped after {len(rows)} of {epochs} epochs")
+        self.rows = rows
+        self.epochs = epochs
+
+
+def fit(
+    model: nn.Module,
+    data: Data,
+    recipe: Recipe,
+    seed: int,
+    progress: Progress | None = None,
+    *,
+    machine: Machine | None = None,
+    folder: Path | None = None,
+    stop: Callable[[], bool] | None = None,
+    before: Before | None = None,
+) -> list[EpochRow]:
     """Train a network in place and measure it after each epoch.
 
-    The result is the same for the same seed on the same machine: order and augmentation come from a generator of their
-    own. Whatever accelerator Lightning finds is used; the network comes back on the CPU and in eval mode.
+    On one machine the same seed gives the same result, bit for bit on the CPU: what an epoch draws depends on the seed
+    and its number only, and the global generators are left as they were. The network comes back on the CPU and in eval
+    mode.
+
+    With a folder, a checkpoint (``last.ckpt``), ``metrics.csv`` and, where that package is installed, TensorBoard's
+    events are written after each epoch. A run that was killed, at whatever point, goes on from there when it is called
+    again with the same recipe, seed, data and network, the network's weights being those of the checkpoint. A run that
+    was through returns its rows at once.
+
+    Several processes: with ``Machine(devices=2, strategy="ddp")`` Lightning starts the script anew once for each
+    further process, or takes those that ``torchrun --nproc-per-node 2`` started. Each must build the same network (DDP
+    takes the first one's weights) and call `fit` alike. ``recipe.batch_size`` is that of all together; BatchNorm
+    normalises over each process's own share, and the first one's statistics are kept.
 
     Args:
         model: a classifier of images ``(n, c, h, w)``.
         data: the data set.
         recipe: what to do.
-        seed: seed of order and augmentation.
-        progress: hears of each batch and epoch.
+        seed: seed of order and augmentation, and of what the network draws.
+        progress: hears of each batch and epoch; in the first process only.
+        machine: what to run on; None for whatever accelerator Lightning finds.
+        folder: where to write; made if need be.
+        stop: asked after every epoch but the last, when the checkpoint is written; in the first process only.
+        before: what the network was trained for before; rows count on from there.
 
     Returns:
         One row an epoch.
 
     Raises:
-        NetmorphError: the loss is no longer a number.
-        KeyboardInterrupt: on Ctrl-C, with Python's handler in place again.
+        Paused: `stop` said so.
+        NetmorphError: the loss is no longer a number; the folder cannot be written or holds another training.
     """
-    with _quiet_lightning():
-        trainer = Trainer(
-            max_epochs=recipe.epochs,
-            accelerator="auto",
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
-            num_sanity_val_steps=0,
-        )
-        device = trainer.strategy.root_device
-        resident = data.to(device)
-        batches = resident.train_batches(recipe.batch_size, seed, recipe.pad)
-        model.to(memory_format=torch.channels_last).train()  # Lightning leaves the mode as it finds it
-        task = _Classification(model, recipe, recipe.epochs * len(batches), progress)
-        with _interruptible():
-            trainer.fit(task, batches, resident.test_batches())
+    machine = machine or Machine()
+    fabric = machine.fabric()
+    run = _Run(model, data, recipe, seed, progress, machine, folder, stop, before or Before())
+    if machine.compile is not None:
+        torch.compiler.reset()  # compiled code of earlier networks counts towards a limit
+    finished = False
+    try:
+        rows: list[EpochRow]
+        rows, finished = fabric.launch(run)
+    finally:
+        if machine.compile is not None:
+            torch.compiler.reset()  # frees the memory of CUDA graphs
     model.cpu().eval()
-    return task.rows
+    if not finished:
+        raise Paused(rows, recipe.epochs)
+    return rows
 
 
 @torch.no_grad()
-def mistakes(model: nn.Module, data: Data) -> Tensor:
+def mistakes(model: nn.Module, data: Data, views: int = 1) -> Tensor:
     """Mark the test images that a network classifies wrongly in eval mode, on the device where it lies.
 
     Args:
         model: a classifier; its mode is left as it was.
         data: the data set.
+        views: views of each image, whose logits are averaged.
 
     Returns:
         ``(n,)``, bool, on the CPU.
@@ -113,103 +130,91 @@ def mistakes(model: nn.Module, data: Data) -> Tensor:
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    wrong = [(model(x).argmax(1) != y).cpu() for x, y in data.to(device).test_batches()]
+    wrong = [
+        (model(images).unflatten(0, (-1, views)).mean(1).argmax(1) != labels).cpu()
+        for images, labels in data.to(device).test_batches(views=views)
+    ]
     model.train(was_training)
     return torch.cat(wrong)
 
 
-class _Tally:
-    """A running sum of losses and mistakes that stays on the device until it is read."""
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A call of `fit`, in one of its processes."""
 
-    def __init__(self) -> None:
-        self.loss: Tensor | float = 0.0
-        self.wrong: Tensor | float = 0.0
-        self.count = 0
+    model: nn.Module
+    data: Data
+    recipe: Recipe
+    seed: int
+    progress: Progress | None
+    machine: Machine
+    folder: Path | None
+    stop: Callable[[], bool] | None
+    before: Before
 
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Count one batch; ``loss`` is its mean."""
-        self.loss = self.loss + loss.detach() * len(labels)
-        self.wrong = self.wrong + (logits.detach().argmax(1) != labels).sum()
-        self.count += len(labels)
+    def __call__(self, fabric: Fabric) -> tuple[list[EpochRow], bool]:
+        """Train; return the rows and whether all epochs are through."""
+        with self.machine.arithmetic(fabric.device):
+            phase = Phase(fabric, self.machine, self.model, self.data, self.recipe, self.seed)
+            mark = fingerprint(self.model, self.recipe, self.seed, self.data.name, len(phase.batches), self.before)
+            rows = self._resume(phase, mark)
+            logs = Logs(self.folder, rows) if self.folder is not None and fabric.is_global_zero else None
+            try:
+                return rows, self._epochs(phase, mark, rows, logs)
+            finally:
+                if logs is not None:
+                    logs.close()
 
-    def read(self) -> tuple[float, float]:
-        """Return the mean loss in nats and the error in percent."""
-        return float(self.loss) / self.count, 100 * float(self.wrong) / self.count
+    def _resume(self, phase: Phase, mark: dict[str, Any]) -> list[EpochRow]:
+        """Load the checkpoint, if there is one, and return its rows."""
+        state = None if self.folder is None else read_checkpoint(self.folder, mark)
+        phase.fabric.barrier()  # nobody writes before all have read
+        if state is None:
+            return []
+        phase.load_state_dict(state)
+        return [EpochRow(**row) for row in state["rows"]]
 
+    def _epochs(self, phase: Phase, mark: dict[str, Any], rows: list[EpochRow], logs: Logs | None) -> bool:
+        """Run the epochs that are left; return whether all are through."""
+        first = phase.fabric.is_global_zero
+        began = time.perf_counter() - (rows[-1].seconds if rows else 0.0)
+        while len(rows) < self.recipe.epochs:
+            rows.append(self._epoch(phase, len(rows), began, self.progress if first else None))
+            if self.folder is not None and first:
+                write_checkpoint(self.folder, mark, {**phase.state_dict(), "rows": list(map(asdict, rows))})
+            if logs is not None:
+                logs.epoch(rows)
+            if self.progress is not None and first:
+                self.progress.epoch(rows[-1])
+            if len(rows) < self.recipe.epochs and self._stopped(phase.fabric):
+                return False
+        return True
 
-class _Classification(LightningModule):
-    """A classifier under cross-entropy."""
-
-    def __init__(self, model: nn.Module, recipe: Recipe, steps: int, progress: Progress | None) -> None:
-        super().__init__()
-        self.model, self.recipe, self.steps, self.progress = model, recipe, steps, progress
-        self.lr = recipe.lr
-        self.rows: list[EpochRow] = []
-        self.training_tally, self.test_tally = _Tally(), _Tally()
-        self.began = time.perf_counter()
-
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        """Return the batch's loss."""
-        self.lr = self.trainer.optimizers[0].param_groups[0]["lr"]
-        return self._loss(batch, self.training_tally)
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
-        """Measure a batch of the test split."""
-        self._loss(batch, self.test_tally)
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Tell of a batch."""
-        if self.progress is not None:
-            self.progress.batch(self.global_step, self.steps)
-
-    def on_train_epoch_end(self) -> None:
-        """Close the epoch's row: Lightning calls this after the validation of the epoch."""
-        train, test = self.training_tally.read(), self.test_tally.read()
-        if not math.isfinite(train[0]):
+    def _epoch(self, phase: Phase, epoch: int, began: float, progress: Progress | None) -> EpochRow:
+        """Run one epoch, counted from 0."""
+        steps = len(phase.batches)
+        done, total = epoch * steps, self.recipe.epochs * steps
+        learned = phase.learn(epoch, None if progress is None else lambda step: progress.batch(done + step, total))
+        if not math.isfinite(learned.loss):
             raise NetmorphError(
-                f"the training diverged in epoch {len(self.rows) + 1}: the loss is {train[0]}",
+                f"the training diverged in epoch {epoch + 1}: the loss is {learned.loss}",
                 remedies=[f"lower the learning rate, {self.recipe.lr}", "look for NaN in the network's weights"],
             )
-        self.rows.append(EpochRow(len(self.rows) + 1, self.lr, *train, *test, time.perf_counter() - self.began))
-        self.training_tally, self.test_tally = _Tally(), _Tally()
-        if self.progress is not None:
-            self.progress.epoch(self.rows[-1])
+        measured = phase.evaluate()
+        return EpochRow(
+            self.before.epochs + epoch + 1,
+            learned.lr,
+            learned.loss,
+            learned.error,
+            *measured,
+            time.perf_counter() - began,
+            self.before.steps + done + steps,
+            learned.samples_per_second,
+        )
 
-    def configure_optimizers(self) -> Any:
-        """Make the recipe's optimizer, its rate set anew before each step."""
-        optimizer = make_optimizer(self.model, self.recipe)
-        schedule = make_schedule(optimizer, self.recipe, self.steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _loss(self, batch: tuple[Tensor, Tensor], tally: _Tally) -> Tensor:
-        images, labels = batch
-        logits = self.model(images)
-        loss = F.cross_entropy(logits, labels)
-        tally.add(loss, logits, labels)
-        return loss
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Silence Lightning's advice on loaders and hardware, which does not apply to tensors in memory."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning.*")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Turn Lightning's ``sys.exit(1)`` after Ctrl-C back into the interrupt, and give the signal back to Python."""
-    try:
-        yield
-    except SystemExit as exit_:
-        if isinstance(exit_.__context__, KeyboardInterrupt):
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            raise KeyboardInterrupt from exit_
-        raise
+    def _stopped(self, fabric: Fabric) -> bool:
+        """Ask in the first process, and tell the others."""
+        if self.stop is None:
+            return False
+        asked = self.stop() if fabric.is_global_zero else False
+        return asked if fabric.world_size == 1 else fabric.broadcast(asked)

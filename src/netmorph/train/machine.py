@@ -1,0 +1,121 @@
+"""What a training runs on, and how: devices, precision, memory format, compiler."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import torch
+from torch import nn
+
+from netmorph.errors import NetmorphError
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+__all__ = ["Compile", "Machine", "Precision"]
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Compile = Literal["default", "reduce-overhead"]
+
+_SCALERS = "16-mixed"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a training runs on.
+
+    Nothing here changes what is computed beyond rounding, so a run may be resumed on another machine.
+
+    Attributes:
+        accelerator: "auto" takes what Lightning finds; "cpu", "cuda", "mps".
+        devices: processes on this computer, one a device.
+        strategy: "auto", or "ddp" for several processes; see `netmorph.train.loop.fit`.
+        precision: "32-true", "bf16-mixed" or "16-mixed" (with a gradient scaler): autocast, weights stay float32.
+        channels_last: lay weights out with channels innermost, as the images are.
+        compile: None, "default", or "reduce-overhead" (CUDA graphs): what `torch.compile` does with the forward pass
+            in training and evaluation. Where no compiler is usable, a warning tells so and the training runs eagerly.
+        tf32: let CUDA multiply float32 in TensorFloat-32.
+        benchmark: let cuDNN try its algorithms and keep the fastest, which need not be the same one in each run.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    strategy: str = "auto"
+    precision: Precision = "32-true"
+    channels_last: bool = True
+    compile: Compile | None = None
+    tf32: bool = True
+    benchmark: bool = True
+
+    def __post_init__(self) -> None:
+        _check("precision", self.precision, get_args(Precision))
+        _check("compile", self.compile, (None, *get_args(Compile)))
+        _check("strategy", self.strategy, ("auto", "ddp", "ddp_find_unused_parameters_true"))
+        if not isinstance(self.devices, int) or isinstance(self.devices, bool) or self.devices < 1:
+            raise NetmorphError(f"devices= is how many processes there shall be, 1 or more, not {self.devices!r}")
+
+    @property
+    def scales_gradients(self) -> bool:
+        """Whether a gradient scaler is at work, which skips steps."""
+        return self.precision == _SCALERS
+
+    def fabric(self) -> Fabric:
+        """Return Lightning's handle on the devices, not yet launched.
+
+        Raises:
+            NetmorphError: Lightning is missing, or there is no such device.
+        """
+        try:
+            from lightning.fabric import Fabric
+        except ImportError as error:
+            raise NetmorphError(
+                f"training needs Lightning: {error}", remedies=["pip install 'netmorph[train]'"]
+            ) from error
+        try:
+            return Fabric(
+                accelerator=self.accelerator,
+                devices=self.devices,
+                strategy=self.strategy,
+                precision=self.precision,
+            )
+        except Exception as error:  # Lightning raises whatever it likes
+            raise NetmorphError(
+                f"Lightning cannot use this machine: {error}", remedies=["use Machine(accelerator='cpu')"]
+            ) from error
+
+    def place(self, model: nn.Module, device: torch.device) -> None:
+        """Move a network to a device, in this memory format."""
+        model.to(device)
+        if self.channels_last:
+            model.to(memory_format=torch.channels_last)
+
+    @contextmanager
+    def arithmetic(self, device: torch.device) -> Iterator[None]:
+        """Set CUDA's global switches within the block; elsewhere there is nothing to set."""
+        if device.type != "cuda":
+            yield
+            return
+        cudnn = torch.backends.cudnn
+        matmul, convolution, search = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
+        self._switch("high" if self.tf32 else "highest", self.tf32, self.benchmark)
+        try:
+            yield
+        finally:
+            self._switch(matmul, convolution, search)
+
+    def _switch(self, matmul: str, convolution: bool, search: bool) -> None:
+        # By their older names: where the new ones are set, the compiler of several versions of PyTorch fails.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.set_float32_matmul_precision(matmul)
+            torch.backends.cudnn.allow_tf32 = convolution
+            torch.backends.cudnn.benchmark = search
+
+
+def _check(name: str, value: object, allowed: tuple[object, ...]) -> None:
+    if value not in allowed:
+        raise NetmorphError(f"{name}= is not {value!r}", remedies=[f"use one of {', '.join(map(repr, allowed))}"])
