@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from netmorph.errors import NetmorphError
 from netmorph.lab.budget import Budget
-from netmorph.models.paper import paper_tables, parse_net
+from netmorph.models.paper_net import parse_net, phase_net
+from netmorph.models.paper_tables import paper_tables
 
 __all__ = ["CONTROLS", "TABLES", "Experiment", "Job", "TableRow", "make_experiment"]
 
@@ -166,7 +167,7 @@ def _known(table: str) -> list[TableRow]:
             phases = figure.get("phases")
             if phases is None:
                 phases = _path(figure, tables.get(_PATHS.get(part, ""), ()))
-            row = TableRow(figure, figure["net"], tuple(_full(figure["net"], phase) for phase in phases), ())
+            row = TableRow(figure, figure["net"], tuple(phase_net(figure["net"], phase) for phase in phases), ())
             rows[f"{part}/{row.name}"] = row
     return _best(rows.values()) if table.startswith("figure5") else list(rows.values())
 
@@ -186,12 +187,6 @@ def _path(figure: dict[str, Any], table: Iterable[dict[str, Any]]) -> list[str]:
     """Return the phases of a row of Tables 2 and 4, which do not name them: those of the row with the same error."""
     same = (each for each in table if each["net"] == figure["net"] and each["error"] == figure.get("morph"))
     return next((each["phases"] for each in same), [])
-
-
-def _full(net: str, phase: str) -> str:
-    """Return the full name of a phase as the tables write it: ``1c1``, ``1c1_half``, or ``half`` of the net itself."""
-    depth = parse_net(net).depth
-    return f"{net}_half" if phase == "half" else f"morph{depth}_{phase}"
 
 
 class _Layout:
@@ -227,12 +222,10 @@ class _Layout:
         seed, epochs = parent.seed, self.budget.first.epochs + steps * self.budget.next.epochs
         key = f"s{seed}-{row.net}-scratch{epochs}"
         keys = {SCRATCH: self._add(key, "scratch", row.net, seed, epochs).key}
-        if parse_net(row.net).two_branch != "all":  # an identity is left
-            plain = self._add(f"{key}-plain", "scratch", row.net, seed, epochs, shortcut_scale=1.0)
-            keys[PLAIN] = plain.key
-            if steps == 1:
-                name = row.net.partition("_")[2]
-                keys[NET2NET] = self._next(f"{parent.key}-net2net_{name}", "net2net", row.net, parent).key
+        keys[PLAIN] = self._add(f"{key}-plain", "scratch", row.net, seed, epochs, shortcut_scale=1.0).key
+        if steps == 1 and parse_net(row.net).two_branch == "none":
+            name = row.net.partition("_")[2]
+            keys[NET2NET] = self._next(f"{parent.key}-net2net_{name}", "net2net", row.net, parent).key
         return keys
 
     def _next(self, key: str, kind: Kind, net: str, start: Job, phases: tuple[str, ...] = ()) -> Job:

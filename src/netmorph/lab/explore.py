@@ -9,7 +9,7 @@ from typing import Any
 from netmorph.errors import NetmorphError
 from netmorph.lab.budget import Budget
 from netmorph.lab.experiment import ON, SCRATCH, Experiment, Job, Kind, TableRow
-from netmorph.models.paper import parse_net
+from netmorph.models.paper_net import parse_net
 
 __all__ = ["make_exploration"]
 

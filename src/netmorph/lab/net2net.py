@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.errors import NetmorphError
-from netmorph.models.paper import parse_net
+from netmorph.models.paper_net import parse_net
 
 __all__ = ["put_identities"]
 
@@ -34,7 +34,7 @@ def put_identities(parent: nn.Module, net: str, batches: Iterable[Tensor]) -> nn
         NetmorphError: the network has no block to deepen, or no batch was given.
     """
     spec = parse_net(net)
-    blocks = [site.rpartition(".")[0] for site in spec.sites]
+    blocks = [place.name.rpartition(".")[0] for place in spec.places]
     if not blocks or spec.kernels is None:
         raise NetmorphError(f"{net} morphs no block, so there is nothing to deepen")
     child = copy.deepcopy(parent).eval()
@@ -42,7 +42,7 @@ def put_identities(parent: nn.Module, net: str, batches: Iterable[Tensor]) -> nn
     for block in blocks:
         mean, variance = statistics[f"{block}.act1"]
         act = child.get_submodule(f"{block}.act1")
-        layers = [layer for kernel in spec.kernels for layer in _identity(kernel, mean, variance)]
+        layers = [layer for kernel in spec.kernels.split("c") for layer in _identity(int(kernel), mean, variance)]
         child.set_submodule(f"{block}.act1", nn.Sequential(act, *layers).eval())
     return child
 
