@@ -9,44 +9,21 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from netmorph.errors import NetmorphError
+from netmorph.train.pixels import crop
 
-__all__ = ["EvalBatches", "TrainBatches", "check_world", "crop", "epoch_generator"]
+__all__ = ["EvalBatches", "TrainBatches", "check_world", "epoch_generator"]
 
 # Many images are augmented at once, for few kernels; as float32 they take no more than this, beside copies as uint8.
-_CHUNK_BYTES = 64 * 2**20
+# On a CPU what is larger than malloc's 32 MiB comes as fresh pages each time, which costs more than the work.
+_CHUNK_BYTES, _CPU_CHUNK_BYTES = 256 * 2**20, 16 * 2**20
 
 
 def epoch_generator(seed: int, epoch: int, *more: int) -> torch.Generator:
     """Return a generator on the CPU whose draws depend on its arguments only, on every machine and device."""
     digest = hashlib.blake2b(repr((seed, epoch, *more)).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
-
-
-def crop(images: Tensor, shift: Tensor, mirrored: Tensor, pad: int) -> Tensor:
-    """Shift each image by up to ``pad`` pixels each way (zeros come in) and mirror some of them.
-
-    Section 4.2 of the paper trains with pad 4 and mirroring.
-
-    Args:
-        images: ``(n, c, h, w)``, any dtype and device.
-        shift: ``(2, n)``, int64, in ``[0, 2 * pad]``: the first row and column kept of each padded image.
-        mirrored: ``(n,)``, bool: which images are mirrored.
-        pad: the largest shift, in pixels.
-
-    Returns:
-        Images of the same shape, in channels-last memory.
-    """
-    n, _, h, w = images.shape
-    device = images.device
-    padded = F.pad(images, (pad, pad, pad, pad)).permute(0, 2, 3, 1)
-    rows = shift[0, :, None] + torch.arange(h, device=device)
-    columns = shift[1, :, None] + torch.arange(w, device=device)
-    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-    image = torch.arange(n, device=device)[:, None, None]
-    return padded[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 class TrainBatches:
@@ -102,7 +79,8 @@ class TrainBatches:
     def _serve(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         order, *draws = self._draw(epoch)
         mine = self.batch_size // self.world
-        chunk = mine * max(1, _CHUNK_BYTES // (4 * mine * math.prod(self.images.shape[1:])))
+        room = _CPU_CHUNK_BYTES if self.images.device.type == "cpu" else _CHUNK_BYTES
+        chunk = mine * max(1, room // (4 * mine * math.prod(self.images.shape[1:])))
         for start in range(0, len(order), chunk):
             chosen = order[start : start + chunk]
             rows, columns, mirrored = (draw[start : start + chunk] for draw in draws)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from netmorph.errors import NetmorphError
 from netmorph.train.batches import EvalBatches, TrainBatches
+from netmorph.train.pixels import moments, normalised
 
 __all__ = ["Batches", "Data", "Dataset", "Split"]
 
@@ -85,12 +86,15 @@ class Split:
     """Images and their labels.
 
     Attributes:
-        images: ``(n, c, h, w)``, uint8.
+        images: ``(n, c, h, w)``, uint8; laid out channels-last, in which augmentation takes half the time.
         labels: ``(n,)``, int64.
     """
 
     images: Tensor
     labels: Tensor
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "images", self.images.contiguous(memory_format=torch.channels_last))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -137,7 +141,7 @@ class Dataset:
             classes: number of classes.
             flip: whether a mirrored image is as plausible as the image.
         """
-        mean, std = _moments(train.images)
+        mean, std = moments(train.images)
         return cls(name, train, test, classes, mean, std, flip)
 
     @property
@@ -147,9 +151,7 @@ class Dataset:
 
     def normalise(self, images: Tensor) -> Tensor:
         """Map uint8 pixels ``(n, c, h, w)`` to float32 of mean 0 and deviation 1 over the training split."""
-        scale = (1 / (255 * self.std)).to(images.device).view(1, -1, 1, 1)
-        shift = (-self.mean / self.std).to(images.device).view(1, -1, 1, 1)
-        return (images * scale).add_(shift).contiguous(memory_format=torch.channels_last)
+        return normalised(images, self.mean, self.std)
 
     def to(self, device: torch.device | str) -> Dataset:
         """Move everything to a device."""
@@ -193,12 +195,3 @@ class Dataset:
     def example(self, n: int = 1) -> Tensor:
         """Return the first test images as networks see them, ``(n, c, h, w)``."""
         return self.normalise(self.test.images[:n])
-
-
-def _moments(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of each channel in [0, 1], float32, from counts of the 256 values: exactly."""
-    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)]).double()
-    values, total = torch.arange(256, dtype=torch.float64) / 255, counts.sum(1)
-    mean = counts @ values / total
-    variance = (counts * (values - mean[:, None]).square()).sum(1) / (total - 1)
-    return mean.float(), variance.sqrt().float()
