@@ -10,11 +10,13 @@ from tests.surgery.networks import Small, images, left_alone, small, state
 from torch import nn
 
 from netmorph.errors import NetmorphError, SiteError
+from netmorph.filters import ConvSpec
 from netmorph.nn import MorphedModule
 from netmorph.surgery import checkpoint
 from netmorph.surgery.checkpoint import CONFIG, WEIGHTS, load, save
 from netmorph.surgery.history import history_of
 from netmorph.surgery.morph import morph
+from netmorph.surgery.plain import Plain
 
 MAPPING = {"*.conv1": "module_d", "blocks.0.shortcut": "morph_1c1", "fc": "1:2x > 1"}
 
@@ -317,6 +319,84 @@ def test_forged_files(tmp_path: Path, forge: Callable[[Path], object], message: 
     parent = small()
     with left_alone(parent), pytest.raises(NetmorphError, match=message):
         load(tmp_path, parent)
+
+
+HUGE = 1 << 20  # the largest width that a record may name: 36 TiB of weights between two such blobs
+
+
+def layer(c_out: int, kernel: int = 3) -> dict:
+    """Return the description of `blocks.0.conv2`, or of a larger one."""
+    return Plain("conv", ConvSpec.same(8, c_out, kernel), bias=True).to_dict()
+
+
+def widen_blobs(config: dict, kernel: int = 3) -> dict:
+    """Make two blobs of the first module huge."""
+    graph = site(config)["layout"]["graph"]
+    graph["widths"] = {"a": str(HUGE), "c": str(HUGE)}
+    graph["edges"][2]["kernel"] = [kernel]
+    return site(config)
+
+
+def record(operation: str, **values: object) -> dict:
+    values = {"name": "blocks.0.conv2", **values}
+    return {"operation": operation, "sites": [values], "versions": {}} | (
+        {"options": {}} if operation == "widen" else {}
+    )
+
+
+def there_and_back(config: dict) -> None:
+    """Put in front of the history a huge module in place of conv2, and conv2 again in place of that."""
+    huge = json.loads(json.dumps(config["history"][0]))
+    huge["sites"] = huge["sites"][:1]
+    widen_blobs({"history": [huge]}).update(name="blocks.0.conv2", bias=True)
+    config["history"][:0] = [huge, record("collapse", before=None, after=layer(8))]
+
+
+HOSTILE: dict[str, tuple[Callable[[dict], object], str]] = {
+    "blobs": (widen_blobs, r"'blocks.0.conv1..*' does not fit this network .*1048576"),
+    "no number": (lambda c: widen_blobs(c, HUGE), "PyTorch refuses such a module.*site blocks.0.conv1"),
+    "layer": (
+        lambda c: c["history"].insert(0, record("widen", kind="layer", before=layer(8), after=layer(HUGE, 1023))),
+        r"'blocks.0.conv2..*' does not fit",
+    ),
+    "channels": (
+        lambda c: c["history"].insert(
+            0, record("widen", name="blocks.0.bn2", kind="channels", type="BatchNorm2d", before=8, after=HUGE)
+        ),
+        r"'blocks.0.bn2..*' does not fit",
+    ),
+}
+
+
+@pytest.mark.parametrize(("forge", "message"), HOSTILE.values(), ids=HOSTILE)
+def test_sizes_that_the_file_does_not_hold_take_no_memory(
+    tmp_path: Path, forge: Callable[[dict], object], message: str
+) -> None:
+    save(child(), tmp_path)
+    edit(tmp_path, forge)
+    parent = small()
+    with left_alone(parent), pytest.raises(NetmorphError, match=message):
+        load(tmp_path, parent)
+
+
+def test_what_was_huge_only_in_between_takes_no_memory(tmp_path: Path) -> None:
+    model = child()
+    save(model, tmp_path)
+    edit(tmp_path, there_and_back)
+    again = load(tmp_path, small())
+    assert str(again) == str(model)
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+def test_new_modules_go_where_the_layer_was(tmp_path: Path) -> None:
+    """Meta stands for another device than the CPU."""
+    save(child(), tmp_path)
+    parent = small()
+    parent.fc.to("meta")
+    with pytest.warns(UserWarning, match="for fc.*is a no-op"):
+        again = load(tmp_path, parent)
+    found = {key: value.device.type for key, value in again.named_parameters()}
+    assert found == {key: "meta" if key.startswith("fc.") else "cpu" for key in found}
 
 
 def test_another_parent_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -18,10 +18,15 @@ from netmorph.errors import InfeasibleMorph, NetmorphError, SiteError
 from netmorph.graph.cuts import sink_cut, source_cut
 from netmorph.graph.layout import lay_out
 from netmorph.nn import MorphedModule
+from netmorph.surgery.deepen import deepen
 from netmorph.surgery.ema import rebuild_ema
+from netmorph.surgery.grow_kernel import grow_kernel
+from netmorph.surgery.growth import GrowthResult
 from netmorph.surgery.history import history_of
 from netmorph.surgery.morph import MorphResult, morph
 from netmorph.surgery.optimizer import rebuild_optimizer
+from netmorph.surgery.regrow import regrow
+from netmorph.surgery.widen import widen
 
 
 def timm_ema(name: str) -> Callable[[nn.Module], Any]:
@@ -204,10 +209,120 @@ def test_morph_after_morph() -> None:
     assert len(history_of(averaged.module)) == 2
 
 
+# Layer-level operations.
+
+
+def grow(model: nn.Module, operation: str, **options: Any) -> GrowthResult:
+    x = images(4, 12)
+    if operation == "widen":
+        return widen(model, "blocks.0.conv1", "1.5x", example_inputs=x, seed=3, **options)
+    if operation == "widen blob":
+        return widen(model, "fc", "2x", blob="a", example_inputs=x, seed=3, **options)
+    if operation == "deepen":
+        return deepen(model, "stem", 3, example_inputs=x, seed=3, **options)
+    if operation == "deepen edge":
+        return deepen(model, "fc.edges.s_a", example_inputs=x, width=40, seed=3, **options)
+    if operation == "grow_kernel":
+        return grow_kernel(model, "blocks.*.conv1", 5, example_inputs=x, **options)
+    return regrow(model, "fc", "1 > 1 | 1:24 > 1:8 > 1", example_inputs=x, act="silu", seed=3, **options)
+
+
+OPERATIONS = ["widen", "widen blob", "deepen", "deepen edge", "grow_kernel", "regrow"]
+
+
+@pytest.mark.parametrize(("name", "inplace"), [("ema", False), ("timm-v3", True)], ids=["copy", "inplace"])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_an_average_grows_along(operation: str, name: str, inplace: bool) -> None:
+    parent, optimizer, averaged = averaged_parent(name)
+    first = grown(parent, {"fc": "1 > 1"})
+    rebuild_ema(first, averaged)
+    rebuild_optimizer(first, optimizer)
+    fit(first.model, optimizer, 2)  # slopes leave 1
+    update(averaged, first.model)
+    before, mode = outputs(network(averaged)), network(averaged).training
+    wanted = {p.requires_grad for p in network(averaged).parameters()}
+    result = grow(first.model, operation, inplace=inplace)
+    parities = rebuild_ema(result, averaged)
+    child, mean = result.model, network(averaged)
+
+    assert [parity.site for parity in parities] == [parity.site for parity in result.parity.sites]
+    assert all(parity.exact for parity in parities)
+    assert gap(outputs(mean), before) < 1e-5
+    assert gap(outputs(child), before) > 1e-3  # else the child's weights would have done as well
+    assert [(k, v.shape) for k, v in mean.state_dict().items()] == [(k, v.shape) for k, v in child.state_dict().items()]
+    assert mean.training == mode
+    assert {p.requires_grad for p in mean.parameters()} == wanted
+    assert [record.sites for record in history_of(mean)] == [record.sites for record in result.history]
+    twins = dict(child.named_parameters())
+    for key, value in mean.named_parameters():
+        if value.dim() > 1:
+            assert float((value - twins[key]).detach().norm()) < 0.5 * float(twins[key].detach().norm()), key
+
+    rebuild_optimizer(result, optimizer)
+    fit(child, optimizer, 1)
+    was, now = {key: value.clone() for key, value in mean.state_dict().items()}, child.state_dict()
+    update(averaged, child)
+    for key, value in mean.state_dict().items():
+        if value.is_floating_point() and "running" not in key:
+            assert torch.allclose(value, was[key] + 0.1 * (now[key] - was[key]), atol=1e-6), key
+
+
+def test_newborn_norms_of_a_grown_module_take_the_childs_statistics() -> None:
+    parent, _, averaged = averaged_parent("ema")
+    batches = [images(4, 8, seed=seed) for seed in range(2)]
+    first = grown(parent, {"blocks.0.conv1": "3x3 > 1x1"}, norm="calibrated", calibration=batches)
+    rebuild_ema(first, averaged)
+    before = outputs(averaged.module)
+    result = regrow(
+        first.model, "blocks.0.conv1", "3x3 > 1x1 | 1x1 > 1x1", example_inputs=images(), calibration=iter(batches)
+    )
+    rebuild_ema(result, averaged)
+    assert gap(outputs(averaged.module), before) < 1e-5
+    running = {k: v for k, v in result.model.state_dict().items() if ".norms." in k and "running" in k}
+    assert len(running) == 8
+    for key, value in running.items():
+        assert torch.equal(averaged.module.state_dict()[key], value)
+
+
+def test_the_scale_of_what_grew_follows_the_childs() -> None:
+    tipped = 0
+    for seed in range(8):
+        parent = seeded(nn.Sequential(nn.Conv2d(3, 6, 3, padding=1)), seed)
+        averaged = AveragedModel(parent)
+        first = morph(parent, {"0": "3x3 | 1x1"}, example_inputs=images(1, 8), seed=seed, noise=0.5)
+        rebuild_ema(first, averaged)
+        with torch.no_grad():
+            for parameter in averaged.module.parameters():
+                parameter.mul_(1.5)
+        graph = "3x3:2x > 1x1:3x > 1x1 | 1x1"
+        result = regrow(first.model, "0", graph, example_inputs=images(1, 8), seed=seed)
+        alone = regrow(averaged.module, "0", graph, example_inputs=images(1, 8), seed=seed)
+        rebuild_ema(result, averaged)
+        mine, kept, other = (
+            torch.stack([edge.weight.detach().norm() for edge in model[0].edges.children()])
+            for model in (result.model, averaged.module, alone.model)
+        )
+        assert ((kept / mine).log2().abs() < 0.7).all()
+        tipped += bool(((other / mine).log2().abs() > 0.7).any())
+    assert tipped
+
+
+def test_a_copy_of_a_growth_result_cannot_grow_another() -> None:
+    parent = small()
+    result = grow(parent, "widen")
+    averaged = AveragedModel(parent)
+    refuse(copy.deepcopy(result), averaged, "no result of morph or of a layer-level.*not a copy or pickle")
+    other = AveragedModel(small())
+    other.module.fc = nn.Linear(8, 7)
+    refuse(result, other, "not one of the parent: it differs at 'fc.bias'")
+    rebuild_ema(result, averaged)
+    refuse(result, averaged, ".")
+
+
 # What cannot be done, and leaves the average as it was.
 
 
-def refuse(result: MorphResult, averaged: Any, message: str, error: type = NetmorphError) -> None:
+def refuse(result: MorphResult | GrowthResult, averaged: Any, message: str, error: type = NetmorphError) -> None:
     modules = [id(each) for each in network(averaged).modules()]
     before = {key: value.clone() for key, value in network(averaged).state_dict().items()}
     with pytest.raises(error, match=message):
@@ -241,7 +356,7 @@ def test_twice() -> None:
 def test_another_operation_than_morph() -> None:
     parent = small()
     result = grown(parent)
-    refuse(replace(result, history=(object(),)), AveragedModel(parent), "another operation than morph .object.")
+    refuse(replace(result, history=(object(),)), AveragedModel(parent), "no result of morph .* .object.")
 
 
 def test_a_wrapped_average() -> None:

@@ -20,14 +20,14 @@ from netmorph.surgery.call import reason
 from netmorph.surgery.growth_record import read_record
 from netmorph.surgery.history import history_of, remember
 from netmorph.surgery.layers import check_unwrapped
+from netmorph.surgery.origin import keep_parent_name, parent_of
 from netmorph.surgery.replay import check_history, replayed
-from netmorph.surgery.state import Packed, fill, pack
+from netmorph.surgery.state import Packed, check_fits, fill, pack
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT, VERSION = "netmorph", 1
 _LARGEST_CONFIG = 1 << 26
 _KEYS = {"format", "version", "parent", "history", "tied", "channels_last", "weights", "digest"}
-_PARENT = "_netmorph_parent"
 
 
 def save(
@@ -42,7 +42,8 @@ def save(
     Args:
         child: the network, morphed any number of times.
         folder: where to; made if need be, an older checkpoint in it is replaced.
-        parent_name: name by which the parent can be built again, such as "torchvision:resnet18".
+        parent_name: name by which the parent can be built again, such as "torchvision:resnet18". None: a network that
+            `build` made remembers it, unless layers were since changed by hand.
         parent_args: arguments for building it, JSON-ready.
 
     Returns:
@@ -54,7 +55,7 @@ def save(
     """
     check_unwrapped(child, "save")
     packed = pack(child)
-    parent = child.__dict__.get(_PARENT)
+    parent = parent_of(child)
     if parent_name is not None:
         parent = {"name": parent_name, "args": dict(parent_args or {})}
     content = {
@@ -103,12 +104,14 @@ def load(
     tensors = _read_weights(folder, config)
     parent = _parent(config["parent"], build, folder) if into is None else into
     known = history_of(parent) == history
-    with replayed(parent, () if known else history) as child:
-        fill(child, tensors, config["channels_last"])
+    with replayed(parent, () if known else history, bare=True) as replay:
+        check_fits(replay.model, tensors)  # before anything takes memory: a forged history may name any size
+        replay.settle()
+        fill(replay.model, tensors, config["channels_last"])
+    child = replay.model
     if not known:
         remember(child, *history)
-    if config["parent"] is not None:
-        child.__dict__[_PARENT] = config["parent"]
+    keep_parent_name(child, config["parent"])
     return child
 
 

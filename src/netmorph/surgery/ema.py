@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,29 +17,35 @@ from netmorph.graph.layout import Layout
 from netmorph.nn import MorphedModule
 from netmorph.nn.norm import neutralise
 from netmorph.solver.solve import solve
+from netmorph.surgery.calibrate import has_newborn_norm
+from netmorph.surgery.carry import present_filter, set_filter
 from netmorph.surgery.graft import keep_memory_format, target_of
+from netmorph.surgery.growth import GrowthResult
+from netmorph.surgery.growth_record import RegrownModule
 from netmorph.surgery.history import MorphedSite, MorphRecord, remember
 from netmorph.surgery.layers import check_unwrapped
 from netmorph.surgery.morph import MorphResult
 from netmorph.surgery.replay import replayed
 from netmorph.surgery.site import Site
 from netmorph.surgery.site_parity import SiteParity, site_parity
+from netmorph.surgery.swap import swapped
 
 _PLACES = ("module", "ema")  # of torch's AveragedModel and timm's ModelEmaV2 and V3; of timm's first ModelEma
 
 
-def rebuild_ema(result: MorphResult, averaged: nn.Module | Any) -> tuple[SiteParity, ...]:
+def rebuild_ema(result: MorphResult | GrowthResult, averaged: nn.Module | Any) -> tuple[SiteParity, ...]:
     """Morph an averaged copy of the parent as the parent was, in place, so that averaging goes on with the child.
 
-    The copy gets the same module graphs; their weights are solved for from the *averaged* layers, so that the function
+    The copy gets the same module graphs, or grows at the same places (`widen`, `deepen`, `grow_kernel`, `regrow`). Its
+    new weights are solved for from the *averaged* layers, so that the function
     of the average is kept, not replaced by the child's. Drawn from the same seeds and scaled alike, they lie as near to
     the child's weights as the averaged layers do to the parent's: averages of the two are meaningful. Newborn
     BatchNorms take the child's statistics and are the identity in eval mode. Counters such as `n_averaged` stay.
 
-    Call it right after `morph`, before the child is trained on.
+    Call it right after the operation, before the child is trained on.
 
     Args:
-        result: of the morph.
+        result: of the operation, as it was returned: a copy or pickle of a layer-level operation's does not do.
         averaged: `torch.optim.swa_utils.AveragedModel`, timm's `ModelEmaV3`, `ModelEmaV2` or `ModelEma`, or any object
             that holds the averaged network as `module` or `ema`.
 
@@ -70,21 +76,59 @@ def rebuild_ema(result: MorphResult, averaged: nn.Module | Any) -> tuple[SitePar
     network: nn.Module = getattr(averaged, place)
     check_unwrapped(network)
     record = result.history[-1]
-    if not isinstance(record, MorphRecord):
+    if isinstance(record, MorphRecord):
+        model, parities = _morphed(record, result.model, network)
+    elif isinstance(result, GrowthResult) and result._again is not None and result._again.perform is not None:
+        model, parities = _grown(result, result._again.perform(network), network)
+    else:
         raise NetmorphError(
-            f"this is the result of another operation than morph ({type(record).__name__})",
-            remedies=["start a fresh average: AveragedModel(result.model)"],
+            f"this is no result of morph or of a layer-level operation ({type(record).__name__})",
+            remedies=["pass the result itself, not a copy or pickle", "start a fresh average: AveragedModel(child)"],
         )
+    remember(model, record)
+    setattr(averaged, place, model)
+    return parities
+
+
+def _morphed(record: MorphRecord, child: nn.Module, network: nn.Module) -> tuple[nn.Module, tuple[SiteParity, ...]]:
+    """Morph an averaged network in place."""
     layers = {site.name: _layer(network, site) for site in record.sites}
     frozen = not any(each.requires_grad for each in network.parameters())
-    with replayed(network, [record]) as morphed:
-        _check_same(morphed, result.model)
-        parities = [_settle(site, layers[site.name], result.model, morphed, record.options) for site in record.sites]
+    with replayed(network, [record]) as replay:
+        morphed = replay.model
+        _check_same(morphed, child)
+        parities = [_settle(site, layers[site.name], child, morphed, record.options) for site in record.sites]
         if frozen:
             morphed.requires_grad_(False)
-    remember(morphed, record)
-    setattr(averaged, place, morphed)
-    return tuple(parities)
+    return morphed, tuple(parities)
+
+
+def _grown(result: GrowthResult, again: GrowthResult, network: nn.Module) -> tuple[nn.Module, tuple[SiteParity, ...]]:
+    """Put into an averaged network, in place, what grew in a copy of it."""
+    _check_same(again.model, result.model)
+    modules = {site.name: again.model.get_submodule(site.name) for site in again.sites}
+    for site in again.sites:
+        if isinstance(site, RegrownModule):
+            twin = result.model.get_submodule(site.name)
+            assert isinstance(twin, MorphedModule)
+            _approach(site, modules[site.name], twin)
+    with swapped(network, modules) as grown:
+        pass
+    return grown, again.parity.sites
+
+
+def _approach(site: RegrownModule, module: nn.Module, twin: MorphedModule) -> None:
+    """Give newborn blobs of a grown module the scale that they have in its twin, and newborn BatchNorms its statistics.
+
+    The activations of such blobs are the identity still, so that any scale goes.
+    """
+    assert isinstance(module, MorphedModule)
+    graph, old = site.graph, site.before.graph.blobs
+    new = [edge.name for edge in graph.edges if edge.fixed is None and not {edge.source, edge.sink} <= set(old)]
+    own, other = ({name: present_filter(each, name) for name in new} for each in (module, twin))
+    for name, filter_ in _scaled_like(other, site.layout, own, bound=old).items():
+        set_filter(module, name, filter_)
+    _take_statistics(module, twin, [name for name in twin.norms if has_newborn_norm(twin.norms[name])])
 
 
 def _layer(network: nn.Module, site: MorphedSite) -> nn.Module:
@@ -151,15 +195,15 @@ def _settle(
     with torch.no_grad():
         if module.bias is not None:
             module.bias.copy_(layer.get_parameter("bias"))
-        _take_statistics(module, twin)
+        _take_statistics(module, twin, module.norms)
     keep_memory_format(layer, module)
     check = options["check"] and "paper" not in module.norms.kinds.values()
     return site_parity(layer, module, None, site=site.name, spec=site.layout.site, check=check)
 
 
-def _take_statistics(module: MorphedModule, twin: MorphedModule) -> None:
+def _take_statistics(module: MorphedModule, twin: MorphedModule, names: Iterable[str]) -> None:
     """Copy the statistics of newborn BatchNorms, as eq. 9 sets their affine part; the paper's keep theirs."""
-    for name in module.norms:
+    for name in names:
         norm, other = module.norms[name], twin.norms[name]
         if isinstance(norm, _BatchNorm):
             norm.load_state_dict(other.state_dict())
@@ -167,16 +211,21 @@ def _take_statistics(module: MorphedModule, twin: MorphedModule) -> None:
                 neutralise(norm)
 
 
-def _scaled_like(model: Mapping[str, Filter], layout: Layout, filters: Mapping[str, Filter]) -> dict[str, Filter]:
+def _scaled_like(
+    model: Mapping[str, Filter], layout: Layout, filters: Mapping[str, Filter], bound: Collection[str] = ()
+) -> dict[str, Filter]:
     """Scale every inner blob by the power of two that brings its edges nearest to those of `model` in size.
+
+    Blobs in `bound` stay as they are.
 
     The solver balances what it solved, and two targets that are near may fall on two sides of a rounding.
     """
     graph = layout.graph
-    logs = {edge: _log(model[edge.name], filters[edge.name]) for edge in graph.edges if edge.fixed is None}
+    given = [edge for edge in graph.edges if edge.name in filters]
+    logs = {edge: _log(model[edge.name], filters[edge.name]) for edge in given if edge.fixed is None}
     # A blob beside an edge without weights stays as it is, as it does in the solver.
-    bound = {blob for edge in graph.edges if edge.fixed is not None for blob in (edge.source, edge.sink)}
-    shift = dict.fromkeys({graph.source, graph.sink, *bound}, 0)
+    beside = {blob for edge in graph.edges if edge.fixed is not None for blob in (edge.source, edge.sink)}
+    shift = dict.fromkeys({graph.source, graph.sink, *beside, *bound}, 0)
     while True:
         bridges = [edge for edge in logs if (edge.source in shift) != (edge.sink in shift)]
         if not bridges:
@@ -187,7 +236,7 @@ def _scaled_like(model: Mapping[str, Filter], layout: Layout, filters: Mapping[s
             shift[edge.sink] = shift[edge.source] + round(logs[edge])
         else:
             shift[edge.source] = shift[edge.sink] - round(logs[edge])
-    powers = {edge.name: shift[edge.sink] - shift[edge.source] for edge in graph.edges}
+    powers = {edge.name: shift[edge.sink] - shift[edge.source] for edge in given}
     return {name: replace(filters[name], weight=filters[name].weight * 2.0**power) for name, power in powers.items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -48,6 +49,7 @@ class GrowthResult:
     cost: CostChange
     notices: tuple[str, ...]
     _lineage: Lineage = field(default_factory=Lineage, repr=False, compare=False)
+    _again: Again | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,21 @@ class Change:
 
 
 Maker = Callable[[nn.Module, Tensor | None], Change]
+
+
+@dataclass(frozen=True)
+class Again:
+    """The same operation once more, on a copy of a network of the same structure: that of an averaged parent, say.
+
+    Attributes:
+        perform: does it; None in copies and pickles of a result, which do not hold the example inputs.
+    """
+
+    perform: Callable[[nn.Module], GrowthResult] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles of a result cannot do it again."""
+        return Again, ()
 
 
 def perform(
@@ -130,7 +147,14 @@ def perform(
         CostChange(price, paid),
         tuple(_notices(changes, before)),
         trace(parameters, child, modules, inplace=inplace),
+        Again(partial(_again, operation, call, makers, options, strict)),
     )
+
+
+def _again(
+    operation: str, call: Call, makers: Mapping[str, Maker], options: Mapping[str, Any], strict: bool, model: nn.Module
+) -> GrowthResult:
+    return perform(operation, model, call, makers, inplace=False, options=options, strict=strict)
 
 
 def like_of(model: nn.Module, module: nn.Module) -> Tensor:

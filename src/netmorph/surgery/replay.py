@@ -1,16 +1,23 @@
-"""Repeat the morphs of a history on a parent, without solving: the structure only, weights are loaded afterwards."""
+"""Repeat the morphs of a history on a parent, without solving: the structure only, weights are loaded afterwards.
+
+A history that is read from a file may name any sizes: its modules can be built on no device first, and take memory once
+the whole network has been compared with the weights that the file holds.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from netmorph.errors import NetmorphError
 from netmorph.nn import MorphedModule
+from netmorph.surgery.call import reason
 from netmorph.surgery.collapse_record import CollapsedPlace, within
 from netmorph.surgery.foreign import layer_spec, origin_of, pads_same
 from netmorph.surgery.growth_record import ChangedChannels, ChangedLayer, GrownPlace
@@ -20,31 +27,73 @@ from netmorph.surgery.slots import open_slot
 from netmorph.surgery.swap import inherit, swap
 
 
+@dataclass
+class Replay:
+    """A network in which a history is being repeated.
+
+    Attributes:
+        model: the network; another object than the parent only where its root was morphed.
+        bare: whether the history's modules are built on no device.
+        homes: for each of their tensors then, the device that it shall have.
+    """
+
+    model: nn.Module
+    bare: bool
+    homes: dict[Tensor, torch.device] = field(default_factory=dict)
+
+    def put(self, site: MorphedSite | CollapsedPlace | GrownPlace) -> nn.Module:
+        """Put a site's module in its place and return what stood there."""
+        layer = _layer(self.model, site) if isinstance(site, MorphedSite) else site.find(self.model)
+        like = _like(self.model, layer)
+        home = self.homes.get(like, like.device)
+        try:
+            module = _successor(site, layer, like.to("meta") if self.bare else like)
+        except NetmorphError as error:
+            raise error.located(site.name) from error
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+            raise NetmorphError(f"PyTorch refuses such a module: {reason(error)}", site=site.name) from error
+        for tensor in chain(module.parameters(), module.buffers()):
+            if tensor.is_meta and self.bare:
+                self.homes.setdefault(tensor, home)
+        self.model = swap(self.model, site.name, module)
+        return layer
+
+    def settle(self) -> None:
+        """Give what is on no device its memory, uninitialised: to be called once its sizes are known to be right."""
+
+        def settled(tensor: Tensor) -> Tensor:
+            home = self.homes.get(tensor)
+            return tensor if home is None else torch.empty_like(tensor, device=home)
+
+        for module in list(self.model.modules()):
+            if any(t in self.homes for t in chain(module.parameters(recurse=False), module.buffers(recurse=False))):
+                module._apply(settled, recurse=False)  # type: ignore[no-untyped-call]
+
+
 @contextmanager
-def replayed(parent: nn.Module, history: Sequence[Record]) -> Iterator[nn.Module]:
+def replayed(parent: nn.Module, history: Sequence[Record], *, bare: bool = False) -> Iterator[Replay]:
     """Put the modules of a history into a network; if the block raises, the network is put back.
 
     Args:
         parent: the network as it was before the first record, changed in place.
         history: the records in order.
+        bare: build their modules on no device; the block calls `settle`.
 
     Yields:
-        The network; another object only where its root was morphed.
+        The network, and what to settle.
 
     Raises:
         NetmorphError: a layer is not what the history says that it was.
     """
     undo: list[Callable[[], object]] = []
-    model = parent
+    replay = Replay(parent, bare)
     try:
         for site in (site for record in history for site in record.sites):
             if isinstance(site, MorphedSite) and site.slot is not None:
-                undo.append(open_slot(model, site))
-            layer = _layer(model, site) if isinstance(site, MorphedSite) else site.find(model)
-            module = _successor(site, layer, _like(model, layer))
-            undo.append(partial(swap, model, site.name, layer))
-            model = swap(model, site.name, module)
-        yield model
+                undo.append(open_slot(replay.model, site))
+            before = replay.model
+            undo.append(partial(swap, before, site.name, replay.put(site)))
+        yield replay
     except BaseException:
         for each in reversed(undo):
             each()
@@ -78,7 +127,7 @@ def check_history(model: nn.Module) -> tuple[Record, ...]:
     return history
 
 
-def _successor(site: MorphedSite | CollapsedPlace | GrownPlace, layer: nn.Module, like: torch.Tensor) -> nn.Module:
+def _successor(site: MorphedSite | CollapsedPlace | GrownPlace, layer: nn.Module, like: Tensor) -> nn.Module:
     """Return what takes a layer's place."""
     if not isinstance(site, MorphedSite | CollapsedPlace):
         return site.renewed(layer, like)
@@ -107,7 +156,7 @@ def _layer(model: nn.Module, site: MorphedSite) -> nn.Module:
     return layer
 
 
-def _like(model: nn.Module, layer: nn.Module) -> torch.Tensor:
+def _like(model: nn.Module, layer: nn.Module) -> Tensor:
     """Return a tensor whose dtype and device a new module shall have."""
     own = (tensor for tensor in (*layer.parameters(), *model.parameters()) if tensor.is_floating_point())
     return next(own, torch.empty(0))

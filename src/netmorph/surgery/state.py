@@ -55,8 +55,8 @@ def pack(model: nn.Module) -> Packed:
     return packed
 
 
-def fill(model: nn.Module, tensors: Mapping[str, Tensor], channels_last: Sequence[str]) -> None:
-    """Load tensors into a network, which takes on their dtypes and memory formats; all is checked before the first.
+def check_fits(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Compare tensors with the state of a network, which may be on no device.
 
     Raises:
         NetmorphError: names or shapes are not those of the network.
@@ -76,6 +76,10 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], channels_last: Sequenc
                 shapes=f"checkpoint {tuple(tensor.shape)}, network {tuple(own[name].shape)}",
                 remedies=["load into the parent that the child was made of"],
             )
+
+
+def fill(model: nn.Module, tensors: Mapping[str, Tensor], channels_last: Sequence[str]) -> None:
+    """Load tensors that fit a network into it; it takes on their dtypes and memory formats."""
     formats = set(channels_last)
     for name, place in chain(
         model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)
