@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from netmorph.errors import NetmorphError
-from netmorph.models.resnet_cifar import CifarResNet, he_init
+from netmorph.models.blocks import he_init
+from netmorph.models.resnet_cifar import CifarResNet
 
 
 @pytest.mark.parametrize("depth", [8, 14, 20])
@@ -64,7 +65,7 @@ def test_he_init_keeps_the_scale_of_a_relu_chain():
     assert conv.bias.eq(0).all()
 
 
-@pytest.mark.parametrize("arguments", [{"depth": 19}, {"depth": 2}, {"width": 0}, {"num_classes": -1}])
+@pytest.mark.parametrize("arguments", [{"depth": 19}, {"depth": 2}, {"depth": 18}, {"width": 0}, {"num_classes": -1}])
 def test_impossible_sizes_are_refused(arguments):
     with pytest.raises(NetmorphError, match=str(next(iter(arguments.values())))):
         CifarResNet(**arguments)
