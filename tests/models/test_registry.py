@@ -13,6 +13,24 @@ def test_netmorph_models_take_arguments():
     assert len(model.layer1) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("resnet18", "ImageNetResNet"), ("resnet34", "ImageNetResNet"), ("resnet20", "CifarResNet")]
+)
+def test_depths_tell_imagenet_from_cifar(name, kind):
+    assert type(build(f"netmorph:{name}", width=4)).__name__ == kind
+
+
+def test_morphed_networks_take_the_same_arguments():
+    model = build("netmorph:morph14_1c1", num_classes=7, in_channels=1, width=4)
+    assert model(torch.zeros(2, 1, 12, 12)).shape == (2, 7)
+    with pytest.raises(NetmorphError, match="colour='red'"):
+        build("netmorph:morph14_1c1", colour="red")
+    with pytest.raises(NetmorphError, match="shortcut_scale='red'"):
+        build("netmorph:resnet14", shortcut_scale="red")
+    with pytest.raises(NetmorphError, match="shortcut_scale is 0.5"):
+        build("netmorph:morph14_1c1", shortcut_scale="red")
+
+
 def test_torchvision_models():
     assert build("torchvision:resnet18", num_classes=3).fc.out_features == 3
 
@@ -31,6 +49,9 @@ def test_timm_models():
         ("netmorph:resnet", "did you mean netmorph:resnet"),
         ("netmorph:resnet19", "6n \\+ 2.*use 20"),
         ("netmorph:zzzz", "netmorph has no model 'zzzz'"),
+        ("netmorph:morph20_2c1", "no model 'morph20_2c1'.*did you mean netmorph:morph20_3c1"),
+        ("netmorph:morph8_1c1", "the first is not morphed"),
+        ("netmorph:morph18_1c", "did you mean .*netmorph:morph18_1c1"),
     ],
 )
 def test_unknown_names_get_a_hint(name, said):

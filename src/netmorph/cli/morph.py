@@ -54,8 +54,7 @@ def run(options: Any) -> int:
         norm=None if options.norm == "none" else options.norm,
         keep_parent=options.keep_parent,
     )
-    named = {} if Path(options.model).is_dir() else {"parent_name": options.model, "parent_args": options.model_args}
-    save(result.model, out, **named)
+    save(result.model, out)  # the network knows how it was built
     if options.json:
         found = {"parity": parity_of(result), "cost": result.cost.to_dict(), "notices": list(result.notices)}
         print(json.dumps({**found, "folder": str(out)}, indent=2))

@@ -213,7 +213,7 @@ def _write(
     write_csv(folder / "metrics.csv", bench.metrics)
     write_json(folder / "results.json", {**_figures(outcome), "parity": parity_of(result)})
     draw_curves(folder / "curves.png", bench.curves, setting.epochs, f"{bench.data.name}, ResNet-8, one seed")
-    save(child, folder / "child", parent_name=PARENT_NAME, parent_args=_arguments(setting, bench.data))
+    save(child, folder / "child")
 
 
 def _figures(outcome: Outcome) -> dict[str, Any]:

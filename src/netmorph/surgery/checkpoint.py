@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from netmorph.errors import NetmorphError
 from netmorph.surgery.call import reason
 from netmorph.surgery.growth_record import read_record
-from netmorph.surgery.history import history_of, remember
+from netmorph.surgery.history import Record, history_of, remember
 from netmorph.surgery.layers import check_unwrapped
 from netmorph.surgery.origin import keep_parent_name, parent_of
 from netmorph.surgery.replay import check_history, replayed
@@ -89,7 +90,7 @@ def load(
 
     Args:
         folder: the checkpoint.
-        into: the parent, not yet morphed (or morphed alike); changed in place. None: built by its name.
+        into: the parent, not yet morphed or as far as the child or less; changed in place. None: built by its name.
         build: builds the parent from its name and arguments, as `build(name, **arguments)`.
 
     Returns:
@@ -100,19 +101,27 @@ def load(
     """
     folder = Path(folder)
     config = _read_config(folder)
-    history = tuple(read_record(record, serial) for serial, record in enumerate(config["history"]))
     tensors = _read_weights(folder, config)
     parent = _parent(config["parent"], build, folder) if into is None else into
-    known = history_of(parent) == history
-    with replayed(parent, () if known else history, bare=True) as replay:
+    now = time.time_ns()  # later than anything that the parent went through
+    history = tuple(read_record(record, now + index) for index, record in enumerate(config["history"]))
+    rest = _beyond(parent, history)
+    with replayed(parent, rest, bare=True) as replay:
         check_fits(replay.model, tensors)  # before anything takes memory: a forged history may name any size
         replay.settle()
         fill(replay.model, tensors, config["channels_last"])
     child = replay.model
-    if not known:
-        remember(child, *history)
+    if rest:
+        remember(child, *rest)
     keep_parent_name(child, config["parent"])
     return child
+
+
+def _beyond(parent: nn.Module, history: tuple[Record, ...]) -> tuple[Record, ...]:
+    """Return what of a history the parent has not gone through."""
+    own = history_of(parent)
+    known = [record.sites for record in own] == [record.sites for record in history[: len(own)]]
+    return history[len(own) :] if known else history
 
 
 def _write(folder: Path, content: dict[str, Any], packed: Packed) -> None:
