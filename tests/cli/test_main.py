@@ -8,7 +8,7 @@ from netmorph.cli import show
 from netmorph.cli.main import main
 from netmorph.errors import NetmorphError
 
-COMMANDS = ("quickstart", "plan", "morph", "verify", "show", "collapse")
+COMMANDS = ("quickstart", "plan", "morph", "verify", "show", "collapse", "fit", "reproduce")
 HEAVY = ("torch", "lightning", "torchvision", "networkx", "matplotlib", "rich.progress")
 
 

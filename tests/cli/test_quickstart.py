@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from netmorph.cli import quickstart
+from netmorph.cli import training
 from netmorph.cli.main import main
 from netmorph.lab.quickstart import Setting
 from netmorph.models.opening import load
@@ -101,7 +101,7 @@ def test_ctrl_c_leaves_nothing(tmp_path):
 
 @pytest.mark.parametrize("package", ["lightning", "matplotlib"])
 def test_a_missing_package_is_told_before_any_work(package, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(quickstart, "find_spec", lambda name: None if name == package else True)
+    monkeypatch.setattr(training, "find_spec", lambda name: None if name == package else True)
     assert main(["quickstart", "--quick"]) == 2
     assert f"{package} is not installed" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -194,3 +194,9 @@ def test_limits_and_the_smoke_budget_are_told(tmp_path):
     page = (tmp_path / "table.md").read_text()
     assert "Only part of the data**: 1,256 training images and 128 test images." in page
     assert "errors mean nothing" in page
+
+
+@pytest.mark.parametrize(("data", "other"), [("CIFAR-10 (JPEG)", False), ("CIFAR-100", True), ("Fashion-MNIST", True)])
+def test_other_data_than_the_papers_is_told(tmp_path, data, other):
+    render(pretend(tmp_path, "table1", BUDGET, seeds=1, rows=["resnet20"], data=data), tmp_path)
+    assert ("The paper's figures are of CIFAR-10**" in (tmp_path / "table.md").read_text()) == other

@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["main"]
 
-_COMMANDS = ("quickstart", "plan", "morph", "verify", "show", "collapse")
+_COMMANDS = ("quickstart", "plan", "morph", "verify", "show", "collapse", "fit", "reproduce")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,8 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows ``netmorph``; the process's own by default.
 
     Returns:
-        The exit code: 0 for success, 2 for a wrong input, 130 for Ctrl-C, 1 for a fault of netmorph's own. Where the
-        arguments cannot be read the process exits with code 2 instead.
+        The exit code: 0 for success, 2 for a wrong input, 75 where a time limit ended what is not through yet, 130 for
+        Ctrl-C, 1 for a fault of netmorph's own. Where the arguments cannot be read the process exits with code 2
+        instead.
     """
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments))

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from netmorph.cli.training import TrainingPrinter, require
 from netmorph.errors import NetmorphError
 
 if TYPE_CHECKING:
     from netmorph.lab.quickstart import Outcome
     from netmorph.surgery.morph import MorphResult
-    from netmorph.train.loop import EpochRow, Progress
 
 __all__ = ["add_arguments", "run"]
 
@@ -44,9 +41,7 @@ def run(options: Any) -> int:
         raise NetmorphError(f"--epochs is at least 1, not {options.epochs}")
     if options.seed < 0:
         raise NetmorphError(f"--seed is not negative, {options.seed} is")
-    for package in ("lightning", "matplotlib"):  # found out now rather than after the training
-        if find_spec(package) is None:
-            raise ModuleNotFoundError(name=package)
+    require("lightning", "matplotlib")
     out = Path(options.out or time.strftime("runs/quickstart-%Y%m%d-%H%M%S"))
     print("netmorph quickstart: loading torch and Lightning", file=sys.stderr)
     from netmorph.lab.quickstart import Setting, quickstart
@@ -58,31 +53,8 @@ def run(options: Any) -> int:
     return 0
 
 
-class _Printer:
-    """Prints as the run goes on: bars for people, a line an epoch for pipes."""
-
-    def __init__(self) -> None:
-        from netmorph.cli.console import console
-
-        self.console = console()
-
-    @contextmanager
-    def training(self, name: str, epochs: int) -> Iterator[Progress]:
-        """Show one training."""
-        if not self.console.is_terminal:
-            yield _Lines(name, epochs)
-            return
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        columns = (
-            TextColumn("{task.description:<20}"),
-            BarColumn(),
-            TextColumn("{task.fields[note]:<36}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=self.console) as progress:
-            yield _Bar(progress, progress.add_task(name, total=None, note=""), epochs)
+class _Printer(TrainingPrinter):
+    """Prints as the run goes on: each training, and the morph between."""
 
     def morphed(self, result: MorphResult, changed: int, images: int) -> None:
         """Print the parity of every site."""
@@ -90,35 +62,6 @@ class _Printer:
 
         print_morph(self.console, result)
         self.console.print(f"  test images on which being right or wrong has changed: {changed} of {images}\n")
-
-
-class _Bar:
-    """A live bar."""
-
-    def __init__(self, progress: Any, task: Any, epochs: int) -> None:
-        self.progress, self.task, self.epochs = progress, task, epochs
-
-    def batch(self, done: int, total: int) -> None:
-        """Move on."""
-        self.progress.update(self.task, completed=done, total=total)
-
-    def epoch(self, row: EpochRow) -> None:
-        """Say how it stands."""
-        self.progress.update(self.task, note=f"epoch {row.epoch}/{self.epochs}, test error {row.test_error:.1f} %")
-
-
-class _Lines:
-    """A line an epoch."""
-
-    def __init__(self, name: str, epochs: int) -> None:
-        self.name, self.epochs = name, epochs
-
-    def batch(self, done: int, total: int) -> None:
-        """Print nothing."""
-
-    def epoch(self, row: EpochRow) -> None:
-        """Print how it stands."""
-        print(f"{self.name}: epoch {row.epoch}/{self.epochs}, test error {row.test_error:.1f} %", flush=True)
 
 
 def _print_outcome(outcome: Outcome, *, quick: bool) -> None:

@@ -16,6 +16,13 @@ from netmorph.lab.spread import Paired, Spread
 
 __all__ = ["Column", "columns_of", "render", "table_of"]
 
+# On what the paper's figures were measured.
+_MEASURED_ON = {
+    **dict.fromkeys(("table1", "table2", "figure5a"), "CIFAR-10"),
+    **dict.fromkeys(("table3", "table4", "figure5b"), "CIFAR-100"),
+    **dict.fromkeys(("table5", "figure6"), "ImageNet"),
+}
+
 
 @dataclass(frozen=True)
 class Column:
@@ -98,6 +105,7 @@ def _header(finished: Finished) -> dict[str, Any]:
     return {
         "table": experiment.table,
         "data": finished.named("data"),
+        "papers_data": _MEASURED_ON.get(experiment.table),
         "train_limit": budget.train_limit,
         "test_limit": budget.test_limit,
         "budget": budget.name,

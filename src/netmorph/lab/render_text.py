@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-__all__ = ["markdown"]
+__all__ = ["error_table", "markdown"]
 
 _NONE = "-"
 
@@ -25,11 +25,32 @@ def markdown(content: dict[str, Any]) -> str:
     return "\n".join(parts) + "\n"
 
 
+def error_table(content: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return heads and rows of a small table: each row's error, and what it is less than each control's.
+
+    Args:
+        content: what `render.table_of` returned.
+    """
+    names = list(dict.fromkeys(name for row in content["rows"] for name in row["controls"]))
+    rows = []
+    for row in content["rows"]:
+        paper = next(
+            (row["figures"][key]["paper"] for key in ("error", "morph", "error_1view") if key in row["figures"]), None
+        )
+        found = [row["controls"].get(name) for name in names]
+        printed = _NONE if paper is None else f"{paper:.2f}"
+        rows.append([*_named(row), printed, _mean(row["error"], 2), *(_paired(each) for each in found)])
+    return ["network", "grown through", "paper", "ours", *names], rows
+
+
 def _head(header: dict[str, Any]) -> Iterator[str]:
     """Yield the title and what was done on what."""
     data = ", ".join(header["data"]) or "data not read yet"
     yield f"# {_title(header['table'])}, on {data}"
     yield ""
+    papers = header["papers_data"]
+    if papers is not None and any(name.partition(" (")[0] != papers for name in header["data"]):
+        yield f"- **The paper's figures are of {papers}**, so their differences from ours compare different data."
     limits = [f"{header[key]:,} {said} images" for key, said in _LIMITS if header[key] is not None]
     if limits:
         yield f"- **Only part of the data**: {' and '.join(limits)}."

@@ -1,0 +1,191 @@
+"""Train a network on a data set, and morph it on the way.
+
+Any network by name, or a checkpoint's folder, learns one of the data sets; its constructor is told their classes and
+channels. Morphs come between phases, by --at, --to and --grow-at, or by `phases` in a config file. The run's
+folder holds config.json, metrics.csv, results.json and model, a checkpoint that the other commands read. A run that was
+stopped goes on when the command is repeated. Exit code 75: --time-limit ended it before it was through.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from netmorph.cli.options import Text
+from netmorph.cli.training import (
+    AGAIN,
+    TrainingPrinter,
+    add_data,
+    add_machine,
+    add_time_limit,
+    data_loader,
+    deadline,
+    machine_of,
+    require,
+)
+from netmorph.errors import NetmorphError
+
+if TYPE_CHECKING:
+    from netmorph.lab.fit_phases import FitPhase
+    from netmorph.surgery.morph import MorphResult
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: Any) -> None:
+    """Add the command's options."""
+    _add_network(parser)
+    add_data(parser, "fashion-mnist-subset", "fashion-mnist-subset, which netmorph ships")
+    for split in ("train", "test"):
+        parser.add_argument(
+            f"--{split}-limit", type=int | None, default=None, help=f"use the first {split} images only"
+        )
+    parser.add_argument("--recipe", type=str, default="short", help="short, smoke, paper-cifar, ... or a YAML file")
+    parser.add_argument(
+        "--epochs", type=int | None, default=None, help="in all, or of each of --phases (default: the recipe's)"
+    )
+    parser.add_argument("--lr", type=float | None, default=None, help="peak learning rate (default: the recipe's)")
+    parser.add_argument("--batch-size", type=int | None, default=None, help="images a step (default: the recipe's)")
+    _add_growth(parser)
+    parser.add_argument("--out", type=str, required=True, help="folder of the run; one that was stopped goes on")
+    add_machine(parser)
+    add_time_limit(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: Any) -> int:
+    """Train, print what came out, and say by the exit code whether it is through."""
+    from netmorph.lab.training_run import RunSetting, training_run
+    from netmorph.train.loop import Paused
+
+    require("lightning")
+    if options.seed < 0:
+        raise NetmorphError(f"--seed is not negative, {options.seed} is")
+    setting = RunSetting(
+        options.model,
+        _phases(options),
+        dict(options.model_args),
+        options.weights,
+        options.seed,
+        None if options.act == "none" else options.act,
+        None if options.norm == "none" else options.norm,
+        options.keep_parent,
+    )
+    out, stop = Path(options.out), deadline(options.time_limit)
+    load = data_loader(options.data_name, options, train_limit=options.train_limit, test_limit=options.test_limit)
+    printer = _Printer(quiet=options.json)
+    try:
+        results = training_run(setting, load(), out, printer, machine=machine_of(options), stop=stop)
+    except Paused as paused:
+        said = {"done": False, "folder": str(out)}
+        _tell(options.json, said, f"The time is up: {paused}. Repeat the command to go on.")
+        return AGAIN
+    summary = (
+        f"Test error {results['error']:.2f} % after {results['epochs']} epochs; {results['params']:,} parameters, "
+        f"{results['macs']:,} MACs an image. Written to {out}"
+    )
+    _tell(options.json, {"done": True, "folder": str(out), **results}, summary)
+    return 0
+
+
+def _add_network(parser: Any) -> None:
+    """Add what is trained."""
+    parser.add_argument(
+        "--model",
+        type=str,
+        required=True,
+        help="netmorph:resnet20, torchvision:resnet18, timm:resnet50, or the folder of a checkpoint",
+    )
+    parser.add_argument(
+        "--model-args",
+        type=dict[str, bool | int | float | str | None],
+        default={},
+        help="further arguments of the model's constructor: --model-args.width=8",
+    )
+    parser.add_argument("--weights", type=str | None, default=None, help="a safetensors file with the model's weights")
+    parser.add_argument("--seed", type=int, default=0, help="seed of every random choice")
+
+
+def _add_growth(parser: Any) -> None:
+    """Add what is morphed when."""
+    parser.add_argument("--at", type=Text(), action="append", default=[], help="which layers are morphed; repeatable")
+    parser.add_argument(
+        "--to", type=Text(), action="append", default=[], help="the module for the --at of the same place"
+    )
+    parser.add_argument(
+        "--grow-at",
+        type=_Epoch(),
+        action="append",
+        default=[],
+        metavar="EPOCH",
+        help="after how many epochs: one number for all --at, or one for each; 0 is before the first epoch",
+    )
+    parser.add_argument(
+        "--phases",
+        type=list[dict[str, Any]] | None,
+        default=None,
+        help="instead of --at, --to and --grow-at, best in a config file: a list of phases, each with at, to, recipe, "
+        "and keys of a recipe such as epochs and lr",
+    )
+    parser.add_argument("--act", type=str, default="auto", help="activation of morphed modules: auto (ReLU), none, ...")
+    parser.add_argument(
+        "--norm", type=str, default="auto", help="norm of morphed modules: auto (as in the network), none, ..."
+    )
+    parser.add_argument(
+        "--keep-parent", action="store_true", help="where a graph cannot hold the filter, keep the layer beside it"
+    )
+
+
+class _Epoch:
+    """The type of --grow-at: one number on the command line, one or a list of them in a config file."""
+
+    def __call__(self, value: object) -> object:
+        """Read a number."""
+        if isinstance(value, list):
+            return [self(item) for item in value]
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            raise ValueError("a number of epochs is wanted")
+        return int(value)
+
+    def __repr__(self) -> str:
+        return "number of epochs"
+
+
+def _phases(options: Any) -> tuple[FitPhase, ...]:
+    """Read what is done one after the other."""
+    from netmorph.lab.fit_phases import cut_phases, read_phases
+    from netmorph.train.recipe import load_recipe
+
+    given = {"epochs": options.epochs, "lr": options.lr, "batch_size": options.batch_size}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    at, to, when = (_flat(each) for each in (options.at, options.to, options.grow_at))
+    if options.phases is None:
+        return cut_phases(load_recipe(options.recipe, **overrides), at, to, when)
+    if at or to or when:
+        raise NetmorphError("--phases and --at, --to or --grow-at exclude each other", remedies=["use one of them"])
+    return read_phases(options.phases, options.recipe, overrides)
+
+
+def _flat(given: Any) -> list[Any]:
+    """Return a repeatable option as one list, however a config file writes it."""
+    if not isinstance(given, list):
+        return [given]
+    return [item for each in given for item in (each if isinstance(each, list) else [each])]
+
+
+def _tell(as_json: bool, content: Mapping[str, Any], text: str) -> None:
+    """Print what came out, for programs or for people."""
+    print(json.dumps(content, indent=2) if as_json else text)
+
+
+class _Printer(TrainingPrinter):
+    """Prints as the run goes on: each phase, and the morphs between."""
+
+    def morphed(self, result: MorphResult) -> None:
+        """Print the parity of every site."""
+        from netmorph.cli.report import print_morph
+
+        if not self.quiet:
+            print_morph(self.console, result)

@@ -1,0 +1,152 @@
+"""Run an experiment of the paper with its controls, and write its table and pictures beside the paper's.
+
+table1 ... table5, figure5 and figure6. The folder may be stopped, or killed, at any moment; the same command goes on,
+and the table always shows what is finished. Exit code 0: all is done; 75: --time-limit ended it, repeat the command.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from netmorph.cli.options import Text
+from netmorph.cli.training import (
+    AGAIN,
+    add_data,
+    add_machine,
+    add_time_limit,
+    data_loader,
+    deadline,
+    machine_of,
+    require,
+)
+from netmorph.errors import NetmorphError
+
+if TYPE_CHECKING:
+    from netmorph.lab.experiment import Experiment
+
+__all__ = ["add_arguments", "run"]
+
+_DATA = {
+    "table3": "cifar100",
+    "table4": "cifar100",
+    "figure5b": "cifar100",
+    "table5": "imagenet",
+    "figure6": "imagenet",
+}
+
+
+def add_arguments(parser: Any) -> None:
+    """Add the command's options."""
+    parser.add_argument("table", type=str, help="table1, table2, table3, table4, table5, figure5 or figure6")
+    parser.add_argument(
+        "--rows",
+        type=Text(),
+        action="append",
+        default=[],
+        help="only rows of this name or pattern, such as 'morph20_*' or 'morph20_3c3@*' (grown in phases); repeatable",
+    )
+    add_data(parser, None, "the paper's for the table")
+    parser.add_argument(
+        "--budget", type=str, default="short", help="how long to train: paper, medium, short, smoke, or a YAML file"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="how many times all of it is done")
+    parser.add_argument("--no-controls", action="store_true", help="leave the controls out")
+    parser.add_argument(
+        "--out", type=str | None, default=None, help="folder of the experiment (default: runs/TABLE-DATA-BUDGET)"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="how many trainings run at once")
+    parser.add_argument(
+        "--table-only", action="store_true", help="train nothing; write table and pictures of what is done"
+    )
+    add_machine(parser)
+    add_time_limit(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: Any) -> int:
+    """Run what is left, write the table, and say by the exit code whether all is done."""
+    require("matplotlib", *(() if options.table_only else ("lightning",)))
+    deadline(options.time_limit)  # refuses one that makes no sense
+    if options.workers < 1:
+        raise NetmorphError(f"--workers is 1 or more, not {options.workers}")
+    from netmorph.lab.budget import load_budget
+    from netmorph.lab.experiment import make_experiment
+
+    table = _table(options.table, options.data_name)
+    data_name = options.data_name or _DATA.get(table, "cifar10")
+    budget = load_budget(options.budget)
+    experiment = make_experiment(table, budget, options.seeds, _rows(options.rows), controls=not options.no_controls)
+    out = Path(options.out or f"runs/{table}-{data_name}-{budget.name}")
+    if not options.table_only:
+        _train(experiment, data_name, out, options)
+    return _report(experiment, out, as_json=options.json)
+
+
+def _table(name: str, data_name: str | None) -> str:
+    """Return the experiment's name: figure 5 is (a) on CIFAR-10 and (b) on CIFAR-100."""
+    if name != "figure5":
+        return name
+    return "figure5b" if data_name == "cifar100" else "figure5a"
+
+
+def _rows(given: Any) -> list[str] | None:
+    """Return the patterns of rows, however a config file writes them; None for all."""
+    texts = given if isinstance(given, list) else [given]
+    flat = [text for each in texts for text in (each if isinstance(each, list) else [each])]
+    return flat or None
+
+
+def _train(experiment: Experiment, data_name: str, out: Path, options: Any) -> None:
+    """Run the trainings that are not done yet."""
+    from netmorph.cli.experiment_progress import showing
+    from netmorph.lab.runner import reproduce
+
+    budget = experiment.budget
+    data = data_loader(data_name, options, train_limit=budget.train_limit, test_limit=budget.test_limit)
+    with showing(experiment, out, quiet=options.json) as listener:
+        reproduce(
+            experiment,
+            data,
+            out,
+            workers=options.workers,
+            time_limit=options.time_limit,
+            machine=machine_of(options),
+            listener=listener,
+        )
+
+
+def _report(experiment: Experiment, out: Path, *, as_json: bool) -> int:
+    """Write table and pictures, print the table, and return the exit code."""
+    from netmorph.lab.figures import draw
+    from netmorph.lab.render import render
+
+    if not out.is_dir():
+        raise NetmorphError(f"there is no experiment in {out}", remedies=["name its folder with --out"])
+    content = render(experiment, out)
+    pictures = draw(experiment, out)
+    jobs = content["header"]["jobs"]
+    complete = jobs["done"] == jobs["total"]
+    if as_json:
+        said = {"folder": str(out), "done": complete, "pictures": [str(path) for path in pictures]}
+        print(json.dumps({**said, **content}, indent=2))
+    else:
+        _print(content, out, complete=complete)
+    return 0 if complete else AGAIN
+
+
+def _print(content: dict[str, Any], out: Path, *, complete: bool) -> None:
+    """Print the errors beside the paper's and the controls' differences; the folder has the whole table."""
+    from netmorph.cli.console import console, table
+    from netmorph.lab.render_text import error_table
+
+    screen = console()
+    heads, rows = error_table(content)
+    screen.print(
+        table(heads, rows, title="Test error, %: the row; the row minus each control (negative: better)", left=2)
+    )
+    jobs = content["header"]["jobs"]
+    screen.print(f"{jobs['done']} of {jobs['total']} trainings are done. Written to {out}/table.md", soft_wrap=True)
+    if not complete:
+        screen.print("Repeat the command to go on.")
