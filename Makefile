@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test check slow zoo zoo-timm zoo-transformers clean
+.PHONY: demo test check slow docs zoo zoo-timm zoo-transformers clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/netmorph quickstart
@@ -20,6 +20,11 @@ check: $(VENV)/.installed-dev
 
 slow: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) -m slow
+
+# The pages, warnings as errors, in docs/_build/html; needs no network but for pip. It runs the examples, each once.
+docs: $(VENV)/.installed-docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 # Hours on a small machine; each resumes where it stopped. ZOO='--limit 5', '--only resnet*', '--seconds 10', '--workers 8'.
 zoo: $(VENV)/.installed-zoo
@@ -45,9 +50,13 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --disable-pip-version-check -e '.[train,parquet,cli,report,dev]'
 	@touch $@ $(VENV)/.installed-demo
 
+$(VENV)/.installed-docs: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --disable-pip-version-check -e '.[train,cli,report,docs]'
+	@touch $@ $(VENV)/.installed-demo
+
 $(VENV)/.installed-zoo: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --disable-pip-version-check -e '.[zoo]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* docs/_build docs/gallery
