@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from netmorph.train.machine import Compile
 
-__all__ = ["Forward", "Objective"]
+__all__ = ["Compiler", "Forward", "Objective"]
 
 Pass = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -33,27 +33,47 @@ class Objective(nn.Module):
         return F.cross_entropy(logits, labels), (logits.detach().argmax(1) != labels).sum()
 
 
-class Forward:
-    """Calls an objective, compiled if asked for.
+class Compiler:
+    """Compiles what a training calls, until that fails.
 
-    The compiler works at the first call. Should it fail there, a warning says so and the objective is called as it is.
+    Args:
+        mode: of `torch.compile`; None compiles nothing.
+        device: where the training runs.
+    """
+
+    def __init__(self, mode: Compile | None, device: torch.device) -> None:
+        self.mode = mode
+        self.usable = mode is not None
+        self.has_graphs = self.usable and device.type == "cuda"
+
+    def compiled(self, objective: nn.Module) -> Pass:
+        """Return the objective to be compiled at its first call, each shape for itself: a training has two or three."""
+        compiled: Pass = torch.compile(objective, mode=self.mode, dynamic=False)
+        return compiled
+
+    def give_up(self, error: Exception) -> None:
+        """Warn, once, that everything is called as it is from now on."""
+        if self.usable:
+            message = f"compile={self.mode!r} is not usable here, so the training goes on without it"
+            warnings.warn(f"{message}: {_first_line(error)}", RuntimeWarning, stacklevel=2)
+        self.usable = False
+
+
+class Forward:
+    """Calls an objective, compiled if it can be.
+
     Under CUDA graphs, what one call returns is overwritten by the next: take what you need from it at once.
 
     Args:
         objective: what is called; its parameters and the names in its state dict are left alone.
-        mode: of the compiler; None calls the objective as it is.
-        device: where it runs.
+        compiler: compiles it at the first call. Should that fail, the objective is called as it is.
     """
 
-    def __init__(self, objective: nn.Module, mode: Compile | None, device: torch.device) -> None:
-        self._plain: Pass = objective
-        self._call: Pass = objective
-        if mode is not None:
-            # Every shape is compiled for itself: training has one, evaluation at most two.
-            self._compiled: Pass = torch.compile(objective, mode=mode, dynamic=False)
-            self._call = self._first
-        self._mode = mode
-        self._marks = mode is not None and device.type == "cuda"
+    def __init__(self, objective: nn.Module, compiler: Compiler) -> None:
+        self._plain = objective
+        self._compiler = compiler
+        self._marks = compiler.has_graphs
+        self._call: Pass = self._first if compiler.usable else objective
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the objective returns."""
@@ -62,18 +82,18 @@ class Forward:
         return self._call(images, labels)
 
     def _first(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        try:
-            result = self._compiled(images, labels)
-        except Exception as error:
-            warnings.warn(
-                f"compile={self._mode!r} is not usable here, so the training goes on without it: {_first_line(error)}",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-            self._call, self._marks = self._plain, False
-            return self._plain(images, labels)
-        self._call = self._compiled
-        return result
+        if self._compiler.usable:
+            compiled = self._compiler.compiled(self._plain)
+            try:
+                result = compiled(images, labels)
+            except Exception as error:
+                self._compiler.give_up(error)
+            else:
+                self._call = compiled
+                return result
+        self._call, self._marks = self._plain, False
+        plain: tuple[Tensor, Tensor] = self._plain(images, labels)
+        return plain
 
 
 def _first_line(error: Exception) -> str:

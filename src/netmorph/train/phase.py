@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from netmorph.train.data import Data
 from netmorph.train.machine import Machine
-from netmorph.train.objective import Forward, Objective
+from netmorph.train.objective import Compiler, Forward, Objective
 from netmorph.train.recipe import Recipe, make_optimizer, make_schedule
 from netmorph.train.tally import Tally
 
@@ -70,10 +70,11 @@ class Phase:
         self.test_batches = resident.test_batches(**share)
         self.optimizer = make_optimizer(model, recipe)
         self.schedule = make_schedule(self.optimizer, recipe, recipe.epochs * len(self.batches))
-        objective = Objective(model)
-        self._learn = Forward(fabric.strategy.setup_module(objective), machine.compile, self.device)
+        self._objective = Objective(model)
+        compiler = Compiler(machine.compile, self.device)
+        self._learn = Forward(fabric.strategy.setup_module(self._objective), compiler)
         # Not through DDP, whose forward waits for all processes, and these may have unequal numbers of batches.
-        self._measure = Forward(objective, machine.compile, self.device)
+        self._measure = Forward(self._objective, compiler)
         # Compiled code marks buffers that it allocates in inference mode, and fails when they are written outside.
         self._no_grad = torch.inference_mode if machine.compile is None else torch.no_grad
         self._scales = machine.scales_gradients
@@ -93,7 +94,7 @@ class Phase:
             tell: hears after each step how many were done in this epoch.
         """
         began = time.perf_counter()
-        self.model.train()
+        self._objective.train()
         self.batches.epoch = epoch
         backward, step = self._machinery()
         zero_grad, advance, groups = self.optimizer.zero_grad, self.schedule.step, self.optimizer.param_groups
@@ -119,7 +120,7 @@ class Phase:
         if self.fabric.world_size > 1:
             for buffer in self.model.buffers():  # BatchNorm's statistics of the last step are each process's own
                 torch.distributed.broadcast(buffer, 0)
-        self.model.eval()
+        self._objective.eval()
         tally = Tally(self.device)
         with self._no_grad(), self.fabric.autocast():
             for images, labels in self.test_batches:

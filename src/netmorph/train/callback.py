@@ -1,0 +1,256 @@
+"""Growing a network inside one's own Lightning ``Trainer`` (beyond the paper)."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from torch import nn
+
+from netmorph.errors import NetmorphError
+from netmorph.graph.spec import ModuleGraph
+from netmorph.surgery.growth import GrowthResult
+from netmorph.surgery.layers import check_unwrapped
+from netmorph.surgery.lineage import Descent
+from netmorph.surgery.morph import MorphResult, morph
+from netmorph.surgery.optimizer import rebuild_optimizer
+from netmorph.train.regrowth import Regrowth, repeat
+
+__all__ = ["Grow", "GrowCallback"]
+
+Grown = MorphResult | GrowthResult
+Grow = Callable[[nn.Module], Grown]
+
+
+class GrowCallback(Callback):
+    """Morphs a network at the beginning of an epoch, inside the user's own ``Trainer``.
+
+    The optimizers keep the state and the group of all that survives, and their schedulers go along, as
+    `netmorph.rebuild_optimizer` says. Checkpoints taken afterwards are resumed by ``trainer.fit(..., ckpt_path=...)``
+    with the network as it is built at first and this callback: the growth is repeated without solving, then weights and
+    optimizers are loaded.
+
+    Under DDP every process grows its own copy, then DDP is set up anew around them, which takes the first one's
+    weights; gradients are shared as before. Where one process cannot grow, all stop. Strategies that split the network
+    (FSDP, DeepSpeed) are refused at the start. BatchNorms that the growth brings are not made ``SyncBatchNorm``.
+
+    For several growths give several callbacks.
+
+    Args:
+        grow: what `netmorph.morph` takes as ``mapping``; or a function that takes the network and returns the result of
+            `morph`, `widen`, `deepen`, `grow_kernel` or `regrow`.
+        at_epoch: epoch at whose beginning to grow, counted from 0 as ``trainer.current_epoch``; a training that is
+            further already grows at its next epoch.
+        attribute: name of the network in the ``LightningModule``; dots reach inside.
+        example_inputs: as `morph` takes them; None: the ``LightningModule``'s ``example_input_array``. On any device.
+        calibration: batches, as `morph` takes them; or a function that takes the trainer and returns them.
+        seed: of the noise; the same in every process.
+        options: further arguments of `morph`.
+
+    Attributes:
+        result: of the growth, once it has happened in this process; where it was repeated, it stays None.
+
+    Example:
+        >>> callback = GrowCallback({"layer*.conv1": "3x3 > 1x1 | 1x1"}, at_epoch=10, attribute="net")
+        >>> callback.grown, callback.result
+        (False, None)
+    """
+
+    def __init__(
+        self,
+        grow: Mapping[str, ModuleGraph | str] | Grow,
+        *,
+        at_epoch: int,
+        attribute: str = "model",
+        example_inputs: Any = None,
+        calibration: Any = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        if callable(grow) and (options or calibration is not None or example_inputs is not None):
+            raise NetmorphError(
+                "a function grows by its own arguments: example_inputs, calibration and further options belong there"
+            )
+        if "inplace" in options:
+            raise NetmorphError("GrowCallback morphs in place: leave out inplace=")
+        self.grow, self.at_epoch, self.attribute = grow, at_epoch, attribute
+        self.example_inputs, self.calibration, self.seed, self.options = example_inputs, calibration, seed, options
+        self.result: Grown | None = None
+        self._regrowth = Regrowth()
+        self._held: Mapping[str, Any] | None = None
+
+    @property
+    def grown(self) -> bool:
+        """Whether the network has grown."""
+        return bool(self._regrowth.records)
+
+    @property
+    def state_key(self) -> str:
+        """The name of this callback's state in a checkpoint."""
+        what = sorted((key, str(graph)) for key, graph in self.grow.items()) if isinstance(self.grow, Mapping) else None
+        return self._generate_state_key(at_epoch=self.at_epoch, attribute=self.attribute, grow=what)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold for the growth to be repeated."""
+        return self._regrowth.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take what `state_dict` returned."""
+        self._regrowth = Regrowth.of(state_dict)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse early what cannot work, and be asked before a checkpoint's weights are loaded."""
+        check_unwrapped(self._network(pl_module))
+        if stage == "fit" and not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
+            raise NetmorphError(
+                f"GrowCallback cannot change a network under {type(trainer.strategy).__name__}",
+                remedies=["use one device or strategy='ddp'", "morph between two trainings, before the Trainer wraps"],
+            )
+        if _family(trainer)[0] is self:
+            # Lightning loads weights before it tells callbacks of a checkpoint; only the module hears of it earlier.
+            theirs = type(pl_module).on_load_checkpoint.__get__(pl_module)
+
+            def on_load_checkpoint(checkpoint: dict[str, Any]) -> None:
+                self._before_loading(trainer, pl_module, checkpoint)
+                theirs(checkpoint)
+
+            pl_module.on_load_checkpoint = on_load_checkpoint  # type: ignore[method-assign]
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the module as it was."""
+        vars(pl_module).pop("on_load_checkpoint", None)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Repeat the growths of a checkpoint, now that there are optimizers, then load it."""
+        held, self._held = self._held, None
+        if held is None:
+            return
+        for callback in _family(trainer):
+            if callback.grown:
+                callback._repeat(trainer, pl_module)
+        trainer.strategy.load_model_state_dict(held, strict=pl_module.strict_loading)
+        trainer.strategy.load_optimizer_state_dict(held)
+        for config, state in zip(trainer.lr_scheduler_configs, held["lr_schedulers"], strict=True):
+            config.scheduler.load_state_dict(state)
+        _wrap_anew(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Load a checkpoint of a training that was through, in which there was nothing left to start."""
+        held, self._held = self._held, None
+        if held is not None:
+            for callback in _family(trainer):
+                if callback.grown:
+                    repeat(callback._network(pl_module), callback._regrowth)
+            pl_module.load_state_dict(held["state_dict"], strict=pl_module.strict_loading)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Grow, if it is time."""
+        if self.grown or trainer.current_epoch < self.at_epoch:
+            return
+        network = self._network(pl_module)
+        parameters = {id(each) for each in network.parameters()}
+        for optimizer in trainer.optimizers:
+            optimizer.zero_grad()
+        result = self._grow_everywhere(trainer, pl_module, network)
+        if result.model is not network:
+            pl_module.set_submodule(self.attribute, result.model)
+        self._rebuild(trainer, result, parameters)
+        self.result = result
+        self._regrowth = Regrowth.after(result, pl_module, trainer.optimizers)
+        _wrap_anew(trainer)
+
+    def _network(self, pl_module: LightningModule) -> nn.Module:
+        try:
+            return pl_module.get_submodule(self.attribute)
+        except AttributeError as error:
+            names = ", ".join(repr(name) for name, _ in pl_module.named_children())
+            raise NetmorphError(
+                f"{type(pl_module).__name__} has no network {self.attribute!r} to grow",
+                remedies=[f"pass attribute=, one of {names}"],
+            ) from error
+
+    def _grow_everywhere(self, trainer: Trainer, pl_module: LightningModule, network: nn.Module) -> Grown:
+        """Grow in every process, or in none."""
+        error: Exception | None = None
+        result: Grown | None = None
+        try:
+            result = self._grow(trainer, pl_module, network)
+        except Exception as raised:  # the others must hear of whatever it is
+            error = raised
+        if trainer.world_size > 1:
+            well = trainer.strategy.reduce_boolean_decision(error is None, all=True)
+            if not well and error is None:
+                raise NetmorphError("another process could not grow the network; its message tells why")
+        if error is not None:
+            raise error
+        assert result is not None
+        return result
+
+    def _grow(self, trainer: Trainer, pl_module: LightningModule, network: nn.Module) -> Grown:
+        if not isinstance(self.grow, Mapping):
+            return self.grow(network)
+        example = pl_module.example_input_array if self.example_inputs is None else self.example_inputs
+        if example is None:
+            raise NetmorphError(
+                "GrowCallback has no example to run the network on",
+                remedies=["pass example_inputs=", f"set example_input_array in {type(pl_module).__name__}"],
+            )
+        return morph(
+            network,
+            self.grow,
+            example_inputs=pl_module.transfer_batch_to_device(example, pl_module.device, 0),
+            calibration=self.calibration(trainer) if callable(self.calibration) else self.calibration,
+            seed=self.seed,
+            inplace=True,
+            **self.options,
+        )
+
+    def _rebuild(self, trainer: Trainer, result: Descent, parameters: set[int]) -> None:
+        """Bring the optimizers that train the network, and their schedulers, up to date."""
+        for optimizer in trainer.optimizers:
+            if any(id(each) in parameters for group in optimizer.param_groups for each in group["params"]):
+                driving: Sequence[Any] = [config.scheduler for config in trainer.lr_scheduler_configs]
+                rebuild_optimizer(result, optimizer, [each for each in driving if each.optimizer is optimizer])
+
+    def _repeat(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Repeat the growth without solving; weights and states are loaded afterwards."""
+        network = self._network(pl_module)
+        parameters = {id(each) for each in network.parameters()}
+        self._rebuild(trainer, repeat(network, self._regrowth), parameters)
+        self._regrowth.check(pl_module, trainer.optimizers)
+
+    def _before_loading(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep back what a checkpoint holds of the grown network until the network is that; called in the first one."""
+        for callback in _family(trainer):
+            if callback.state_key in checkpoint.get("callbacks", {}):
+                callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
+        grown = [callback for callback in _family(trainer) if callback.grown]
+        if not grown or pl_module.state_dict().keys() == checkpoint["state_dict"].keys():
+            return
+        if trainer.state.fn != "fit":  # there are no optimizers
+            for callback in grown:
+                repeat(callback._network(pl_module), callback._regrowth)
+            return
+        self._held = {key: checkpoint[key] for key in ("state_dict", "optimizer_states", "lr_schedulers")}
+        checkpoint.update(state_dict=pl_module.state_dict(), optimizer_states=[], lr_schedulers=[])
+
+
+def _family(trainer: Trainer) -> list[GrowCallback]:
+    """Return all callbacks that grow, in the order in which they do."""
+    callbacks: Sequence[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return sorted((each for each in callbacks if isinstance(each, GrowCallback)), key=lambda each: each.at_epoch)
+
+
+def _wrap_anew(trainer: Trainer) -> None:
+    """Let DDP know the new parameters: the old wrapper goes, and its hooks with it, before there is a new one."""
+    strategy = trainer.strategy
+    if isinstance(strategy, DDPStrategy) and isinstance(strategy.model, nn.parallel.DistributedDataParallel):
+        strategy.model = strategy.lightning_module
+        gc.collect()
+        if strategy.root_device.type == "cuda":
+            torch.cuda.synchronize(strategy.root_device)
+        strategy.configure_ddp()

@@ -1,0 +1,222 @@
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from netmorph.errors import NetmorphError, SiteError
+from netmorph.nn import MorphedModule
+from netmorph.surgery.deepen import deepen
+from netmorph.surgery.morph import morph
+from netmorph.train.callback import GrowCallback
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:lightning"),
+]
+MAPPING = {"0": "3x3 > 1x1 | 1x1"}
+EPOCHS = 4
+
+
+class Module(LightningModule):
+    """A user's own: momentum, a schedule of its own, a network under another name."""
+
+    def __init__(self, scheduler=True):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.net = nn.Sequential(
+                nn.Conv2d(2, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.Flatten(), nn.Linear(4 * 16, 3)
+            )
+        self.scheduler = scheduler
+        self.example_input_array = torch.randn(2, 2, 6, 6, generator=torch.Generator().manual_seed(1))
+        self.losses = []
+
+    def training_step(self, batch, index):
+        loss = F.cross_entropy(self.net(batch[0]), batch[1])
+        self.losses.append(loss.item())
+        return loss
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+        if not self.scheduler:
+            return optimizer
+        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.5**epoch)]
+
+
+@pytest.fixture(scope="module")
+def loader():
+    draw = torch.Generator().manual_seed(2)
+    images, labels = torch.randn(24, 2, 6, 6, generator=draw), torch.randint(3, (24,), generator=draw)
+    return DataLoader(TensorDataset(images, labels), batch_size=8)
+
+
+def trainer(*callbacks, epochs=EPOCHS, **options):
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    saves = any(isinstance(each, ModelCheckpoint) for each in callbacks)
+    return Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        callbacks=list(callbacks),
+        enable_checkpointing=saves,
+        **quiet,
+        **options,
+    )
+
+
+def growing(**options):
+    return GrowCallback(MAPPING, **{"at_epoch": 2, "attribute": "net"} | options)
+
+
+@pytest.fixture(scope="module")
+def finished(loader, tmp_path_factory):
+    """A module trained to its end, with a checkpoint after each epoch."""
+    folder, module, callback = tmp_path_factory.mktemp("checkpoints"), Module(), growing()
+    saves = ModelCheckpoint(folder, filename="{epoch}", save_top_k=-1)
+    trainer(callback, saves).fit(module, loader)
+    return module, callback, folder
+
+
+def test_it_grows_at_its_epoch_and_keeps_the_function(finished, loader):
+    module, callback, _ = finished
+    assert isinstance(module.net[0], MorphedModule)
+    assert callback.grown
+    assert callback.result.parity.max_rel < 1e-5
+    plain = Module()
+    trainer().fit(plain, loader)
+    assert module.losses[:6] == plain.losses[:6]
+    assert module.losses[6] == pytest.approx(plain.losses[6], rel=1e-4)  # the first after the growth
+    assert module.losses[-1] != plain.losses[-1]
+
+
+def test_optimizer_and_schedule_go_along(loader):
+    class Looking(GrowCallback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            optimizer, last = trainer.optimizers[0], pl_module.net[4].weight
+            before = optimizer.state[last].get("momentum_buffer")
+            before = None if before is None else before.clone()
+            super().on_train_epoch_start(trainer, pl_module)
+            if trainer.current_epoch == 2:
+                assert optimizer.state[last]["momentum_buffer"].equal(before)
+                self.rates = [group["lr"] for group in optimizer.param_groups]
+                self.decays = [group["weight_decay"] for group in optimizer.param_groups]
+
+    module, callback = Module(), Looking(MAPPING, at_epoch=2, attribute="net")
+    run = trainer(callback)
+    run.fit(module, loader)
+    assert callback.rates == [0.1 * 0.25] * 2
+    assert callback.decays == [0.01, 0.0]
+    trained = {id(each) for group in run.optimizers[0].param_groups for each in group["params"]}
+    assert trained == {id(each) for each in module.parameters()}
+    assert [group["lr"] for group in run.optimizers[0].param_groups] == [0.1 * 0.5**4] * 2
+    slopes = run.optimizers[0].param_groups[1]["params"]
+    assert slopes
+    assert not any(each.eq(1).all() for each in slopes)  # they have learned
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2, 3])
+def test_a_resumed_training_is_the_uninterrupted_one(finished, loader, epoch):
+    whole, _, folder = finished
+    module, callback = Module(), growing()
+    trainer(callback).fit(module, loader, ckpt_path=folder / f"epoch={epoch}.ckpt", weights_only=True)
+    assert callback.grown
+    assert module.losses == whole.losses[3 * (epoch + 1) :]
+    for name, value in module.state_dict().items():
+        assert value.equal(whole.state_dict()[name]), name
+    assert module.state_dict().keys() == whole.state_dict().keys()
+
+
+def test_a_checkpoint_is_evaluated_with_the_grown_network(finished, loader):
+    whole, _, folder = finished
+
+    class Testing(Module):
+        def test_step(self, batch, index):
+            self.losses.append(F.cross_entropy(self.net(batch[0]), batch[1]).item())
+
+    module = Testing()
+    trainer(growing()).test(module, loader, ckpt_path=folder / "epoch=3.ckpt", weights_only=True, verbose=False)
+    with torch.no_grad():
+        assert module.losses == [F.cross_entropy(whole.net(x), y).item() for x, y in loader]
+
+
+def test_two_growths_resume_in_their_order(loader, tmp_path):
+    def callbacks():
+        later = GrowCallback(
+            lambda net: deepen(net, "2", example_inputs=torch.ones(1, 2, 6, 6)), at_epoch=2, attribute="net"
+        )
+        return later, growing(at_epoch=1)
+
+    whole, saves = Module(scheduler=False), ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+    trainer(*callbacks(), saves).fit(whole, loader)
+    for epoch in (1, 2):
+        module = Module(scheduler=False)
+        trainer(*callbacks()).fit(module, loader, ckpt_path=tmp_path / f"epoch={epoch}.ckpt", weights_only=True)
+        assert module.losses == whole.losses[3 * (epoch + 1) :]
+
+
+def test_a_function_may_grow_a_copy(loader):
+    module = Module()
+    first = module.net
+    callback = GrowCallback(
+        lambda net: morph(net, {"2": "3x3 > 1x1"}, example_inputs=torch.ones(1, 2, 6, 6)), at_epoch=1, attribute="net"
+    )
+    trainer(callback, epochs=2).fit(module, loader)
+    assert module.net is not first
+    assert isinstance(module.net[2], MorphedModule)
+    assert not any(each.eq(0).all() for each in module.net[2].parameters())
+
+
+def test_calibration_may_come_from_the_trainer(loader):
+    class Normed(Module):
+        def __init__(self):
+            super().__init__()
+            self.net.insert(1, nn.BatchNorm2d(6))
+
+    module = Normed()
+    callback = growing(at_epoch=1, calibration=lambda trainer: trainer.train_dataloader)
+    trainer(callback, epochs=2).fit(module, loader)
+    assert any(isinstance(each, nn.BatchNorm2d) for each in module.net[0].modules())
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: growing(attribute="model"), "Module has no network 'model'.*one of 'net'"),
+        (lambda: growing(inplace=False), "morphs in place"),
+        (lambda: GrowCallback(lambda net: None, at_epoch=1, norm=None), "a function grows by its own arguments"),
+    ],
+    ids=["attribute", "inplace", "options of a function"],
+)
+def test_what_cannot_work_is_refused_at_once(make, said, loader):
+    module = Module()
+    with pytest.raises(NetmorphError, match=said):
+        trainer(make()).fit(module, loader)
+    assert module.losses == []
+
+
+def test_a_wrapped_network_is_refused_at_once(loader):
+    module = Module()
+    module.net = nn.Sequential(module.net)
+    module.net.compile()
+    with pytest.raises(SiteError, match="torch.compile"):
+        trainer(growing()).fit(module, loader)
+
+
+def test_without_an_example_there_is_one_message(loader):
+    module = Module()
+    module.example_input_array = None
+    with pytest.raises(NetmorphError, match="no example.*pass example_inputs=.*example_input_array in Module"):
+        trainer(growing(at_epoch=0)).fit(module, loader)
+
+
+def test_another_optimizer_cannot_take_the_states(finished, loader):
+    class Split(Module):
+        def configure_optimizers(self):
+            first, *others = self.net[0], self.net[2], self.net[4]
+            groups = [{"params": first.parameters()}, {"params": [p for part in others for p in part.parameters()]}]
+            return torch.optim.SGD(groups, lr=0.1, momentum=0.9)
+
+    with pytest.raises(NetmorphError, match="groups do not hold the parameters.*make the optimizers as they were"):
+        trainer(growing()).fit(Split(), loader, ckpt_path=finished[2] / "epoch=2.ckpt", weights_only=True)

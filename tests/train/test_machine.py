@@ -1,0 +1,138 @@
+import pytest
+import torch
+from torch import nn
+
+from netmorph.errors import NetmorphError
+from netmorph.models.resnet_cifar import CifarResNet
+from netmorph.train.fashion import load_fashion
+from netmorph.train.loop import fit
+from netmorph.train.machine import Machine
+from netmorph.train.recipe import Recipe
+
+RECIPE = Recipe(epochs=2, batch_size=50, lr=0.1)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return load_fashion().first(150, 70)
+
+
+def model(seed=0):
+    return CifarResNet(8, in_channels=1, width=4, stem_stride=2, seed=seed)
+
+
+def trained(small, **machine):
+    net = model()
+    return net, fit(net, small, RECIPE, 0, machine=Machine(accelerator="cpu", **machine))
+
+
+@pytest.fixture(scope="module")
+def plain(small):
+    return trained(small)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"precision": "8-bit"}, "precision= is not '8-bit'. Remedy: use one of '32-true', 'bf16-mixed', '16-mixed'"),
+        ({"compile": "fast"}, "compile= is not 'fast'.*one of None, 'default', 'reduce-overhead'"),
+        ({"strategy": "fsdp"}, "strategy= is not 'fsdp'"),
+        ({"devices": 0}, "1 or more, not 0"),
+        ({"devices": "auto"}, "1 or more, not 'auto'"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_senseless_machines_are_refused(wrong, said):
+    with pytest.raises(NetmorphError, match=said):
+        Machine(**wrong)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_a_device_that_is_not_there_is_one_message(small):
+    with pytest.raises(NetmorphError, match="cannot use this machine.*accelerator='cpu'"):
+        fit(model(), small, RECIPE, 0, machine=Machine(accelerator="cuda"))
+
+
+def test_mixed_precision_computes_in_bfloat16_and_keeps_weights_in_float32(small, plain):
+    seen = []
+
+    class Spy(CifarResNet):
+        def forward(self, images):
+            logits = super().forward(images)
+            seen.append(logits.dtype)
+            return logits
+
+    net = Spy(8, in_channels=1, width=4, stem_stride=2, seed=0)
+    rows = fit(net, small, RECIPE, 0, machine=Machine(accelerator="cpu", precision="bf16-mixed"))
+    assert set(seen) == {torch.bfloat16}
+    assert len(seen) == 2 * (3 + 1)  # evaluation, too
+    assert {value.dtype for value in net.parameters()} == {torch.float32}
+    assert rows[-1].train_loss == pytest.approx(plain[1][-1].train_loss, rel=0.05)
+    assert rows[-1].train_loss != plain[1][-1].train_loss
+
+
+def test_half_precision_on_the_cpu_becomes_bfloat16_with_a_warning(small):
+    with pytest.warns(UserWarning, match="bf16-mixed"):
+        net, rows = trained(small, precision="16-mixed")
+    assert rows[-1].train_loss < rows[0].train_loss
+    assert all(value.isfinite().all() for value in net.state_dict().values())
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_the_memory_format_is_as_asked_and_the_result_alike(small, plain, channels_last):
+    net, rows = trained(small, channels_last=channels_last)
+    assert net.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+    assert rows[0].train_loss == pytest.approx(plain[1][0].train_loss, rel=1e-4)
+
+
+def test_without_a_compiler_a_warning_tells_and_the_training_is_the_plain_one(small, plain, monkeypatch):
+    asked = []
+
+    def broken(objective, **options):
+        asked.append(options)
+
+        def raises(*_):
+            raise RuntimeError("\nno C compiler found\nand so on")
+
+        return raises
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.warns(RuntimeWarning) as warned:
+        net, rows = trained(small, compile="reduce-overhead")
+    assert [str(each.message) for each in warned] == [
+        "compile='reduce-overhead' is not usable here, so the training goes on without it: "
+        "RuntimeError: no C compiler found"
+    ]
+    assert asked == [{"mode": "reduce-overhead", "dynamic": False}]
+    assert [row.test_loss for row in rows] == [row.test_loss for row in plain[1]]
+    for name, value in net.state_dict().items():
+        assert value.equal(plain[0].state_dict()[name]), name
+
+
+def test_what_is_compiled_is_the_network_with_its_loss_and_no_name_changes(small, plain, monkeypatch):
+    calls = []
+
+    def recording(objective, **_):
+        def call(images, labels):
+            calls.append((objective.training, len(labels)))
+            return objective(images, labels)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", recording)
+    net, rows = trained(small, compile="default")
+    assert calls == [*[(True, 50)] * 3, (False, 70)] * 2
+    assert net.state_dict().keys() == model().state_dict().keys()
+    assert [row.test_loss for row in rows] == [row.test_loss for row in plain[1]]
+
+
+@pytest.mark.slow
+def test_the_compiler_changes_rounding_only_and_compiles_each_shape_once(small, plain):
+    import torch._dynamo.utils as dynamo
+
+    dynamo.counters.clear()
+    net, rows = trained(small, compile="default")
+    assert dynamo.counters["stats"]["unique_graphs"] == 2  # to learn and to measure
+    assert not dynamo.counters["graph_break"]
+    assert rows[0].train_loss == pytest.approx(plain[1][0].train_loss, rel=1e-3)
+    assert isinstance(net.fc, nn.Linear)
