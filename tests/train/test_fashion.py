@@ -67,5 +67,5 @@ def test_a_damaged_file_is_one_message(tmp_path, monkeypatch, content):
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets" / "train-images-idx3-ubyte.gz").write_bytes(content)
     monkeypatch.setattr(module, "files", lambda _: tmp_path)
-    with pytest.raises(NetmorphError, match="train-images.*cannot be read.*reinstall"):
+    with pytest.raises(NetmorphError, match="data file .*train-images.*cannot be read.*reinstall"):
         load_fashion()

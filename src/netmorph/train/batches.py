@@ -13,7 +13,7 @@ from torch import Tensor
 from netmorph.errors import NetmorphError
 from netmorph.train.pixels import crop
 
-__all__ = ["EvalBatches", "TrainBatches", "check_world", "epoch_generator"]
+__all__ = ["EvalBatches", "TrainBatches", "check_world", "epoch_generator", "shares"]
 
 # Many images are augmented at once, for few kernels; as float32 they take no more than this, beside copies as uint8.
 # On a CPU what is larger than malloc's 32 MiB comes as fresh pages each time, which costs more than the work.
@@ -134,24 +134,51 @@ class EvalBatches:
         world: int = 1,
     ) -> None:
         self.images, self.labels, self.normalise = images, labels, normalise
-        self.batch_size, self.rank, self.world = batch_size, rank, world
+        self.shares = shares(len(labels), batch_size, rank, world)
         self.epoch = 0
-        if len(labels) < world:
-            raise NetmorphError(f"{len(labels)} test images cannot be shared by {world} processes")
 
     def __len__(self) -> int:
-        return min(math.ceil(len(self.labels) / self.batch_size), len(self.labels) // self.world)
+        return len(self.shares)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         self.epoch += 1
         return self._serve()
 
     def _serve(self) -> Iterator[tuple[Tensor, Tensor]]:
-        # Even batches: a rank with an empty share, or one batch fewer, would stall the others.
-        ends = [len(self.labels) * k // len(self) for k in range(len(self) + 1)]
-        for start, end in pairwise(ends):
-            share = slice(start + self.rank, end, self.world)
+        for share in self.shares:
             yield self.normalise(self.images[share]), self.labels[share]
+
+
+def shares(n: int, batch_size: int, rank: int, world: int) -> list[slice]:
+    """Cut a split into even batches and return a rank's share of each.
+
+    A rank with an empty share, or with one batch fewer, would stall the others.
+
+    Args:
+        n: images of the split.
+        batch_size: images a batch at most, over all ranks, but at least one a rank.
+        rank: whose share.
+        world: number of ranks.
+
+    Raises:
+        NetmorphError: there are fewer images than ranks, or no such rank.
+    """
+    check_rank(rank, world)
+    if batch_size < 1 or n < world:
+        raise NetmorphError(f"{n} test images in batches of {batch_size} cannot be shared by {world} processes")
+    batches = min(math.ceil(n / batch_size), n // world)
+    ends = [n * k // batches for k in range(batches + 1)]
+    return [slice(start + rank, end, world) for start, end in pairwise(ends)]
+
+
+def check_rank(rank: int, world: int) -> None:
+    """Refuse a rank that is not there.
+
+    Raises:
+        NetmorphError: as said.
+    """
+    if not 0 <= rank < world:
+        raise NetmorphError(f"there is no process {rank} among {world}")
 
 
 def check_world(batch_size: int, rank: int, world: int) -> None:
@@ -160,8 +187,7 @@ def check_world(batch_size: int, rank: int, world: int) -> None:
     Raises:
         NetmorphError: as said, or there is no such rank.
     """
-    if not 0 <= rank < world:
-        raise NetmorphError(f"there is no process {rank} among {world}")
+    check_rank(rank, world)
     if batch_size < 1 or batch_size % world:
         raise NetmorphError(
             f"batches of {batch_size} images cannot be shared evenly by {world} processes",

@@ -70,7 +70,7 @@ class Data(Protocol):
         """Serve the test split as it is, each image once over all ranks.
 
         Args:
-            batch_size: images a batch at most, over all ranks; at least one a rank.
+            batch_size: images a batch at most, over all ranks, every view counted; at least one a rank.
             views: views of each image. With more than one, images are ``(n * views, c, h, w)`` for ``n`` labels, the
                 views of an image next to each other; whoever evaluates takes the mean of their outputs.
             rank: whose share is served.
