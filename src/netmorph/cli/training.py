@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,7 +72,7 @@ def add_time_limit(parser: Any) -> None:
         type=float | None,
         default=None,
         metavar="SECONDS",
-        help=f"begin no further epoch after this many seconds, and exit with {AGAIN}: the same command then goes on",
+        help=f"begin no epoch that would not end within this time; exit with {AGAIN}, the same command then goes on",
     )
 
 
@@ -114,7 +115,9 @@ def machine_of(options: Any) -> Machine:
 
 
 def deadline(seconds: float | None) -> Callable[[], bool] | None:
-    """Return what says that the time is up.
+    """Return what says, when asked after each epoch, that another one would not end in time.
+
+    An epoch takes as long as the last one did; what passes until the first question is no measure.
 
     Raises:
         NetmorphError: the limit is not above zero.
@@ -123,8 +126,14 @@ def deadline(seconds: float | None) -> Callable[[], bool] | None:
         return None
     if not seconds > 0:
         raise NetmorphError(f"--time-limit is above 0, not {seconds}")
-    end = time.monotonic() + seconds
-    return lambda: time.monotonic() > end
+    end, asked = time.monotonic() + seconds, [math.inf]
+
+    def over() -> bool:
+        now = time.monotonic()
+        asked.append(now)
+        return now + 1.2 * max(0.0, now - asked[-2]) > end
+
+    return over
 
 
 class TrainingPrinter:

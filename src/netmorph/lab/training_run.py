@@ -234,7 +234,8 @@ class _Run:
 
 def _claim(out: Path, setting: RunSetting, data: Data) -> None:
     """Write what the folder is for, or check that it is for this."""
-    mine = {"setting": setting.as_dict(), "data": data.name}
+    images = {"train": len(data.train_batches(1, 0, 0)), "test": len(data.test_batches(1))}
+    mine = {"setting": setting.as_dict(), "data": {"name": data.name, **images}}
     try:
         out.mkdir(parents=True, exist_ok=True)
         known = _read(out / CONFIG)

@@ -1,0 +1,169 @@
+"""Runs of a tiny network on a few images: what they write, and that stopped ones come to the same."""
+
+import csv
+import json
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from netmorph.errors import NetmorphError
+from netmorph.lab.fit_phases import FitPhase, cut_phases
+from netmorph.lab.training_run import RunSetting, training_run
+from netmorph.models.opening import load
+from netmorph.surgery.history import history_of
+from netmorph.train.loop import Paused
+from netmorph.train.machine import Machine
+from netmorph.train.recipe import Recipe
+from netmorph.train.sources import load_data
+
+RECIPE = Recipe(epochs=4, batch_size=16, lr=0.05, pad=1)
+SITES = {"layer1.0.conv1": "3x3 > 1x1 | 1x1", "layer2.0.conv2": "1x1 > 3x3"}
+MACHINE = Machine(accelerator="cpu")
+
+
+class Quiet:
+    """Listens, and counts."""
+
+    def __init__(self):
+        self.morphs, self.epochs = [], []
+
+    @contextmanager
+    def training(self, name, epochs):
+        yield self
+
+    def batch(self, done, total):
+        pass
+
+    def epoch(self, row):
+        self.epochs.append(row.epoch)
+
+    def morphed(self, result):
+        self.morphs.append(result.parity.max_rel)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_data("fashion-mnist-subset", train_limit=48, test_limit=32)
+
+
+@pytest.fixture(scope="module")
+def setting():
+    phases = cut_phases(RECIPE, list(SITES), list(SITES.values()), [1, 3])
+    return RunSetting("netmorph:resnet8", phases, {"width": 4}, seed=3)
+
+
+@pytest.fixture(scope="module")
+def whole(data, setting, tmp_path_factory):
+    out, listener = tmp_path_factory.mktemp("whole") / "run", Quiet()
+    return out, training_run(setting, data, out, listener, machine=MACHINE), listener
+
+
+def rows(out):
+    with (out / "metrics.csv").open() as file:
+        timed = ("seconds", "samples_per_second")
+        return [{key: value for key, value in row.items() if key not in timed} for row in csv.DictReader(file)]
+
+
+def same(one, other):
+    one, other = load(one / "model").state_dict(), load(other / "model").state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_the_folder_holds_the_run(whole, setting):
+    out, results, listener = whole
+    assert {path.name for path in out.iterdir()} == {
+        "config.json", "metrics.csv", "results.json", "model", "phase-1", "phase-2", "phase-3"
+    }  # fmt: skip
+    assert json.loads((out / "config.json").read_text())["setting"] == setting.as_dict()
+    assert [(row["phase"], row["epoch"], row["steps"]) for row in rows(out)] == [
+        ("1", "1", "3"), ("2", "2", "6"), ("2", "3", "9"), ("3", "4", "12")
+    ]  # fmt: skip
+    assert json.loads((out / "results.json").read_text()) == results
+    assert results["error"] == float(rows(out)[-1]["test_error"])
+    assert listener.epochs == [1, 2, 3, 4]
+
+
+def test_each_morph_is_exact_and_its_parity_written(whole):
+    _, results, listener = whole
+    assert len(results["morphs"]) == len(listener.morphs) == 2
+    for morph, (site, graph) in zip(results["morphs"], SITES.items(), strict=True):
+        (found,) = morph["sites"]
+        assert (found["site"], found["graph"]) == (site, graph)
+        assert max(found["interior"], found["border"]) <= found["tolerance"]
+        assert morph["cost"]["after"]["params"] > morph["cost"]["before"]["params"]
+
+
+def test_the_model_is_a_checkpoint_that_says_where_it_comes_from(whole, data):
+    out, results, _ = whole
+    model = load(out / "model")
+    assert len(history_of(model)) == 2
+    assert sum(p.numel() for p in model.parameters()) == results["params"]
+    images, labels = next(iter(data.test_batches()))
+    assert 100 * (model.eval()(images).argmax(1) != labels).float().mean().item() == pytest.approx(results["error"])
+
+
+def test_a_run_that_is_through_returns_its_results(whole, data, setting):
+    out, results, _ = whole
+    listener = Quiet()
+    assert training_run(setting, data, out, listener, machine=MACHINE) == results
+    assert listener.epochs == []
+
+
+def test_paused_after_every_epoch_it_comes_to_the_same(whole, data, setting, tmp_path):
+    for _ in range(3):
+        with pytest.raises(Paused):
+            training_run(setting, data, tmp_path / "run", Quiet(), machine=MACHINE, stop=lambda: True)
+    training_run(setting, data, tmp_path / "run", Quiet(), machine=MACHINE, stop=lambda: True)
+    assert rows(tmp_path / "run") == rows(whole[0])
+    assert same(tmp_path / "run", whole[0])
+
+
+class _CrashError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("moment", ["after the morph is saved", "before a phase is written down", "before the results"])
+def test_killed_between_its_steps_it_comes_to_the_same(whole, data, setting, tmp_path, monkeypatch, moment):
+    from netmorph.lab import training_run as module
+
+    broken = {"after the morph is saved": "parity.json", "before a phase is written down": "phase.json"}
+    write, name = module._write, broken.get(moment, "results.json")
+
+    def crash(path, content):
+        if path.name == name and (name != "phase.json" or path.parent.name == "phase-2"):
+            raise _CrashError
+        write(path, content)
+
+    monkeypatch.setattr(module, "_write", crash)
+    with pytest.raises(_CrashError):
+        training_run(setting, data, tmp_path / "run", Quiet(), machine=MACHINE)
+    monkeypatch.setattr(module, "_write", write)
+    results = training_run(setting, data, tmp_path / "run", Quiet(), machine=MACHINE)
+    assert results["morphs"] == whole[1]["morphs"]
+    assert rows(tmp_path / "run") == rows(whole[0])
+    assert same(tmp_path / "run", whole[0])
+
+
+def test_a_checkpoint_is_trained_on(whole, data, tmp_path):
+    setting = RunSetting(
+        str(whole[0] / "model"), (FitPhase(Recipe(epochs=1, batch_size=16, lr=1e-9), {"fc": "1 > 1"}),)
+    )
+    results = training_run(setting, data, tmp_path / "run", Quiet(), machine=MACHINE)
+    assert len(history_of(load(tmp_path / "run" / "model"))) == 3
+    assert results["epochs"] == 1
+
+
+def test_another_run_in_the_folder_is_refused(whole, data, setting):
+    other = RunSetting(setting.model, setting.phases, setting.model_args, seed=4)
+    with pytest.raises(NetmorphError, match="holds another run"):
+        training_run(other, data, whole[0], Quiet(), machine=MACHINE)
+    fewer = load_data("fashion-mnist-subset", train_limit=32, test_limit=32)
+    with pytest.raises(NetmorphError, match=r"holds another run.*its data"):
+        training_run(setting, fewer, whole[0], Quiet(), machine=MACHINE)
+
+
+def test_a_folder_of_something_else_is_refused(data, setting, tmp_path):
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(NetmorphError, match="is not empty"):
+        training_run(setting, data, tmp_path, Quiet(), machine=MACHINE)
