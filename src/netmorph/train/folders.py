@@ -40,6 +40,8 @@ class Folders:
         classes: number of classes.
         workers: processes that read and decode images; 0 does it in this one.
         device: where batches are served.
+        mean: mean of each channel, there; of ImageNet's pixels in [0, 1].
+        std: standard deviation of each channel, there.
         channels: 3; grey images are made so.
         flip: True.
     """
@@ -50,12 +52,14 @@ class Folders:
     classes: int
     workers: int
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    mean: Tensor = field(default_factory=lambda: torch.tensor(_MEAN))
+    std: Tensor = field(default_factory=lambda: torch.tensor(_STD))
     channels: int = 3
     flip: bool = True
 
     def to(self, device: torch.device | str) -> Folders:
         """Return the same data, serving on a device."""
-        return replace(self, device=torch.device(device))
+        return replace(self, device=torch.device(device), mean=self.mean.to(device), std=self.std.to(device))
 
     def train_batches(
         self, batch_size: int, seed: int, pad: int = 0, *, rank: int = 0, world: int = 1
@@ -110,7 +114,7 @@ class Folders:
     def _finish(self, images: Tensor) -> Tensor:
         """Normalise ``(n, views, h, w, c)`` of uint8 where they shall lie."""
         images = images.to(self.device, non_blocking=True).flatten(0, 1).permute(0, 3, 1, 2)
-        return normalised(images, torch.tensor(_MEAN), torch.tensor(_STD))
+        return normalised(images, self.mean, self.std)
 
 
 class FolderBatches:
