@@ -12,6 +12,7 @@ from netmorph._version import __version__
 if TYPE_CHECKING:
     from netmorph.errors import GraphError, InfeasibleMorph, NetmorphError, NotationError, ParityError, SiteError
     from netmorph.graph.catalogue import catalogue
+    from netmorph.graph.draw.write import draw
     from netmorph.graph.notation import parse
     from netmorph.graph.reduce import reduce
     from netmorph.graph.spec import Edge, ModuleGraph
@@ -58,6 +59,7 @@ _HOME = {
     "collapse": "netmorph.surgery.collapse",
     "cost": "netmorph.surgery.cost",
     "deepen": "netmorph.surgery.deepen",
+    "draw": "netmorph.graph.draw.write",
     "find_sites": "netmorph.surgery.sites",
     "grow_kernel": "netmorph.surgery.grow_kernel",
     "load": "netmorph.models.opening",
@@ -97,6 +99,7 @@ __all__ = [
     "collapse",
     "cost",
     "deepen",
+    "draw",
     "find_sites",
     "grow_kernel",
     "load",

@@ -26,6 +26,28 @@ def test_a_simple_graph(capsys):
         assert said in out
 
 
+def test_the_graph_is_drawn_with_characters(capsys):
+    out = shown(capsys, "3x3:16 > 1x1 | avg3x3", "--channels", "64")
+    assert "[3x3]" in out
+    assert "a:16!" in out
+    assert "[ ] carries the layer's filter, ! is too narrow" in out
+
+
+def test_files_are_drawn(capsys, tmp_path):
+    out = shown(capsys, "3x3 > 1x1 | id", "--out", "a.svg", "--out", "a.png", "--out", "a.dot", "--out", "a.mmd")
+    assert out.count("Drawn to ") == 4
+    assert (tmp_path / "a.svg").read_text(encoding="utf-8").startswith("<svg")
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "a.dot").read_text(encoding="utf-8").startswith("digraph")
+    assert (tmp_path / "a.mmd").read_text(encoding="utf-8").startswith("flowchart")
+
+
+def test_the_morphing_sequence_is_drawn_as_a_strip(capsys, tmp_path):
+    found = json.loads(shown(capsys, "3x3 > 1x1 | id", "--out", "strip.svg", "--strip", "--json"))
+    assert found["drawings"] == ["strip.svg"]
+    assert "Type I: in series" in (tmp_path / "strip.svg").read_text(encoding="utf-8")
+
+
 def test_the_papers_module_d_by_name(capsys):
     out = shown(capsys, "module_d")
     assert "complex: an irreducible core of 7 edges; 4 paths" in out
@@ -75,6 +97,9 @@ def test_the_sites_kernel(capsys, kernel, said):
         (["3x3:0 > 1x1"], "width"),
         (["3x3*7 > 1x1", "--channels", "64"], "7"),
         (["missing.json"], "No such file or directory: missing.json"),
+        (["3x3", "--out", "drawing.pdf"], "end it in .svg, .png"),
+        (["3x3", "--out", "drawing.dot", "--strip"], "cannot be written as .dot"),
+        (["3x3", "--strip"], "--out morphing.svg"),
     ],
 )
 def test_wrong_input_is_one_message(arguments, said, capsys):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from netmorph.graph.spec import ModuleGraph
 
 __all__ = [
+    "Text",
     "add_input",
     "add_model",
     "add_sites",
@@ -55,21 +56,21 @@ def add_sites(parser: Any) -> None:
     """Add what is to be morphed into what."""
     parser.add_argument(
         "--at",
-        type=_Text(),
+        type=Text(),
         action="append",
         required=True,
         help="which layers: a qualified name or a pattern such as 'layer1.*.conv1'; repeatable",
     )
     parser.add_argument(
         "--to",
-        type=_Text(),
+        type=Text(),
         action="append",
         required=True,
         help="the module for the --at of the same place: a graph such as '3x3 > 1x1 | id', or a name; repeatable",
     )
 
 
-class _Text:
+class Text:
     """The type of a repeatable option: one text on the command line, one or a list of them in a config file."""
 
     def __call__(self, value: object) -> object:

@@ -1,21 +1,24 @@
 """Show what a module graph is: its edges, morphing sequence, equation and feasibility.
 
 The graph is a notation such as '1x1 > 3x3 | id', an edge list such as 's-a:3x3, a-t:1x1', the name of a module of the
-catalogue such as module_d, or a JSON file.
+catalogue such as module_d, or a JSON file. --out draws it into a file too.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
+from netmorph.cli.options import Text
 from netmorph.errors import NetmorphError
 
 if TYPE_CHECKING:
     from netmorph.filters.geometry import ConvSpec
     from netmorph.graph.reduce import Reduction
     from netmorph.graph.spec import ModuleGraph
+    from netmorph.solver.plan import SitePlan
 
 __all__ = ["add_arguments", "run"]
 
@@ -32,6 +35,14 @@ def add_arguments(parser: Any) -> None:
     parser.add_argument("--stride", type=int, default=1, help="stride of the site")
     parser.add_argument("--dilation", type=int, default=1, help="dilation of the site")
     parser.add_argument("--groups", type=int, default=1, help="groups of the site")
+    parser.add_argument(
+        "--out",
+        type=Text(),
+        action="append",
+        default=[],
+        help="draw it into this file: .svg, .png, .dot (Graphviz) or .mmd (Mermaid); repeatable",
+    )
+    parser.add_argument("--strip", action="store_true", help="draw the morphing sequence, a picture for each step")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -45,21 +56,47 @@ def run(options: Any) -> int:
     from netmorph.solver.plan import plan_site
 
     graph, site = read_graph(options.graph), _site(options)
-    reduction, paths = reduce(graph), path_count(graph)
+    reduction, paths, plan = reduce(graph), path_count(graph), plan_site(graph, site)
+    files = _draw(plan, options)
     if options.json:
-        plan = plan_site(graph, site).to_dict()
-        print(
-            json.dumps({**plan, "equation": _equation(graph, paths), "morphing_sequence": _steps(reduction)}, indent=2)
-        )
+        more = {"equation": _equation(graph, paths), "morphing_sequence": _steps(reduction), "drawings": files}
+        print(json.dumps({**plan.to_dict(), **more}, indent=2))
         return 0
+    _print_drawing(plan)
     print(f"{graph}\n\n{listing(graph, resolve_widths(graph, site))}\n")
     kind = "simple" if reduction.is_simple else f"complex: an irreducible core of {len(reduction.core.edges)} edges"
     _print("kind", [f"{kind}; {paths} path{'s' if paths > 1 else ''} from s to t"])
     _print("morphing sequence", _steps(reduction) or ["none: no step of Algorithm 1 applies"])
     _print("equation", _equation(graph, paths).splitlines())
-    lines = str(plan_site(graph, site)).splitlines()[1:]
+    lines = str(plan).splitlines()[1:]
     _print("at the site", [line for line in lines if not line.startswith("kind ")])
+    for file in files:
+        print(f"Drawn to {file}")
     return 0
+
+
+def _draw(plan: SitePlan, options: Any) -> list[str]:
+    """Write the files that were asked for."""
+    from netmorph.graph.draw.write import draw
+
+    if options.strip and not options.out:
+        raise NetmorphError("--strip draws into a file", remedies=["name one with --out morphing.svg"])
+    given = [options.out] if isinstance(options.out, str) else options.out
+    return [str(draw(plan, file, strip=options.strip)) for file in given]
+
+
+def _print_drawing(plan: SitePlan) -> None:
+    """Draw the graph with characters, if it fits into the terminal and the terminal knows them."""
+    from netmorph.cli.console import console
+    from netmorph.graph.draw.terminal import to_text
+
+    text = to_text(plan.graph, plan.marks, unicode=(sys.stdout.encoding or "").lower().startswith("utf"))
+    lines = [] if text is None else text.splitlines()
+    if not lines or max(map(len, lines)) > console().width:
+        return
+    legend = ["[ ] carries the layer's filter"] if plan.carrying else []
+    legend += ["! is too narrow"] if plan.marks.narrow else []
+    print("\n".join([*lines, *([", ".join(legend)] if legend else []), ""]))
 
 
 def _site(options: Any) -> ConvSpec:

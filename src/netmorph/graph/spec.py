@@ -206,6 +206,13 @@ class ModuleGraph:
 
         return to_notation(self)
 
+    def _repr_svg_(self) -> str | None:
+        """Draw the graph in a notebook; None, and thus text, where a picture could not be read."""
+        from netmorph.graph.draw.picture import draw_graph, is_drawable
+        from netmorph.graph.draw.svg import to_svg
+
+        return to_svg(draw_graph(self)) if is_drawable(self) else None
+
 
 def fresh_name(stem: str, taken: set[Any], counts: dict[str, int] | None = None) -> str:
     """Return `stem`, or `stem_2`, `stem_3` ... whichever is free, and take it.

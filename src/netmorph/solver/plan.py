@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from netmorph.errors import GraphError, InfeasibleMorph
 from netmorph.filters.geometry import ConvSpec
-from netmorph.graph.layout import Layout
+from netmorph.graph.draw.marks import Marks
+from netmorph.graph.layout import Layout, resolve_widths
 from netmorph.graph.notation import parse
 from netmorph.graph.paths import path_count
 from netmorph.graph.reduce import reduce
@@ -59,6 +60,19 @@ class SitePlan:
     parent_params: int
     macs: int
     parent_macs: int
+
+    @property
+    def marks(self) -> Marks:
+        """What a drawing of the graph points out: channels, the edges solved for, the blobs that are too narrow."""
+        widths = resolve_widths(self.graph, self.site)
+        narrow = () if self.feasible else self.bottleneck
+        return Marks(widths, frozenset(self.carrying), frozenset(narrow))
+
+    def _repr_svg_(self) -> str | None:
+        from netmorph.graph.draw.picture import draw_graph, is_drawable
+        from netmorph.graph.draw.svg import to_svg
+
+        return to_svg(draw_graph(self.graph, self.marks)) if is_drawable(self.graph) else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON-ready values."""

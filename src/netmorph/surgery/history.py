@@ -12,9 +12,11 @@ from torch import nn
 
 from netmorph._version import __version__
 from netmorph.errors import GraphError, NetmorphError
+from netmorph.graph.draw.marks import Marks
 from netmorph.graph.layout import Layout
 from netmorph.graph.spec import ModuleGraph
 from netmorph.nn import MorphedModule
+from netmorph.solver.system import split_crossing
 from netmorph.surgery.layers import Kind
 from netmorph.surgery.padded import SamePaddedModule
 from netmorph.surgery.slots import Slot
@@ -92,6 +94,17 @@ class MorphedSite:
     def graph(self) -> ModuleGraph:
         """The graph; under `keep_parent` with the edge that keeps the parent."""
         return self.layout.graph
+
+    @property
+    def marks(self) -> Marks:
+        """What a drawing of the graph points out: channels, and the edges that carry the layer's filter."""
+        return Marks(self.layout.widths, frozenset(edge.name for edge in split_crossing(self.layout)[0]))
+
+    def _repr_svg_(self) -> str | None:
+        from netmorph.graph.draw.picture import draw_graph, is_drawable
+        from netmorph.graph.draw.svg import to_svg
+
+        return to_svg(draw_graph(self.graph, self.marks)) if is_drawable(self.graph) else None
 
     def build(self, *, device: torch.device | str | None, dtype: torch.dtype | None) -> MorphedModule:
         """Return the running module with weights drawn at random."""

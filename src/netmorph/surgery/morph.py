@@ -52,6 +52,11 @@ class MorphResult:
     notices: tuple[str, ...]
     _lineage: Lineage = field(default_factory=Lineage, repr=False, compare=False)
 
+    def _repr_html_(self) -> str:
+        from netmorph.surgery.html import result_html
+
+        return result_html(self)
+
 
 def morph(  # noqa: PLR0913 - the public verb; all but the first two are keywords
     model: nn.Module,

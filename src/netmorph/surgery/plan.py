@@ -83,6 +83,11 @@ class ModelPlan(Sequence[PlannedSite]):
             "cost": self.cost.to_dict(),
         }
 
+    def _repr_html_(self) -> str:
+        from netmorph.surgery.html import plan_html
+
+        return plan_html(self)
+
     def __getitem__(self, index: Any) -> Any:
         return self.sites[index]
 

@@ -1,0 +1,115 @@
+"""Drawings written to files, in the format that the file's name says."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from netmorph.errors import GraphError
+from netmorph.graph.draw.dot import to_dot
+from netmorph.graph.draw.marks import Marks
+from netmorph.graph.draw.mermaid import to_mermaid
+from netmorph.graph.draw.picture import draw_graph
+from netmorph.graph.draw.strip import draw_strip
+from netmorph.graph.draw.svg import to_svg
+from netmorph.graph.spec import ModuleGraph
+
+__all__ = ["FORMATS", "Drawable", "draw"]
+
+
+class Drawable(Protocol):
+    """A module graph at a place that has something to point out: the plan of a site, a site that was morphed."""
+
+    @property
+    def graph(self) -> ModuleGraph:
+        """The graph."""
+
+    @property
+    def marks(self) -> Marks:
+        """What to point out."""
+
+
+def _svg(graph: ModuleGraph, marks: Marks, strip: bool) -> bytes:
+    return (to_svg(draw_strip(graph, marks) if strip else draw_graph(graph, marks)) + "\n").encode()
+
+
+def _png(graph: ModuleGraph, marks: Marks, strip: bool) -> bytes:
+    from netmorph.graph.draw.png import to_png
+
+    return to_png(draw_strip(graph, marks) if strip else draw_graph(graph, marks))
+
+
+def _dot(graph: ModuleGraph, marks: Marks, strip: bool) -> bytes:
+    return to_dot(graph, marks).encode()
+
+
+def _mermaid(graph: ModuleGraph, marks: Marks, strip: bool) -> bytes:
+    return to_mermaid(graph, marks).encode()
+
+
+FORMATS: dict[str, Callable[[ModuleGraph, Marks, bool], bytes]] = {
+    ".svg": _svg,
+    ".png": _png,
+    ".dot": _dot,
+    ".gv": _dot,
+    ".mmd": _mermaid,
+}
+_STRIPS = (".svg", ".png")
+
+
+def draw(what: ModuleGraph | Drawable | str, path: str | Path, *, strip: bool = False) -> Path:
+    """Draw a module graph into a file, in the format that the file's name says.
+
+    Args:
+        what: a graph, its notation, the plan of a site (channels, the edges that carry the layer's filter and blobs
+            that are too narrow are shown), or a site of a morph's result.
+        path: the file: .svg, .png (needs matplotlib), .dot or .gv (Graphviz), .mmd (Mermaid).
+        strip: draw the morphing sequence, a picture for each step (SVG and PNG).
+
+    Returns:
+        The path.
+
+    Raises:
+        GraphError: the ending is unknown, the format has no strips, or the graph is too large for a picture.
+        NotationError: the notation cannot be read.
+        OSError: the file cannot be written.
+        ModuleNotFoundError: a PNG is wanted and matplotlib is not installed.
+    """
+    path = Path(path)
+    graph, marks = _drawn(what)
+    ending = path.suffix.lower()
+    if ending not in FORMATS:
+        raise GraphError(
+            f"{path.name!r} does not say in which format to draw", remedies=[f"end it in {', '.join(FORMATS)}"]
+        )
+    if strip and ending not in _STRIPS:
+        raise GraphError(f"a strip cannot be written as {ending}", remedies=[f"end the name in {' or '.join(_STRIPS)}"])
+    _replace(path, FORMATS[ending](graph, marks, strip))
+    return path
+
+
+def _drawn(what: ModuleGraph | Drawable | str) -> tuple[ModuleGraph, Marks]:
+    if isinstance(what, str):
+        from netmorph.graph.notation import parse
+
+        what = parse(what)
+    return (what, Marks()) if isinstance(what, ModuleGraph) else (what.graph, what.marks)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write aside, then rename, so that the file is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(aside).chmod(0o666 & ~umask)
+        os.replace(aside, path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
