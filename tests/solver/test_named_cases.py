@@ -227,3 +227,14 @@ def test_a_zero_target() -> None:
     solution = solve(torch.zeros(4, 4, 3, 3), "3x3 > 1x1 | 3x3", spec=site)
     assert float(module_filter(solution.layout.graph, solution.filters).weight.abs().max()) < 1e-12
     assert all(float(f.weight.norm()) > 0 for f in solution.filters.values()), "a dead edge cannot learn"
+
+
+@pytest.mark.parametrize("channels", [16, 300])
+@pytest.mark.parametrize("name", ["resnet_morph_1c1", "resnet_morph_1c1_2branch", "lora"])
+def test_taps_that_fewer_edges_carry_are_solved_by_those_alone(name: str, channels: int) -> None:
+    """The corner taps have one carrier; drawn together with the others', its noise once had rank 1 and no inverse."""
+    site = ConvSpec.same(channels, channels)
+    solution = solve(random_filter(site, 1), catalogue[name], spec=site)
+    assert solution.residual < 1e-12
+    assert solution.stats["condition"] < 2
+    assert solution.stats["draws"] == 1

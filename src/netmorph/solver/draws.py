@@ -52,12 +52,14 @@ def sides_of(layout: Layout, carrying: Collection[str]) -> tuple[Side, Side]:
         tuple(edge for edge in free if edge.sink in cut),
         tuple(edge for edge in free if edge.source not in cut),
     )
+    # Where some taps have fewer carriers, those must do alone: drawn together with others' edges they might not.
+    partly = any(edge.fixed is None and edge.name not in carrying for edge in layout.crossing(cut))
     made = []
     for behind, edges in enumerate(parts):
         side = Side(edges, frozenset(edge.name for edge in edges), bool(behind))
         table = graph.outgoing if behind else graph.incoming
         taps = any(_carries_taps(layout, edge) for edge in edges)  # then no flow of channels says what matters
-        if not taps and any(len(table[side.meeting(edge)]) > 1 for edge in edges):
+        if not taps and (partly or any(len(table[side.meeting(edge)]) > 1 for edge in edges)):
             found = flow(graph, layout.widths, carrying, "down" if behind else "up")
             side = Side(edges, frozenset(name for name, units in found.on.items() if units), bool(behind))
         made.append(side)
