@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from netmorph.cli import reproduce as command
 from netmorph.cli import training
 from netmorph.cli.experiment_progress import _Bars, _Lines
 from netmorph.cli.main import main
@@ -102,10 +103,17 @@ def test_figure_5_is_that_of_the_data():
     assert _table("figure6", "cifar100") == "figure6"
 
 
-def test_a_missing_package_is_told_before_any_work(reproduce, monkeypatch, tmp_path):
-    monkeypatch.setattr(training, "find_spec", lambda name: None if name == "matplotlib" else True)
-    assert "matplotlib is not installed" in reproduce(code=2).err
+def test_lightning_is_missed_before_any_work(reproduce, monkeypatch, tmp_path):
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    assert "lightning is not installed" in reproduce(code=2).err
     assert not (tmp_path / "out").exists()
+
+
+def test_without_matplotlib_there_is_a_table_and_no_pictures(reproduce, monkeypatch, tmp_path):
+    reproduce("--time-limit", "1e-6", code=75)
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    assert "matplotlib is not installed" in reproduce("--table-only", code=75).out
+    assert (tmp_path / "out" / "table.md").exists()
 
 
 def test_a_pipe_hears_of_each_job_and_of_epochs_now_and_then(capsys, monkeypatch):

@@ -7,6 +7,7 @@ and the table always shows what is finished. Exit code 0: all is done; 75: --tim
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,8 @@ def add_arguments(parser: Any) -> None:
 
 def run(options: Any) -> int:
     """Run what is left, write the table, and say by the exit code whether all is done."""
-    require("matplotlib", *(() if options.table_only else ("lightning",)))
+    if not options.table_only:
+        require("lightning")
     deadline(options.time_limit)  # refuses one that makes no sense
     if options.workers < 1:
         raise NetmorphError(f"--workers is 1 or more, not {options.workers}")
@@ -125,7 +127,7 @@ def _report(experiment: Experiment, out: Path, *, as_json: bool) -> int:
     if not out.is_dir():
         raise NetmorphError(f"there is no experiment in {out}", remedies=["name its folder with --out"])
     content = render(experiment, out)
-    pictures = draw(experiment, out)
+    pictures = draw(experiment, out) if find_spec("matplotlib") is not None else []
     jobs = content["header"]["jobs"]
     complete = jobs["done"] == jobs["total"]
     if as_json:
@@ -148,5 +150,7 @@ def _print(content: dict[str, Any], out: Path, *, complete: bool) -> None:
     )
     jobs = content["header"]["jobs"]
     screen.print(f"{jobs['done']} of {jobs['total']} trainings are done. Written to {out}/table.md", soft_wrap=True)
+    if find_spec("matplotlib") is None:
+        screen.print("There are no pictures, since matplotlib is not installed: pip install 'netmorph[report]'")
     if not complete:
         screen.print("Repeat the command to go on.")

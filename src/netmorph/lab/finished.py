@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netmorph.errors import NetmorphError
 from netmorph.lab.experiment import Experiment, Job, TableRow
+from netmorph.lab.job import DONE, read_done
 from netmorph.lab.spread import Spread
 
 __all__ = ["Finished", "done_path", "phases_of", "read_finished", "title_of"]
@@ -115,7 +114,7 @@ def phases_of(row: TableRow) -> str:
 
 def done_path(out: Path, key: str) -> Path:
     """Return where a finished job says what it came to."""
-    return out / "jobs" / key / "done.json"
+    return out / "jobs" / key / DONE
 
 
 def read_finished(experiment: Experiment, out: Path) -> Finished:
@@ -128,23 +127,8 @@ def read_finished(experiment: Experiment, out: Path) -> Finished:
     Raises:
         NetmorphError: a file is damaged.
     """
-    return Finished(experiment, dict(_read(experiment.jobs, out)))
-
-
-def _read(keys: Iterable[str], out: Path) -> Sequence[tuple[str, dict[str, Any]]]:
-    found = []
-    for key in keys:
-        path = done_path(out, key)
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError) as error:
-            raise NetmorphError(
-                f"{path} cannot be read: {error}", remedies=[f"delete {path.parent}, and the job is done again"]
-            ) from error
-        found.append((key, content))
-    return found
+    found = ((key, read_done(done_path(out, key).parent)) for key in experiment.jobs)
+    return Finished(experiment, {key: done for key, done in found if done is not None})
 
 
 def _text(entry: Any) -> str:

@@ -39,7 +39,7 @@ def error_table(content: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         )
         found = [row["controls"].get(name) for name in names]
         printed = _NONE if paper is None else f"{paper:.2f}"
-        rows.append([*_named(row), printed, _mean(row["error"], 2), *(_paired(each) for each in found)])
+        rows.append([*_named(row), printed, _mean(row["error"], 2), *(_brief(each) for each in found)])
     return ["network", "grown through", "paper", "ours", *names], rows
 
 
@@ -158,6 +158,15 @@ def _control(found: dict[str, Any] | None) -> str:
 
 def _paired(found: dict[str, Any] | None) -> str:
     return _NONE if found is None or found["paired"] is None else found["paired"]["text"]
+
+
+def _brief(found: dict[str, Any] | None) -> str:
+    """Write a paired difference and its verdict in few words."""
+    if found is None or found["paired"] is None:
+        return _NONE
+    paired = found["paired"]
+    spread = "" if paired["std"] is None else f" ± {paired['std']:.2f}"
+    return f"{paired['mean']:+.2f}{spread}, {paired['verdict']}"
 
 
 def _claims(content: dict[str, Any]) -> Iterator[str]:
