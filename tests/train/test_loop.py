@@ -8,7 +8,7 @@ from torch import nn
 from netmorph.errors import NetmorphError
 from netmorph.models.resnet_cifar import CifarResNet
 from netmorph.train.fashion import load_fashion
-from netmorph.train.loop import fit, mistakes
+from netmorph.train.loop import Before, fit, mistakes
 from netmorph.train.recipe import Recipe
 
 RECIPE = Recipe(epochs=2, batch_size=50, lr=0.1)
@@ -72,6 +72,22 @@ def test_mistakes_are_marked_image_by_image(trained, small):
     assert mistakes(net, small).equal(guesses != small.test.labels)
 
 
+def test_mistakes_average_the_views(trained):
+    images, labels = torch.randn(6, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.tensor([3, 0])
+
+    class Views:
+        def to(self, device):
+            return self
+
+        def test_batches(self, batch_size=500, views=1, **_):
+            assert views == 3
+            return [(images, labels)]
+
+    logits = trained[0](images)
+    expected = torch.stack([logits[:3].mean(0), logits[3:].mean(0)]).argmax(1) != labels
+    assert mistakes(trained[0], Views(), views=3).equal(expected)
+
+
 def test_the_same_seed_gives_the_same_network(trained, small):
     net, rows, _ = trained
     torch.manual_seed(99)  # the global generator must not matter
@@ -80,6 +96,44 @@ def test_the_same_seed_gives_the_same_network(trained, small):
     assert [timeless(row) for row in repeated] == [timeless(row) for row in rows]
     for name, value in again.state_dict().items():
         assert value.equal(net.state_dict()[name]), name
+
+
+def test_what_the_network_draws_follows_from_the_seed_and_leaves_the_global_generator_alone(small):
+    def dropping():
+        net = model()
+        net.fc = nn.Sequential(nn.Dropout(0.5), net.fc)
+        return net
+
+    torch.manual_seed(1)
+    state = torch.random.get_rng_state()
+    rows = fit(dropping(), small, RECIPE, seed=1)
+    assert torch.random.get_rng_state().equal(state)
+    torch.manual_seed(2)
+    assert [timeless(row) for row in fit(dropping(), small, RECIPE, seed=1)] == [timeless(row) for row in rows]
+
+
+def test_epochs_draw_afresh(small):
+    drawn = []
+
+    class Drawing(nn.Module):
+        def forward(self, logits):
+            drawn.append(torch.rand(()).item())
+            return logits
+
+    net = model()
+    net.fc = nn.Sequential(net.fc, Drawing())
+    state = torch.random.get_rng_state()
+    fit(net, small, RECIPE, seed=1)
+    assert torch.random.get_rng_state().equal(state)
+    assert drawn[6] == drawn[13]  # in evaluation
+    training = [*drawn[:6], *drawn[7:13]]  # one evaluation after each epoch
+    assert len(set(training)) == 12
+
+
+def test_rows_count_on_from_what_went_before(trained, small):
+    rows = fit(model(), small, RECIPE, seed=1, before=Before(epochs=5, steps=100))
+    assert [(row.epoch, row.steps) for row in rows] == [(6, 106), (7, 112)]
+    assert [row.test_loss for row in rows] == [row.test_loss for row in trained[1]]
 
 
 def test_another_seed_gives_another_network(trained, small):

@@ -71,6 +71,27 @@ def test_mixed_precision_computes_in_bfloat16_and_keeps_weights_in_float32(small
     assert rows[-1].train_loss != plain[1][-1].train_loss
 
 
+def test_lightning_does_not_chat(small, capfd):
+    trained(small, precision="bf16-mixed")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_switches_of_cuda_are_set_within_and_put_back():
+    def switches():
+        cudnn = torch.backends.cudnn
+        return torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
+
+    before = switches()
+    with Machine(tf32=False, benchmark=True).arithmetic(torch.device("cuda")):
+        assert switches() == ("highest", False, True)
+    assert switches() == before
+    with Machine(tf32=True, benchmark=False).arithmetic(torch.device("cuda")):
+        assert switches() == ("high", True, False)
+    assert switches() == before
+    with Machine(tf32=True).arithmetic(torch.device("cpu")):
+        assert switches() == before
+
+
 def test_half_precision_on_the_cpu_becomes_bfloat16_with_a_warning(small):
     with pytest.warns(UserWarning, match="bf16-mixed"):
         net, rows = trained(small, precision="16-mixed")

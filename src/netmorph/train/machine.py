@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,12 +77,13 @@ class Machine:
                 f"training needs Lightning: {error}", remedies=["pip install 'netmorph[train]'"]
             ) from error
         try:
-            return Fabric(
-                accelerator=self.accelerator,
-                devices=self.devices,
-                strategy=self.strategy,
-                precision=self.precision,
-            )
+            with _quiet():
+                return Fabric(
+                    accelerator=self.accelerator,
+                    devices=self.devices,
+                    strategy=self.strategy,
+                    precision=self.precision,
+                )
         except Exception as error:  # Lightning raises whatever it likes
             raise NetmorphError(
                 f"Lightning cannot use this machine: {error}", remedies=["use Machine(accelerator='cpu')"]
@@ -96,24 +98,47 @@ class Machine:
     @contextmanager
     def arithmetic(self, device: torch.device) -> Iterator[None]:
         """Set CUDA's global switches within the block; elsewhere there is nothing to set."""
-        if device.type != "cuda":
+        before = _switches() if device.type == "cuda" else None
+        if before is None:
             yield
             return
-        cudnn = torch.backends.cudnn
-        matmul, convolution, search = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
-        self._switch("high" if self.tf32 else "highest", self.tf32, self.benchmark)
+        _switch("high" if self.tf32 else "highest", self.tf32, self.benchmark)
         try:
             yield
         finally:
-            self._switch(matmul, convolution, search)
+            _switch(*before)
 
-    def _switch(self, matmul: str, convolution: bool, search: bool) -> None:
-        # By their older names: where the new ones are set, the compiler of several versions of PyTorch fails.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.set_float32_matmul_precision(matmul)
-            torch.backends.cudnn.allow_tf32 = convolution
-            torch.backends.cudnn.benchmark = search
+
+def _switches() -> tuple[str, bool, bool] | None:
+    """Return the switches as they stand; None where the user has set them by their newer names, which do not mix."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there are newer names
+        try:
+            cudnn = torch.backends.cudnn
+            return torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
+        except RuntimeError:
+            return None
+
+
+def _switch(matmul: str, convolution: bool, search: bool) -> None:
+    """Set the switches by their older names: the compiler of several versions of PyTorch fails on the newer ones."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.set_float32_matmul_precision(matmul)
+        torch.backends.cudnn.allow_tf32 = convolution
+        torch.backends.cudnn.benchmark = search
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning from telling which precision it was asked for; its warnings come through."""
+    logger = logging.getLogger("lightning.fabric")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _check(name: str, value: object, allowed: tuple[object, ...]) -> None:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["Learned", "Phase"]
 
 
+_MEASURING = -1  # no epoch's number
+
+
 @dataclass(frozen=True)
 class Learned:
     """What an epoch of learning came to.
@@ -99,7 +102,7 @@ class Phase:
         backward, step = self._machinery()
         zero_grad, advance, groups = self.optimizer.zero_grad, self.schedule.step, self.optimizer.param_groups
         tally, rate, done = Tally(self.device), 0.0, 0
-        with _seeded(self.device, self.seed, epoch, self.fabric.global_rank), _scaler_skips(self._scales):
+        with self._seeded(epoch), _scaler_skips(self._scales):
             for images, labels in self.batches:
                 with self.fabric.autocast():
                     loss, wrong = self._learn(images, labels)
@@ -122,7 +125,7 @@ class Phase:
                 torch.distributed.broadcast(buffer, 0)
         self._objective.eval()
         tally = Tally(self.device)
-        with self._no_grad(), self.fabric.autocast():
+        with self._seeded(_MEASURING), self._no_grad(), self.fabric.autocast():
             for images, labels in self.test_batches:
                 loss, wrong = self._measure(images, labels)
                 tally.add(loss, wrong, len(labels))
@@ -145,27 +148,26 @@ class Phase:
         if state["precision"]:
             self.fabric.strategy.precision.load_state_dict(state["precision"])
 
+    @contextmanager
+    def _seeded(self, epoch: int) -> Iterator[None]:
+        """Let whatever draws from the global generators draw by seed, epoch and rank; afterwards they are as before.
+
+        A resumed run then needs none of their states.
+        """
+        digest = hashlib.blake2b(repr((self.seed, epoch, self.fabric.global_rank)).encode(), digest_size=8).digest()
+        number = int.from_bytes(digest, "little") >> 1
+        cuda = self.device.type == "cuda"
+        with torch.random.fork_rng([self.device.index or 0] if cuda else []):
+            torch.default_generator.manual_seed(number)
+            if cuda:
+                torch.cuda.manual_seed(number)
+            yield
+
     def _machinery(self) -> tuple[Callable[[Tensor], None], Callable[[], Any]]:
         """Return how gradients are made and used: with the scaler, or at once."""
         if self._scales:
             return self.fabric.backward, self.fabric.setup_optimizers(self.optimizer).step  # type: ignore[union-attr]
         return Tensor.backward, self.optimizer.step
-
-
-@contextmanager
-def _seeded(device: torch.device, seed: int, epoch: int, rank: int) -> Iterator[None]:
-    """Let whatever draws from the global generators draw by seed, epoch and rank; afterwards they are as before.
-
-    A resumed run then needs none of their states.
-    """
-    digest = hashlib.blake2b(repr((seed, epoch, rank)).encode(), digest_size=8).digest()
-    number = int.from_bytes(digest, "little") >> 1
-    cuda = device.type == "cuda"
-    with torch.random.fork_rng([device.index or 0] if cuda else []):
-        torch.default_generator.manual_seed(number)
-        if cuda:
-            torch.cuda.manual_seed(number)
-        yield
 
 
 @contextmanager
