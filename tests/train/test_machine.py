@@ -5,7 +5,7 @@ from torch import nn
 from netmorph.errors import NetmorphError
 from netmorph.models.resnet_cifar import CifarResNet
 from netmorph.train.fashion import load_fashion
-from netmorph.train.loop import fit
+from netmorph.train.loop import Paused, fit
 from netmorph.train.machine import Machine
 from netmorph.train.recipe import Recipe
 
@@ -97,6 +97,28 @@ def test_half_precision_on_the_cpu_becomes_bfloat16_with_a_warning(small):
         net, rows = trained(small, precision="16-mixed")
     assert rows[-1].train_loss < rows[0].train_loss
     assert all(value.isfinite().all() for value in net.state_dict().values())
+
+
+def test_scaled_gradients_train_alike_and_the_scale_is_resumed(small, plain, monkeypatch, tmp_path):
+    from lightning.fabric import Fabric
+    from lightning.fabric.plugins import MixedPrecision
+
+    def fabric(self):  # Lightning allows half precision on the CPU only so
+        return Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu", scaler))
+
+    monkeypatch.setattr(Machine, "fabric", fabric)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**30, growth_interval=4)  # overflows at first: steps are skipped
+    folder = tmp_path / "run"
+    with pytest.raises(Paused):
+        fit(model(), small, RECIPE, 0, machine=Machine(precision="16-mixed"), folder=folder, stop=lambda: True)
+    scale = scaler.get_scale()
+    assert scale < 2.0**30
+    scaler = torch.amp.GradScaler("cpu", init_scale=1.0, growth_interval=4)
+    net = model()
+    rows = fit(net, small, RECIPE, 0, machine=Machine(precision="16-mixed"), folder=folder)
+    assert scaler.get_scale() > scale / 2**4
+    assert all(value.isfinite().all() for value in net.state_dict().values())
+    assert rows[0].train_loss == pytest.approx(plain[1][0].train_loss, rel=0.2)
 
 
 @pytest.mark.parametrize("channels_last", [True, False])

@@ -81,6 +81,10 @@ class Phase:
         # Compiled code marks buffers that it allocates in inference mode, and fails when they are written outside.
         self._no_grad = torch.inference_mode if machine.compile is None else torch.no_grad
         self._scales = machine.scales_gradients
+        self._backward: Callable[[Tensor], None] = Tensor.backward
+        self._step: Callable[[], Any] = self.optimizer.step
+        if self._scales:
+            self._backward, self._step = fabric.backward, fabric.setup_optimizers(self.optimizer).step  # type: ignore[union-attr]
 
     @property
     def gather(self) -> Callable[[Tensor], Tensor] | None:
@@ -99,17 +103,18 @@ class Phase:
         began = time.perf_counter()
         self._objective.train()
         self.batches.epoch = epoch
-        backward, step = self._machinery()
+        backward, step = self._backward, self._step
         zero_grad, advance, groups = self.optimizer.zero_grad, self.schedule.step, self.optimizer.param_groups
         tally, rate, done = Tally(self.device), 0.0, 0
         with self._seeded(epoch), _scaler_skips(self._scales):
             for images, labels in self.batches:
                 with self.fabric.autocast():
                     loss, wrong = self._learn(images, labels)
+                tally.add(loss.detach(), wrong, len(labels))
                 backward(loss)
                 step()
                 zero_grad(set_to_none=True)
-                tally.add(loss.detach(), wrong, len(labels))
+                del loss, wrong  # which the next step may overwrite
                 rate = groups[0]["lr"]
                 advance()
                 if tell is not None:
@@ -162,12 +167,6 @@ class Phase:
             if cuda:
                 torch.cuda.manual_seed(number)
             yield
-
-    def _machinery(self) -> tuple[Callable[[Tensor], None], Callable[[], Any]]:
-        """Return how gradients are made and used: with the scaler, or at once."""
-        if self._scales:
-            return self.fabric.backward, self.fabric.setup_optimizers(self.optimizer).step  # type: ignore[union-attr]
-        return Tensor.backward, self.optimizer.step
 
 
 @contextmanager
