@@ -185,7 +185,7 @@ class _Printer(TrainingPrinter):
 
     def morphed(self, result: MorphResult) -> None:
         """Print the parity of every site."""
-        from netmorph.cli.report import print_morph
+        from netmorph.cli.print_morph import print_morph
 
         if not self.quiet:
             print_morph(self.console, result)

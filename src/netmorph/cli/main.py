@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["main"]
 
-_COMMANDS = ("quickstart", "plan", "morph", "verify", "show", "collapse", "fit", "reproduce")
+_COMMANDS = ("quickstart", "plan", "morph", "verify", "show", "collapse", "fit", "reproduce", "doctor")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -35,7 +35,7 @@ def run(options: Any) -> int:
     """Morph, print the parity of each site, and save."""
     from netmorph.cli.console import console
     from netmorph.cli.options import example, open_model, read_sites
-    from netmorph.cli.report import print_morph
+    from netmorph.cli.print_morph import print_morph
     from netmorph.lab.results import parity_of
     from netmorph.lab.run_folder import require_free
     from netmorph.surgery.checkpoint import save

@@ -58,7 +58,7 @@ class _Printer(TrainingPrinter):
 
     def morphed(self, result: MorphResult, changed: int, images: int) -> None:
         """Print the parity of every site."""
-        from netmorph.cli.report import print_morph
+        from netmorph.cli.print_morph import print_morph
 
         print_morph(self.console, result)
         self.console.print(f"  test images on which being right or wrong has changed: {changed} of {images}\n")
