@@ -79,5 +79,6 @@ def test_events_are_written_anew_by_a_resumed_run(tmp_path, written):
     logs.close()
     assert ("test/error", 70.0, 20) in written
     assert ("epoch", 2, 20) in written
+    assert ("samples_per_second", 1e3, 20) in written
     assert len(written) == 2 * (7 + 1) + 1
     assert written[-1] == "closed"

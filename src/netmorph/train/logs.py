@@ -68,7 +68,9 @@ class Logs:
     def _add_events(self, row: EpochRow) -> None:
         if self._writer is not None:
             for name in _SCALARS:
-                self._writer.add_scalar(name.replace("_", "/", 1), getattr(row, name), row.steps)
+                self._writer.add_scalar(
+                    name.replace("train_", "train/").replace("test_", "test/"), getattr(row, name), row.steps
+                )
             self._writer.add_scalar("epoch", row.epoch, row.steps)
             self._writer.flush()
 
