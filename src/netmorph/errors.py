@@ -11,7 +11,23 @@ __all__ = [
     "NotationError",
     "ParityError",
     "SiteError",
+    "did_you_mean",
 ]
+
+
+def did_you_mean(name: object, known: Sequence[str], *, most: int = 1, cutoff: float = 0.6) -> list[str]:
+    """Return the remedy for a name that is not known, if known ones are near.
+
+    Args:
+        name: what was given.
+        known: the names.
+        most: how many to offer.
+        cutoff: how alike they must be, from 0 to 1.
+    """
+    from difflib import get_close_matches
+
+    near = get_close_matches(str(name), known, n=most, cutoff=cutoff)
+    return [f"did you mean {' or '.join(map(repr, near))}?"] if near else []
 
 
 class NetmorphError(Exception):

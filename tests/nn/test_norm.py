@@ -48,6 +48,23 @@ def test_last_batch_norm_normalises_the_last_dimension_of_a_cube() -> None:
     torch.testing.assert_close(norm.running_mean, 0.1 * x.mean((0, 1)))
 
 
+@pytest.mark.parametrize("dims", [0, 1, 2])
+def test_synchronised_norms_norm_the_same_dimension(dims: int) -> None:
+    module = build("1 > 1", c_in=6, c_out=6, dims=dims, norm="neutral")
+    x = noise(*{0: (6, 6, 6), 1: (2, 6, 5), 2: (2, 6, 5, 4)}[dims])
+    wanted, state = module.train()(x), {key: value.clone() for key, value in module.state_dict().items()}
+    twin = build("1 > 1", c_in=6, c_out=6, dims=dims, norm="neutral")
+    for _ in range(2):  # converting twice changes nothing
+        twin = nn.SyncBatchNorm.convert_sync_batchnorm(twin)
+    assert all(isinstance(norm, nn.SyncBatchNorm) for norm in twin.norms.children())
+    assert type(twin) is MorphedModule
+    torch.testing.assert_close(twin.train()(x), wanted)
+    assert list(twin.state_dict()) == list(state)
+    for key, value in twin.state_dict().items():
+        torch.testing.assert_close(value, state[key], msg=key)
+    torch.testing.assert_close(twin.eval()(x), module.eval()(x))
+
+
 @pytest.mark.parametrize("dims", SHAPES)
 def test_a_blended_group_norm_is_a_group_norm_at_slope_0(dims: int) -> None:
     norm, x = build_norm("group", 6, dims), noise(*SHAPES[dims])

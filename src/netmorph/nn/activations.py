@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from netmorph.errors import GraphError
+from netmorph.errors import GraphError, did_you_mean
 from netmorph.nn.children import NamedChildren
 
 # Elementwise activations of torch.nn whose arguments all have defaults, by lower-case name without underscores.
@@ -111,11 +110,10 @@ def phi_name(name: str | None) -> str | None:
     plain = _ALIASES.get(plain, plain)
     if plain in _PHI:
         return plain
-    near = get_close_matches(plain, [*_PHI, *_ALIASES], n=1)
     known = f"the activations are {', '.join(sorted(_PHI))}, none"
     raise GraphError(
         f"{name!r} is not an activation that netmorph can blend with the identity",
-        remedies=[f"did you mean {near[0]!r}?", known] if near else [known],
+        remedies=[*did_you_mean(plain, [*_PHI, *_ALIASES]), known],
     )
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from netmorph.errors import GraphError
+from netmorph.errors import GraphError, did_you_mean
 from netmorph.nn.activations import blend
 from netmorph.nn.children import NamedChildren
 
@@ -31,6 +30,16 @@ class Norms(NamedChildren):
         super().__init__(children)
         self.kinds = dict(kinds)
 
+    def add_module(self, name: str, module: nn.Module | None) -> None:
+        """Register a module; a SyncBatchNorm in the place of a norm over the last dimension takes on its forward.
+
+        `nn.SyncBatchNorm.convert_sync_batchnorm` puts one there, which by itself would norm dimension 1.
+        """
+        last = isinstance(self._modules.get(name), LastBatchNorm | LastSyncBatchNorm)
+        if last and type(module) is nn.SyncBatchNorm:
+            module.__class__ = LastSyncBatchNorm
+        super().add_module(name, module)
+
 
 class LastBatchNorm(nn.BatchNorm1d):
     """`nn.BatchNorm1d` over the last dimension, whatever the shape: every other dimension is batch."""
@@ -41,6 +50,14 @@ class LastBatchNorm(nn.BatchNorm1d):
 
     def _check_input_dim(self, input: Tensor) -> None:
         """Accept any shape, tracing proxies included."""
+
+
+class LastSyncBatchNorm(nn.SyncBatchNorm):
+    """`nn.SyncBatchNorm` over the last dimension: what `LastBatchNorm` becomes for training on several processes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., C) to (..., C)."""
+        return super().forward(x.reshape(-1, self.num_features)).reshape(x.shape)
 
 
 class BlendedGroupNorm(nn.GroupNorm):
@@ -87,9 +104,8 @@ def norm_name(name: str | None) -> str | None:
         return None
     if name in NAMES:
         return name
-    near = get_close_matches(str(name), NAMES, n=1)
     known = f"the norms are {', '.join(NAMES)}"
-    raise GraphError(f"{name!r} is not a norm", remedies=[f"did you mean {near[0]!r}?", known] if near else [known])
+    raise GraphError(f"{name!r} is not a norm", remedies=[*did_you_mean(name, NAMES), known])
 
 
 def build_norm(

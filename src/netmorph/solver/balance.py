@@ -11,22 +11,22 @@ from netmorph.graph.layout import Layout
 from netmorph.graph.spec import Edge
 
 SWEEPS = 8
+NOTHING = 2.0**-40  # of the largest edge: what a solve leaves of weights that are zero
 
 
 def balance(layout: Layout, filters: Mapping[str, Filter]) -> dict[str, Filter]:
     """Scale every inner blob so that the weights that write it and those that read it have about the same norm.
 
     Scales are powers of two: no weight loses a bit. A blob beside an edge without weights stays as it is, and so does
-    one whose edges are all zero.
+    one that all edges on one side leave at zero but for rounding: to balance these would bring the other side, whose
+    noise lets them learn, down to zero too.
 
     Returns:
         filters with the same module filter.
     """
-    logs = {
-        edge.name: math.log2(size)
-        for edge in layout.graph.edges
-        if edge.fixed is None and (size := _root_mean(filters[edge.name])) > 0
-    }
+    sizes = {edge.name: _root_mean(filters[edge.name]) for edge in layout.graph.edges if edge.fixed is None}
+    least = NOTHING * max(sizes.values(), default=0.0)
+    logs = {name: math.log2(size) for name, size in sizes.items() if size > least}
     shift = dict.fromkeys(layout.graph.blobs, 0)
     incoming, outgoing = layout.graph.incoming, layout.graph.outgoing
     for _ in range(SWEEPS):

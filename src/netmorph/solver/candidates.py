@@ -31,6 +31,7 @@ class Verdict:
         remedy: what would do.
         score: how near an infeasible layout comes, from 0 to 1.
         bottleneck: the blobs that are too narrow.
+        condition: of the drawn matrices, where they were looked at.
     """
 
     layout: Layout
@@ -40,6 +41,7 @@ class Verdict:
     remedy: str = ""
     score: float = 1.0
     bottleneck: tuple[str, ...] = field(default=())
+    condition: float = 1.0
 
 
 def layouts(graph: ModuleGraph, site: ConvSpec) -> Iterator[Layout | GraphError]:

@@ -19,6 +19,8 @@ from netmorph.solver.pointwise import draw_system
 from netmorph.solver.system import split_crossing
 
 FillName = Literal["pointwise", "dense"]
+STEADY = 10.0  # condition up to which no better layout is looked for
+FURTHER = 4
 
 
 @dataclass(frozen=True)
@@ -174,9 +176,14 @@ def choose(graph: ModuleGraph, site: ConvSpec, *, seed: int) -> Verdict:
 
 
 def ranked(graph: ModuleGraph, site: ConvSpec, *, seed: int) -> list[Verdict]:
-    """Return the verdicts on all layouts, best first; stops at the first that can hold any filter."""
+    """Return the verdicts on all layouts, best first; stops at the first that can hold any filter.
+
+    Where that has badly conditioned matrices, which cost half precision its last digits, the next few are looked at.
+    """
     verdicts: list[Verdict] = []
     errors: list[GraphError] = []
+    shaky: list[Verdict] = []
+    after = 0
     for layout in layouts(graph, site):
         if isinstance(layout, GraphError):
             errors.append(layout)
@@ -184,9 +191,14 @@ def ranked(graph: ModuleGraph, site: ConvSpec, *, seed: int) -> list[Verdict]:
         verdict = judge(layout)
         if verdict.feasible is None:
             verdict = by_rank(verdict, seed)
-        if verdict.feasible:
+        if verdict.feasible and verdict.condition <= STEADY:
             return [verdict]
-        verdicts.append(verdict)
+        (shaky if verdict.feasible else verdicts).append(verdict)
+        after += bool(shaky)
+        if after > FURTHER:
+            break
+    if shaky:
+        return [min(shaky, key=lambda v: v.condition)]
     if not verdicts:
         raise errors[0]
     return sorted(verdicts, key=lambda v: (v.feasible is False, -v.score))
@@ -201,7 +213,8 @@ def by_rank(verdict: Verdict, seed: int) -> Verdict:
         return Verdict(layout, False, error.what, missing=error.what, score=0.1)
     known = [factor.full_rank for factor in factors.values()]
     if all(known):
-        return Verdict(layout, True, "the drawn matrices have full rank")
+        condition = max((factor.condition for factor in factors.values()), default=1.0)
+        return Verdict(layout, True, "the drawn matrices have full rank", condition=condition)
     if any(rank is False for rank in known):
         lacking = min(factor.share for factor in factors.values())
         return Verdict(

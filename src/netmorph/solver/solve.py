@@ -18,7 +18,7 @@ from netmorph.graph.notation import parse
 from netmorph.graph.spec import Edge, ModuleGraph, fresh_name
 from netmorph.solver.alternating import alternate
 from netmorph.solver.balance import balance
-from netmorph.solver.dense import fill_dense
+from netmorph.solver.dense import choose_dense, draw_dense, fill_dense, solve_cut
 from netmorph.solver.equation import residual_of
 from netmorph.solver.plan import infeasible, ranked
 from netmorph.solver.pointwise import fill
@@ -181,16 +181,24 @@ def _pointwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Opti
 
 
 def _dense(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options) -> Solution:
+    ends = (source_cut(graph), sink_cut(graph))  # the stride may be taken at either
+    strided = any(step != 1 for step in site.stride)
+    layouts = [_halo(graph, site, cut) for cut in ends[: 1 + strided]]
+    chosen = choose_dense(layouts, options.seed, EXACT)
+    if chosen is not None:
+        layout = chosen.layout
+        filters = solve_cut(layout, chosen.cut, draw_dense(layout, options.seed, chosen.attempt), target)
+        residual = residual_of(graph, filters, target)
+        if residual <= EXACT:
+            filters = balance(layout, filters) if options.balanced else filters
+            return Solution(filters, residual, Status.EXACT, layout, {"residuals": [residual]})
     residuals = []
-    for cut in (source_cut(graph), sink_cut(graph)):  # the stride may be taken at either end
-        layout = _halo(graph, site, cut)
+    for layout in layouts:
         filters, stats = fill_dense(layout, target, seed=options.seed, max_iter=options.max_iter, tolerance=EXACT)
         residuals.append(residual_of(graph, filters, target))
         if residuals[-1] <= EXACT:
             filters = balance(layout, filters) if options.balanced else filters
             return Solution(filters, residuals[-1], Status.EXACT, layout, stats)
-        if all(step == 1 for step in site.stride):
-            break
     raise InfeasibleMorph(
         f"dense fill leaves a relative residual of {min(residuals):.1e}",
         missing="weights in the edges of one cut: they must outnumber the taps of the whole module's filter",

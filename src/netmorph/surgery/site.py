@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import overload
 
 import torch
 
-from netmorph.errors import SiteError
+from netmorph.errors import SiteError, did_you_mean
 from netmorph.filters.geometry import ConvSpec
 from netmorph.surgery.layers import Kind
 from netmorph.surgery.slots import Slot
@@ -156,8 +155,7 @@ class Sites(Sequence[Site]):
         if inside:
             remedies.append(f"its sites are {_listed(inside)}: name one, or write {pattern + '.*'!r}")
         else:
-            near = get_close_matches(pattern, self.names, n=3, cutoff=0.5)
-            remedies += [f"did you mean {' or '.join(map(repr, near))}?"] if near else []
+            remedies += did_you_mean(pattern, self.names, most=3, cutoff=0.5)
             remedies.append(f"the network's sites are {_listed(self.names)}" if self else "the network has no sites")
         return SiteError(what, remedies=remedies)
 
