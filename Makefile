@@ -4,10 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test check slow docs zoo zoo-timm zoo-transformers clean
+.PHONY: demo setup test check slow docs zoo zoo-timm zoo-transformers clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/netmorph quickstart
+
+setup: $(VENV)/.installed-dev
 
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --cov --cov-branch --cov-report=term --cov-fail-under=95
@@ -25,6 +27,12 @@ slow: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+# About an hour on a small machine, best an idle one; BENCH='solving graphs' runs some. Writes results/benchmarks and docs.
+BENCH ?= solving networks memory running collapsed graphs training startup conditioning
+bench: $(VENV)/.installed-dev
+	for each in $(BENCH); do OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.$$each || exit 1; done
+	$(BIN)/python -m benchmarks.page
 
 # Hours on a small machine; each resumes where it stopped. ZOO='--limit 5', '--only resnet*', '--seconds 10', '--workers 8'.
 zoo: $(VENV)/.installed-zoo

@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
 from benchmarks.measure import Ratio, race
 from benchmarks.report import Report, Target, run
+from torch import Tensor, nn
+
 from netmorph.models.registry import build
 from netmorph.surgery.collapse import collapse
 from netmorph.surgery.morph import morph

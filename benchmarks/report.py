@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,6 +111,12 @@ def show(value: Any) -> str:
     return "" if value is None else str(value)
 
 
+def tables(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as Markdown tables, a new one wherever the first column's name changes."""
+    parts = groupby(rows, key=lambda row: next(iter(row)))
+    return "\n\n".join(table(list(each)) for _, each in parts)
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as a Markdown table; a row may lack cells."""
     if not rows:
@@ -165,7 +172,7 @@ def run(name: str, question: str, measure: Callable[[Report], None], arguments: 
     finally:
         torch.set_num_threads(before)
     data = report.to_dict()
-    print(f"\n{question}\n\n{table(report.rows)}\n")
+    print(f"\n{question}\n\n{tables(report.rows)}\n")
     print(table(target_rows(data["targets"])), *report.notes, sep="\n")
     path = report.write(options.out)
     print(f"wrote {path}")

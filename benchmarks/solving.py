@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from benchmarks.measure import once, race
 from benchmarks.report import Report, Target, run
+from torch import Tensor
+
 from netmorph.errors import InfeasibleMorph
 from netmorph.graph.catalogue import catalogue
 from netmorph.graph.notation import parse

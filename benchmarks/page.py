@@ -1,0 +1,90 @@
+"""Write docs/benchmarks.md from the JSON under results/benchmarks: no figure there is typed by hand."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import RESULTS, table, tables, target_rows
+
+PAGE = Path("docs/benchmarks.md")
+ORDER = (
+    "solving",
+    "networks",
+    "memory",
+    "running",
+    "collapsed",
+    "graphs",
+    "training",
+    "startup",
+    "conditioning",
+)
+HEAD = """# Benchmarks
+
+One script a question, under `benchmarks/`; `make bench` runs them all and writes this page from the JSON under
+`results/benchmarks`. What is compared is compared in one run: rivals take turns, so that a busy machine slows all of
+them alike; shown are medians, and the spread is the distance between the quartiles. Targets are those that netmorph
+sets itself; a missed one says so. Your machine's figures will differ: run `make bench`.
+"""
+
+
+def page(folder: Path) -> str:
+    """Return the page's text."""
+    found = [json.loads(path.read_text()) for name in ORDER if (path := folder / f"{name}.json").exists()]
+    summary = [
+        {"question": each["question"], "script": f"`{each['benchmark']}.py`", "targets reached": _reached(each)}
+        for each in found
+    ]
+    return "\n".join([HEAD, table(summary), "", *(_section(each) for each in found)])
+
+
+def _reached(data: dict[str, Any]) -> str:
+    return f"{sum(each['met'] for each in data['targets'])} of {len(data['targets'])}"
+
+
+def _section(data: dict[str, Any]) -> str:
+    machine = data["machine"]
+    threads = f"{data['threads']} thread{'s' if data['threads'] != 1 else ''}"
+    used = ("torch", "torchvision", "python", "netmorph")
+    setting = (
+        f"{machine['processor']}, {machine['memory_gib']} GiB, {threads}"
+        + (f"; {data['device']}" if data["device"] != "cpu" else "")
+        + f"; {', '.join(f'{name} {machine[name]}' for name in used)}; {data['date']}."
+    )
+    return "\n".join(
+        [
+            f"## {data['benchmark'].capitalize()}",
+            "",
+            data["question"],
+            "",
+            table(target_rows(data["targets"])),
+            "",
+            *(line for note in data["notes"] for line in (note, "")),
+            "<details><summary>All measurements</summary>",
+            "",
+            tables(data["rows"]),
+            "",
+            "</details>",
+            "",
+            f"*{setting}*",
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=PAGE)
+    options = parser.parse_args()
+    aside = options.out.with_suffix(".tmp")
+    aside.write_text(page(options.results))
+    aside.replace(options.out)
+    print(f"wrote {options.out}")
+
+
+if __name__ == "__main__":
+    main()
