@@ -12,6 +12,11 @@ from sphinx_gallery.scrapers import figure_rst
 PICTURES = Path(__file__).parent / "_build/pictures"
 # From the simple to the less so.
 ORDER = [
+    "split_one_conv.py",
+    "grow_shortcuts.py",
+    "read_a_refusal.py",
+    "optimizer_carried_over.py",
+    "complex_module.py",
     "border_effects.py",
     "train_then_collapse.py",
 ]
