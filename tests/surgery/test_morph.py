@@ -509,5 +509,13 @@ def test_the_whole_catalogue(name: str) -> None:
         except InfeasibleMorph:
             continue
         assert result.parity.exact
+        still = {key for key, _ in result.model.named_parameters() if key.startswith(f"{site}.")}
+        sgd = torch.optim.SGD(result.model.parameters(), 1e-4)
+        for _ in range(1 + (name == "resnet_module")):  # beside an identity its branch must begin at zero
+            sgd.zero_grad()
+            result.model(x).square().sum().backward()
+            sgd.step()
+            still -= {key for key, value in result.model.named_parameters() if value.grad.any()}
+        assert not still
         done += 1
     assert done or name == "bottleneck"
