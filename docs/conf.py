@@ -26,8 +26,6 @@ extensions = [
 ]
 exclude_patterns = ["_build", "**/GALLERY_HEADER.rst", "gallery/**.ipynb", "gallery/**.py"]
 
-suppress_warnings = ["toc.empty_glob"]  # docs/benchmarks.md is there once `make bench` has written it
-
 # Markdown: headings are targets, so that pages can link to each other's sections.
 myst_enable_extensions = ["deflist", "colon_fence"]
 myst_heading_anchors = 3
