@@ -62,15 +62,15 @@ def test_a_part_brings_its_growth_along(tmp_path: object) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda data: data.update(sites={}), "a regrow of the history is malformed"),
-        (lambda data: data.update(extra=1), "a regrow of the history is malformed"),
+        (lambda data: data.update(sites={}), "'sites' of a record of the history is not {}"),
+        (lambda data: data.update(extra=1), "not the description of a record of the history.*extra"),
         (lambda data: data.update(operation="explode"), "'explode' that this netmorph does not know"),
         (lambda data: data["sites"].append(3), "None is not a kind of place"),
         (lambda data: data["sites"].append({"kind": "magic"}), "'magic' is not a kind of place"),
         (lambda data: data["sites"].append({"kind": ["layer"]}), "is not a kind of place"),
-        (lambda data: data["sites"].append({"kind": "layer", "name": "0"}), "a layer of the history is malformed"),
-        (lambda data: data["sites"][0].update(seed=True), "a module of the history is malformed"),
-        (lambda data: data["sites"][0].update(act=3), "a module of the history is malformed"),
+        (lambda data: data["sites"].append({"kind": "layer", "name": "0"}), "not the description of a layer that grew"),
+        (lambda data: data["sites"][0].update(seed=True), "'seed' of a module that grew is not True"),
+        (lambda data: data["sites"][0].update(act=3), "'act' of a module that grew is not 3"),
         (lambda data: data["sites"][0].update(layout={}), "not the description of a layout.*site 3"),
         (lambda data: data["sites"][0]["before"].update(border="?"), "border is 'zeros' or 'halo'.*site 3"),
     ],
@@ -86,12 +86,12 @@ def test_malformed_modules(change: object, message: str) -> None:
     ("index", "key", "value", "message"),
     [
         (0, "before", {"kind": "conv"}, "not the description of a layer"),
-        (0, "after", 3, "a layer of the history is malformed"),
+        (0, "after", 3, "'after' of a layer that grew is not 3"),
         (1, "before", 0, "6 is not a number of channels that 0 can grow to"),
         (1, "after", 3, "3 is not a number of channels that 4 can grow to"),
         (1, "after", 1 << 40, "is not a number of channels"),
-        (1, "after", True, "a channels of the history is malformed"),
-        (1, "type", None, "a channels of the history is malformed"),
+        (1, "after", True, "'after' of channels that grew is not True"),
+        (1, "type", None, "'type' of channels that grew is not None"),
     ],
 )
 def test_malformed_layers(index: int, key: str, value: object, message: str) -> None:

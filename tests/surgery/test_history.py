@@ -72,8 +72,8 @@ def test_malformed_sites(data: object, error: type[Exception], message: str) -> 
     [
         ([], "not the description of a record"),
         ({**RECORD.to_dict(), "operation": "widen"}, "operation 'widen' that this netmorph does not know"),
-        ({**RECORD.to_dict(), "sites": {}}, "malformed"),
-        ({**RECORD.to_dict(), "options": 3}, "malformed"),
+        ({**RECORD.to_dict(), "sites": {}}, "'sites' of a record of the history is not {}"),
+        ({**RECORD.to_dict(), "options": 3}, "'options' of a record of the history is not 3"),
     ],
 )
 def test_malformed_records(data: object, message: str) -> None:

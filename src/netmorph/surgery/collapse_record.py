@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
-from netmorph._version import __version__
 from netmorph.errors import NetmorphError
 from netmorph.nn import MorphedModule
 from netmorph.surgery.foreign import layer_spec, origin_of, pads_same
-from netmorph.surgery.history import MorphedSite, MorphRecord, Record, forget, history_of, remember
+from netmorph.surgery.history import (
+    MorphedSite,
+    MorphRecord,
+    Record,
+    as_seen,
+    forget,
+    history_of,
+    remember,
+    versions_now,
+)
 from netmorph.surgery.layers import kind_of
 from netmorph.surgery.plain import IDENTITY, Plain
+from netmorph.surgery.reading import expect
 
 _PLAIN_ORIGINS = (None, "Conv2dSame")
 
@@ -70,8 +79,7 @@ class CollapsedPlace:
         Raises:
             NetmorphError: it is not one.
         """
-        if not isinstance(data, dict) or set(data) != {"name", "before", "after"} or not isinstance(data["name"], str):
-            raise NetmorphError("this is not the description of a collapsed site", shapes=repr(data)[:80])
+        expect(data, {"name": str, "before": dict | None, "after": dict}, "a collapsed site")
         try:
             before = None if data["before"] is None else Plain.from_dict(data["before"])
             return cls(data["name"], before, Plain.from_dict(data["after"]))
@@ -90,9 +98,7 @@ class CollapseRecord:
     """
 
     sites: tuple[CollapsedPlace, ...]
-    versions: Mapping[str, str] = field(
-        default_factory=lambda: {"netmorph": __version__, "torch": str(torch.__version__)}
-    )
+    versions: Mapping[str, str] = field(default_factory=versions_now)
     serial: int = field(default_factory=time.time_ns, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -107,17 +113,12 @@ class CollapseRecord:
         Raises:
             NetmorphError: it is not one.
         """
-        keys = {"operation", "sites", "versions"}
-        if set(data) != keys or not isinstance(data["sites"], list) or not isinstance(data["versions"], dict):
-            raise NetmorphError("a record of the history is malformed", shapes=f"keys {sorted(map(str, data))}")
+        expect(data, {"operation": str, "sites": list, "versions": dict}, "a record of the history")
         return cls(tuple(map(CollapsedPlace.from_dict, data["sites"])), data["versions"], serial)
 
     def within(self, prefix: str) -> CollapseRecord:
         """Return the record as seen from a network that holds the collapsed one under the name `prefix`."""
-        if not prefix:
-            return self
-        sites = tuple(replace(site, name=f"{prefix}.{site.name}".rstrip(".")) for site in self.sites)
-        return replace(self, sites=sites)
+        return as_seen(self, prefix)
 
 
 def read_record(data: Any, serial: int = 0) -> Record:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from netmorph._version import __version__
 from netmorph.errors import GraphError, NetmorphError
 from netmorph.graph.layout import Layout
 from netmorph.graph.spec import LARGEST, ModuleGraph
@@ -19,8 +18,9 @@ from netmorph.surgery import collapse_record
 from netmorph.surgery.carry import Defaults, rebuilt
 from netmorph.surgery.channels import channels_of, with_channels
 from netmorph.surgery.collapse_record import plain_layer
-from netmorph.surgery.history import Record
+from netmorph.surgery.history import Record, as_seen, versions_now
 from netmorph.surgery.plain import Plain
+from netmorph.surgery.reading import expect
 from netmorph.surgery.swap import inherit
 
 OPERATIONS = ("widen", "deepen", "grow_kernel", "regrow")
@@ -80,7 +80,8 @@ class RegrownModule:
         Raises:
             NetmorphError: it is not one.
         """
-        _expect(data, {"name": str, "before": dict, "layout": dict, "act": _TEXT, "norm": _TEXT, "seed": int})
+        types = {"name": str, "before": dict, "layout": dict, "act": str | None, "norm": str | None, "seed": int}
+        expect(data, {"kind": str, **types}, "a module that grew")
         before, layout = Layout.from_dict(data["before"]), Layout.from_dict(data["layout"])
         return cls(data["name"], before, layout, data["act"], data["norm"], data["seed"])
 
@@ -128,7 +129,7 @@ class ChangedLayer:
         Raises:
             NetmorphError: it is not one.
         """
-        _expect(data, {"name": str, "before": dict, "after": dict})
+        expect(data, {"kind": str, "name": str, "before": dict, "after": dict}, "a layer that grew")
         return cls(data["name"], Plain.from_dict(data["before"]), Plain.from_dict(data["after"]))
 
 
@@ -175,7 +176,7 @@ class ChangedChannels:
         Raises:
             NetmorphError: it is not one.
         """
-        _expect(data, {"name": str, "type": str, "before": int, "after": int})
+        expect(data, {"kind": str, "name": str, "type": str, "before": int, "after": int}, "channels that grew")
         if not 1 <= data["before"] <= data["after"] <= LARGEST:
             raise NetmorphError(f"{data['after']} is not a number of channels that {data['before']} can grow to")
         return cls(data["name"], data["type"], data["before"], data["after"])
@@ -185,7 +186,6 @@ GrownPlace = RegrownModule | ChangedLayer | ChangedChannels
 _KINDS: dict[str, type[RegrownModule] | type[ChangedLayer] | type[ChangedChannels]] = {
     each.kind: each for each in (RegrownModule, ChangedLayer, ChangedChannels)
 }
-_TEXT = (str, type(None))
 
 
 @dataclass(frozen=True)
@@ -203,9 +203,7 @@ class GrowthRecord:
     operation: str
     sites: tuple[GrownPlace, ...]
     options: Mapping[str, Any]
-    versions: Mapping[str, str] = field(
-        default_factory=lambda: {"netmorph": __version__, "torch": str(torch.__version__)}
-    )
+    versions: Mapping[str, str] = field(default_factory=versions_now)
     serial: int = field(default_factory=time.time_ns, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -224,14 +222,13 @@ class GrowthRecord:
         Raises:
             NetmorphError: it is not one.
         """
-        _expect(data, {"sites": list, "options": dict, "versions": dict}, tag="operation")
+        types = {"operation": str, "sites": list, "options": dict, "versions": dict}
+        expect(data, types, "a record of the history")
         return cls(data["operation"], tuple(map(_place, data["sites"])), data["options"], data["versions"], serial)
 
     def within(self, prefix: str) -> GrowthRecord:
         """Return the record as seen from a network that holds the changed one under the name `prefix`."""
-        if not prefix:
-            return self
-        return replace(self, sites=tuple(replace(s, name=f"{prefix}.{s.name}".rstrip(".")) for s in self.sites))
+        return as_seen(self, prefix)
 
 
 def read_record(data: Any, serial: int = 0) -> Record:
@@ -254,15 +251,6 @@ def _place(data: Any) -> GrownPlace:
         return _KINDS[kind].from_dict(data)
     except GraphError as error:
         raise error.located(str(data.get("name"))) from error
-
-
-def _expect(data: Any, types: Mapping[str, Any], *, tag: str = "kind") -> None:
-    """Raise unless `data` is a dictionary of these keys and types, and a tag that was read already."""
-    good = set(data) == {tag, *types} and all(
-        isinstance(data[key], wanted) and not isinstance(data[key], bool) for key, wanted in types.items()
-    )
-    if not good:
-        raise NetmorphError(f"a {data[tag]} of the history is malformed", shapes=f"keys {sorted(map(str, data))}")
 
 
 def _found(model: nn.Module, name: str) -> nn.Module:

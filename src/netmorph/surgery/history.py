@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self
+from types import UnionType
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import nn
@@ -19,9 +20,16 @@ from netmorph.nn import MorphedModule
 from netmorph.solver.system import split_crossing
 from netmorph.surgery.layers import Kind
 from netmorph.surgery.padded import SamePaddedModule
+from netmorph.surgery.reading import expect
 from netmorph.surgery.slots import Slot
 
 _ATTRIBUTE = "_netmorph_history"
+Kept = TypeVar("Kept", bound=Any)  # a dataclass like those below
+
+
+def versions_now() -> dict[str, str]:
+    """Return the versions that a new record notes."""
+    return {"netmorph": __version__, "torch": str(torch.__version__)}
 
 
 class Record(Protocol):
@@ -42,19 +50,19 @@ class Record(Protocol):
         """Return the record as seen from a network that holds the changed one under the name `prefix`."""
 
 
-_TYPES: dict[str, tuple[type, ...]] = {
-    "name": (str,),
-    "kind": (str,),
-    "layout": (dict,),
-    "bias": (bool,),
-    "act": (str, type(None)),
-    "norm": (str, type(None)),
-    "seed": (int,),
-    "status": (str,),
-    "residual": (int, float),
-    "origin": (str, type(None)),
-    "same_padding": (bool,),
-    "slot": (dict, type(None)),
+_TYPES: dict[str, type | UnionType] = {
+    "name": str,
+    "kind": str,
+    "layout": dict,
+    "bias": bool,
+    "act": str | None,
+    "norm": str | None,
+    "seed": int,
+    "status": str,
+    "residual": int | float,
+    "origin": str | None,
+    "same_padding": bool,
+    "slot": dict | None,
 }
 
 
@@ -125,10 +133,7 @@ class MorphedSite:
         Raises:
             NetmorphError: it is not one.
         """
-        _expect(data, set(_TYPES), "a morphed site")
-        for key, types in _TYPES.items():
-            if not isinstance(data[key], types):
-                raise NetmorphError(f"{key!r} of a morphed site is not {data[key]!r}")
+        expect(data, _TYPES, "a morphed site")
         if data["kind"] not in ("conv", "linear", "identity"):
             raise NetmorphError(f"{data['kind']!r} is not a kind of site")
         try:
@@ -151,9 +156,7 @@ class MorphRecord:
 
     sites: tuple[MorphedSite, ...]
     options: Mapping[str, Any]
-    versions: Mapping[str, str] = field(
-        default_factory=lambda: {"netmorph": __version__, "torch": str(torch.__version__)}
-    )
+    versions: Mapping[str, str] = field(default_factory=versions_now)
     serial: int = field(default_factory=time.time_ns, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -172,23 +175,27 @@ class MorphRecord:
         Raises:
             NetmorphError: it is not one.
         """
-        _expect(data, {"operation", "sites", "options", "versions"}, "a record of the history")
+        types = {"operation": str, "sites": list, "options": dict, "versions": dict}
+        expect(data, types, "a record of the history")
         if data["operation"] != "morph":
             raise NetmorphError(
                 f"the history holds an operation {data['operation']!r} that this netmorph does not know",
                 remedies=["use a newer netmorph"],
             )
-        if not isinstance(data["sites"], list) or not all(isinstance(data[k], dict) for k in ("options", "versions")):
-            raise NetmorphError("a record of the history is malformed")
         sites = tuple(MorphedSite.from_dict(site) for site in data["sites"])
         return cls(sites, data["options"], data["versions"], serial)
 
     def within(self, prefix: str) -> MorphRecord:
         """Return the record as seen from a network that holds the morphed one under the name `prefix`."""
-        if not prefix:
-            return self
-        sites = tuple(replace(site, name=f"{prefix}.{site.name}".rstrip(".")) for site in self.sites)
-        return replace(self, sites=sites)
+        return as_seen(self, prefix)
+
+
+def as_seen(record: Kept, prefix: str) -> Kept:
+    """Return a record as seen from a network that holds the changed one under the name `prefix`."""
+    if not prefix:
+        return record
+    sites = tuple(replace(site, name=f"{prefix}.{site.name}".rstrip(".")) for site in record.sites)
+    return replace(record, sites=sites)
 
 
 def history_of(model: nn.Module, name: str = "") -> tuple[Record, ...]:
@@ -225,9 +232,3 @@ def forget(model: nn.Module, gone: Callable[[str], bool]) -> None:
             stay = [site for site, name in zip(record.sites, names, strict=True) if not gone(name)]
             if stay:
                 remember(module, record if len(stay) == len(names) else replace(record, sites=tuple(stay)))
-
-
-def _expect(data: Any, keys: set[str], what: str) -> None:
-    if not isinstance(data, dict) or set(data) != keys:
-        found = sorted(map(str, data)) if isinstance(data, dict) else type(data).__name__
-        raise NetmorphError(f"this is not the description of {what}", shapes=f"keys {sorted(keys)}, found {found}")

@@ -18,6 +18,7 @@ from netmorph.nn.edges import CONVS
 from netmorph.surgery.call import reason
 from netmorph.surgery.fold import Fold
 from netmorph.surgery.layers import Kind
+from netmorph.surgery.reading import expect
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,12 @@ class Plain:
         Raises:
             NetmorphError: it is not one, or PyTorch has no such layer.
         """
-        keys = {"kind", "spec", "bias", "same_padding"}
-        flags = isinstance(data, dict) and set(data) == keys and (data["bias"], data["same_padding"])
-        if not flags or not all(isinstance(flag, bool) for flag in flags):
-            raise NetmorphError("this is not the description of a layer", shapes=repr(data)[:80])
+        expect(data, {"kind": str, "spec": dict, "bias": bool, "same_padding": bool}, "a layer")
         spec, kind = ConvSpec.from_dict(data["spec"]), data["kind"]
         good = spec.dims > 0 if kind == "conv" else spec.dims == 0 and kind in ("linear", "identity")
         if not good or (data["same_padding"] and (spec.dims != 2 or kind != "conv")):
             raise NetmorphError(f"{kind!r} is not a kind of layer with {spec.dims} spatial dimensions")
-        made = cls(kind, spec, *flags)
+        made = cls(kind, spec, data["bias"], data["same_padding"])
         try:
             made.build(device="meta", dtype=None)
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:

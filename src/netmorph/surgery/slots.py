@@ -15,6 +15,7 @@ from torch import nn
 
 from netmorph.errors import NetmorphError, SiteError
 from netmorph.surgery.form import Form
+from netmorph.surgery.reading import expect
 from netmorph.surgery.rewire import Undo, rewire
 
 
@@ -39,8 +40,7 @@ class Slot:
         Raises:
             NetmorphError: it is not one.
         """
-        if not isinstance(data, dict) or set(data) != {"form"}:
-            raise NetmorphError(f"this is not the description of a shortcut's place: {data!r}")
+        expect(data, {"form": dict | None}, "a shortcut's place")
         return cls(None if data["form"] is None else Form.from_dict(data["form"]))
 
 
