@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo setup test check slow docs zoo zoo-timm zoo-transformers clean
+.PHONY: demo setup test check slow docs bench zoo zoo-timm zoo-transformers clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/netmorph quickstart

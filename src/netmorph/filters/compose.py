@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import torch
+from torch import Tensor
 
 from netmorph.errors import GraphError
 from netmorph.filters.filter import Filter
@@ -32,7 +33,6 @@ def compose(outer: Filter, inner: Filter) -> Filter:
             f"dimensions {outer.dims} and {inner.dims}",
         )
     groups = math.gcd(outer.groups, inner.groups)
-    left, right = outer.blocks(groups), inner.blocks(groups)
     steps = [s * d for s, d in zip(inner.stride, outer.dilation, strict=True)]
     grid = [
         _common_step([(k2, d2), (k1, d1)])
@@ -42,24 +42,47 @@ def compose(outer: Filter, inner: Filter) -> Filter:
         (d2 * (k2 - 1) + d1 * (k1 - 1)) // step + 1
         for k2, d2, k1, d1, step in zip(outer.kernel, steps, inner.kernel, inner.dilation, grid, strict=True)
     )
-    g, rows, _, _ = left.shape
-    cols = right.shape[2]
-    out = left.new_zeros(g, rows, cols, *kernel)
-    flat = right.reshape(g, right.shape[1], -1)
-    for index, tap in enumerate(product(*map(range, outer.kernel))):
-        part = torch.matmul(left[..., index], flat).reshape(g, rows, cols, *inner.kernel)
+    multiply = _multiplier(outer, inner, groups)
+    shape = (groups, outer.c_out // groups, inner.c_in // groups)
+    out = outer.weight.new_zeros(*shape, *kernel) if kernel != inner.kernel else multiply(0).reshape(*shape, *kernel)
+    for index, tap in enumerate(product(*map(range, outer.kernel)) if kernel != inner.kernel else ()):
+        part = multiply(index).reshape(*shape, *inner.kernel)
         window = tuple(
             slice(t * d2 // step, t * d2 // step + (k1 - 1) * d1 // step + 1, d1 // step if k1 > 1 else 1)
             for t, d2, k1, d1, step in zip(tap, steps, inner.kernel, inner.dilation, grid, strict=True)
         )
         out[(slice(None), slice(None), slice(None), *window)] += part
     return Filter(
-        out.reshape(g * rows, cols, *kernel),
+        out.reshape(outer.c_out, -1, *kernel),
         tuple(o1 + s1 * o2 for o1, s1, o2 in zip(inner.offset, inner.stride, outer.offset, strict=True)),
         tuple(grid),
         tuple(s1 * s2 for s1, s2 in zip(inner.stride, outer.stride, strict=True)),
         groups,
     )
+
+
+def _multiplier(outer: Filter, inner: Filter, groups: int) -> Callable[[int], Tensor]:
+    """Return what multiplies one tap of `outer` by all of `inner`: (groups, rows, columns, taps of inner).
+
+    A side that has more groups than both share is multiplied block by block, never written out with zeros: a depthwise
+    convolution of thousands of channels beside a pointwise one costs no more than reading the latter.
+    """
+    if groups not in (outer.groups, inner.groups):
+        inner = inner.regroup(groups)
+    left, right = outer.blocks(), inner.blocks()
+    within = inner.groups // groups
+    if within == 1:  # each block of `outer` reads its own rows of `inner`
+        rows = right.reshape(outer.groups, outer.c_in // outer.groups, -1)
+        return lambda tap: torch.matmul(left[..., tap], rows).reshape(groups, outer.c_out // groups, -1, right.shape[3])
+    _, width, columns, taps = right.shape
+    parts = left.reshape(groups, -1, within, width, left.shape[3]).transpose(1, 2)
+    flat = right.reshape(groups, within, width, columns * taps)
+
+    def by_columns(tap: int) -> Tensor:  # each block of `inner` writes its own columns
+        each = torch.matmul(parts[..., tap], flat).reshape(groups, within, -1, columns, taps)
+        return each.transpose(1, 2).reshape(groups, -1, within * columns, taps)
+
+    return by_columns
 
 
 def add(*filters: Filter) -> Filter:
@@ -80,8 +103,9 @@ def add(*filters: Filter) -> Filter:
         return first
     groups = math.gcd(*(f.groups for f in filters))
     offset, dilation, kernel = common_grid(filters)
-    total = sum((f.regroup(groups).place(offset, dilation, kernel).weight for f in filters[1:]), start=torch.zeros(()))
-    weight = first.regroup(groups).place(offset, dilation, kernel).weight + total
+    weight = first.regroup(groups).place(offset, dilation, kernel).weight
+    for other in filters[1:]:
+        weight = weight + other.regroup(groups).place(offset, dilation, kernel).weight
     return Filter(weight, offset, dilation, first.stride, groups)
 
 

@@ -128,7 +128,7 @@ class Filter:
 
         Pointwise fill leaves most taps at zero; composing the trimmed filters costs only the others.
         """
-        if all(side == 1 for side in self.kernel):
+        if all(side == 1 for side in self.kernel) or bool((self.weight[0, 0] != 0).all()):
             return self
         weight, offset = self.weight, list(self.offset)
         live = (weight != 0).flatten(0, 1).any(0)  # one pass over the weights, then only over the taps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,8 @@ from netmorph.solver.system import Carriers, System
 RANK_TOLERANCE = 1e-9
 NEARLY_ORTHOGONAL = 1e-12
 SMALL = 512
+CLOSE = 0.75
+WATCHED, ROUNDS, MARGIN = 8, 12, 1.05  # of the subspace iteration
 REFINED_ABOVE = 10.0
 DECIDABLE = 32
 
@@ -42,11 +45,10 @@ class Inverse:
         if rows <= columns:
             gram = matrix @ matrix.mT
             scale = gram.diagonal(dim1=-2, dim2=-1).mean()
-            eye = torch.eye(rows, dtype=matrix.dtype, device=matrix.device)
-            gap = float((gram / scale - eye).norm(dim=(-2, -1)).max()) if float(scale) > 0 else math.inf
+            gap = _distance(gram / scale) if float(scale) > 0 else math.inf
             if gap < NEARLY_ORTHOGONAL:
                 return cls(matrix, matrix.mT / scale, 1.0)
-            bound = math.sqrt((1 + gap) / (1 - gap)) if gap < 1 / 2 else _condition(matrix, gram)
+            bound = math.sqrt((1 + gap) / (1 - gap)) if gap < CLOSE else _condition(matrix, gram)
             if bound < 1 / RANK_TOLERANCE:
                 factor = torch.linalg.cholesky_ex(gram)
                 if not bool(factor.info.any()):
@@ -58,6 +60,23 @@ class Inverse:
     def full_rank(self) -> bool:
         """Whether the rows are independent."""
         return math.isfinite(self.condition)
+
+
+def _distance(gram: Tensor) -> float:
+    """Return about the spectral norm of (symmetric matrices - identity), from above: what bounds the eigenvalues.
+
+    The Frobenius norm is a bound, too large by up to the square root of the size; some steps of subspace iteration
+    tell more where that is not small.
+    """
+    gap = gram - torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    bound = float(gap.norm(dim=(-2, -1)).max())
+    if bound < NEARLY_ORTHOGONAL:
+        return bound
+    random = torch.Generator().manual_seed(0)
+    probe = torch.randn(gap.shape[-1], WATCHED, generator=random, dtype=torch.float64).to(gap)
+    for _ in range(ROUNDS):
+        probe = gap @ torch.linalg.qr(probe).Q
+    return min(bound, MARGIN * float(torch.linalg.matrix_norm(probe, ord=2).max()))
 
 
 def _condition(matrix: Tensor, gram: Tensor) -> float:
@@ -132,13 +151,18 @@ class Factor:
         """The rank of the poorer side, relative to what any target needs."""
         return min(self.outer.share, self.inner.share)
 
-    def apply(self, filters: list[Tensor]) -> Tensor:
-        """Return sum of A_e F_e B_e; F_e is (taps, groups, rows, columns)."""
+    def apply(self, filters: Sequence[Tensor | None]) -> Tensor:
+        """Return sum of A_e F_e B_e; F_e is (taps, groups, rows, columns), None is zero (not all are)."""
         parts = []
         for a, f, b in zip(self.left, filters, self.right, strict=True):
+            if f is None:
+                continue
             part = f if a is None else a @ f
             parts.append(part if b is None else part @ b)
-        return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        return total
 
     def adjoint(self, value: Tensor) -> list[Tensor]:
         """Return A_e' V B_e' for each edge, zero outside its mask."""
@@ -148,13 +172,17 @@ class Factor:
             out.append((part if b is None else part @ b.mT) * mask)
         return out
 
-    def solve(self, target: Tensor, start: list[Tensor]) -> tuple[list[Tensor], int]:
-        """Return the filters nearest to `start` that meet `target`; one step of refinement where it gains digits."""
-        filters = start
+    def solve(self, target: Tensor, start: Sequence[Tensor | None] | None) -> tuple[list[Tensor], int]:
+        """Return the filters nearest to `start` (None: to zero) that meet `target`; refined where that gains digits."""
+        filters = None if start is None else list(start)
+        solved: list[Tensor] = []
         for _ in range(1 if self.condition < REFINED_ABOVE else 2):
-            step = self._correct(target - self.apply(filters))
-            filters = [f + s for f, s in zip(filters, step, strict=True)]
-        return filters, 0
+            step = self._correct(target if filters is None else target - self.apply(filters))
+            solved = (
+                step if filters is None else [s if f is None else f + s for f, s in zip(filters, step, strict=True)]
+            )
+            filters = [*solved]
+        return solved, 0
 
     def _correct(self, gap: Tensor) -> list[Tensor]:
         """Return the smallest change of the filters that makes up for `gap`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,9 @@ MOST = 400
 TOLERANCE = 1e-14
 
 
-def conjugate_gradients(factor: Factor, target: Tensor, start: list[Tensor]) -> tuple[list[Tensor], int]:
+def conjugate_gradients(
+    factor: Factor, target: Tensor, start: Sequence[Tensor | None] | None
+) -> tuple[list[Tensor], int]:
     """Return filters near `start` whose sum of A_e F_e B_e is nearest to `target`, and the number of iterations.
 
     CGLS on the normal equations: matrix products only, a handful of iterations where the factors are orthogonal. Each
@@ -20,9 +24,10 @@ def conjugate_gradients(factor: Factor, target: Tensor, start: list[Tensor]) -> 
     Args:
         factor: the matrices.
         target: (taps, groups, rows, columns).
-        start: noise, (taps, groups, rows, columns) for each edge.
+        start: noise, (taps, groups, rows, columns) for each edge; None is zero.
     """
-    filters = [f.clone() for f in start]
+    zeros = [torch.zeros_like(f) for f in factor.adjoint(target)]
+    filters = [zero if f is None else f for f, zero in zip(start or [None] * len(zeros), zeros, strict=True)]
     gap = target - factor.apply(filters)
     scale = _square([target]).clamp(min=torch.finfo(target.dtype).tiny)
     gradient = factor.adjoint(gap)

@@ -17,7 +17,7 @@ from netmorph.graph.layout import Layout
 from netmorph.solver.factor import Factor
 from netmorph.solver.grid import ravel, target_taps
 from netmorph.solver.iterate import conjugate_gradients
-from netmorph.solver.noise import gaussian, generator
+from netmorph.solver.noise import generator, uniform
 from netmorph.solver.system import Carriers, System, Tap, build, carriers_of, frame
 
 DRAWS = 8
@@ -90,15 +90,17 @@ def fill(layout: Layout, target: Filter, *, seed: int, noise: float) -> Fill:
     }
     result = Fill(system.drawn, draws=draws)
     for names, taps in system.carriers().items():
-        right = torch.stack([rest[tap] for tap in taps])
-        live = (right.flatten(1).abs().amax(1) > 0) | (not target.weight.any())
+        right = rest if len(taps) == len(rest) else rest[[ravel(tap, system.grid.star_kernel) for tap in taps]]
         if not names:
             result.full_rank &= not bool(right.any())
             continue
         factor = factors[names]
         result.condition = max(result.condition, factor.condition)
         result.full_rank &= factor.full_rank is True
-        start = _start(system, names, len(taps), noise * size * live * (not factor.determined), seed)
+        live = torch.linalg.vector_norm(right, ord=math.inf, dim=(1, 2, 3)) > 0
+        if not live.any() and not target.weight.any():
+            live = ~live
+        start = None if factor.determined else _start(system, names, len(taps), noise * size * live, seed)
         solution, count = factor.solve(right, start) if factor.direct else conjugate_gradients(factor, right, start)
         result.iterations = max(result.iterations, count)
         _store(system, names, taps, solution, weights)
@@ -109,30 +111,32 @@ def fill(layout: Layout, target: Filter, *, seed: int, noise: float) -> Fill:
 
 
 def _remainder(system: System, target: Filter) -> Tensor:
-    """Return the target's taps less what passes by the solved edges."""
+    """Return the target's taps less what passes by the solved edges: (taps, groups, rows, columns)."""
     rest = target_taps(target, system.grid)
     for passing in system.passing():
         rest = rest - target_taps(passing.trim(), system.grid)
-    return rest
+    return rest.reshape(-1, *rest.shape[-3:])
 
 
-def _start(system: System, names: Carriers, taps: int, scale: Tensor, seed: int) -> list[Tensor]:
+def _start(system: System, names: Carriers, taps: int, scale: Tensor, seed: int) -> list[Tensor | None] | None:
     """Return the noise that the solution stays nearest to: (taps, groups, rows, columns) for each edge.
 
-    Each edge's noise has about the Frobenius norm `scale`; taps at rest stay at zero.
+    All noise together has about the Frobenius norm `scale` times the square root of the number of edges; taps at rest
+    stay at zero. None is zero. One edge of several needs none: what cancels in the sum reaches it all the same.
     """
-    live = max(1, int((scale > 0).sum()))
-    out = []
-    for name in names:
+    if not bool(scale.any()):
+        return None
+    live = int((scale > 0).sum())
+    drawn = names[1:] or names
+    scale = scale * (len(names) / len(drawn)) ** 0.5
+    out: list[Tensor | None] = [None] * (len(names) - len(drawn))
+    for name in drawn:
         spec, g = system.layout.specs[name], system.grid.groups
         shape = (taps, g, spec.c_out // g, spec.c_in // g)
         random = generator(seed, "start", name, names)
         per_entry = scale / (live * spec.c_out * shape[3]) ** 0.5
-        if not bool(per_entry.any()):
-            out.append(torch.zeros(shape, dtype=torch.float64, device=scale.device))
-            continue
-        draws = gaussian(shape, random).to(scale.device) * per_entry[:, None, None, None]
-        out.append(draws * system.mask(name))
+        draws = uniform(shape, random).to(scale.device).mul_(per_entry[:, None, None, None])
+        out.append(draws if spec.groups == g else draws.mul_(system.mask(name)))
     return out
 
 
@@ -143,20 +147,22 @@ def _store(
     for name, blocks in zip(names, solution, strict=True):
         spec = system.layout.specs[name]
         places = [{place: k for k, place in pairs} for pairs in system.tables[name]]
-        for tap, block in zip(taps, blocks, strict=True):
+        flat = []
+        for tap in taps:
             index = [(k - 1) // 2 for k in spec.kernel]
             for d, place, t in zip(system.grid.star, places, tap, strict=True):
                 index[d] = place[t]
-            weights[name][:, :, ravel(index, spec.kernel)] = _compact(block, spec.groups, system.grid.groups)
+            flat.append(ravel(index, spec.kernel))
+        matrices = _compact(blocks, spec.groups, system.grid.groups).permute(1, 2, 0)
+        weights[name].index_copy_(2, torch.tensor(flat, device=matrices.device), matrices)
 
 
-def _compact(block: Tensor, own: int, groups: int) -> Tensor:
-    """Return (c_out, c_in / own) from (groups, rows, columns), dropping the zeros outside the edge's own groups."""
-    g, rows, cols = block.shape
+def _compact(blocks: Tensor, own: int, groups: int) -> Tensor:
+    """Return (taps, c_out, c_in / own) from (taps, groups, rows, columns), without zeros outside the edge's groups."""
+    t, g, rows, cols = blocks.shape
     if own == groups:
-        return block.reshape(g * rows, cols)
+        return blocks.reshape(t, g * rows, cols)
     inner = own // groups
-    split = block.reshape(g, inner, rows // inner, inner, cols // inner)
-    index = torch.arange(inner, device=block.device)
-    kept = split[:, index, :, index]  # (inner, g, rows / inner, cols / inner)
-    return kept.transpose(0, 1).reshape(g * rows, cols // inner)
+    split = blocks.reshape(t, g, inner, rows // inner, inner, cols // inner)
+    kept = split.diagonal(dim1=2, dim2=4)  # (t, g, rows / inner, cols / inner, inner)
+    return kept.movedim(-1, 2).reshape(t, g * rows, cols // inner)

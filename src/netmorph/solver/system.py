@@ -83,12 +83,14 @@ class System:
     def passing(self) -> Iterator[Filter]:
         """Yield the filter of every s-t route over a crossing edge that is not solved for."""
         layout = self.layout
+        names = {edge.name for edge in self.solved}
+        others = [edge for edge in layout.crossing(layout.cut) if edge.name not in names]
+        if not others:
+            return
         inner = upstream(layout.graph, self.drawn, layout.cut)
         outer = downstream(layout.graph, self.drawn, frozenset(layout.graph.blobs) - layout.cut)
-        names = {edge.name for edge in self.solved}
-        for edge in layout.crossing(layout.cut):
-            if edge.name not in names:
-                yield before(outer[edge.sink], after(self.drawn[edge.name], inner[edge.source]))
+        for edge in others:
+            yield before(outer[edge.sink], after(self.drawn[edge.name], inner[edge.source]))
 
 
 def split_crossing(layout: Layout) -> tuple[tuple[Edge, ...], tuple[Edge, ...]]:
