@@ -62,6 +62,7 @@ sphinx_gallery_conf = {
     "min_reported_time": 20,
     "remove_config_comments": True,
     "download_all_examples": False,
+    "notebook_extensions": set(),  # the examples are scripts: they take a folder from the command line
     "show_signature": False,
     "copyfile_regex": r"",
     "reset_modules": (),

@@ -8,6 +8,7 @@ touches a weight, and says what would do.
 
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 
 import torch
@@ -27,7 +28,7 @@ x = torch.randn(2, 3, 12, 12)
 try:
     nm.morph(parent, {"2": "1x1 > 3x3:0.25x > 1x1 | 1x1:0.5x > 1x1"}, example_inputs=x)
 except nm.InfeasibleMorph as error:
-    print(error)
+    print(textwrap.fill(str(error), 90))
 
 # %%
 # Seen
