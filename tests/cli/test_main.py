@@ -8,7 +8,19 @@ from netmorph.cli import show
 from netmorph.cli.main import main
 from netmorph.errors import NetmorphError
 
-COMMANDS = ("quickstart", "plan", "morph", "verify", "show", "collapse", "fit", "reproduce")
+COMMANDS = (
+    "quickstart",
+    "plan",
+    "morph",
+    "verify",
+    "show",
+    "collapse",
+    "fit",
+    "reproduce",
+    "explore",
+    "report",
+    "doctor",
+)
 HEAVY = ("torch", "lightning", "torchvision", "networkx", "matplotlib", "rich.progress")
 
 

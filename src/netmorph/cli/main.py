@@ -10,7 +10,19 @@ from typing import Any
 
 __all__ = ["main"]
 
-_COMMANDS = ("quickstart", "plan", "morph", "verify", "show", "collapse", "fit", "reproduce", "doctor")
+_COMMANDS = (
+    "quickstart",
+    "plan",
+    "morph",
+    "verify",
+    "show",
+    "collapse",
+    "fit",
+    "reproduce",
+    "explore",
+    "report",
+    "doctor",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -27,7 +27,7 @@ from netmorph.errors import NetmorphError
 if TYPE_CHECKING:
     from netmorph.lab.experiment import Experiment
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "report", "run", "train"]
 
 _DATA = {
     "table3": "cifar100",
@@ -82,8 +82,8 @@ def run(options: Any) -> int:
     experiment = make_experiment(table, budget, options.seeds, _rows(options.rows), controls=not options.no_controls)
     out = Path(options.out or f"runs/{table}-{data_name}-{budget.name}")
     if not options.table_only:
-        _train(experiment, data_name, out, options)
-    return _report(experiment, out, as_json=options.json)
+        train(experiment, data_name, out, options)
+    return report(experiment, out, as_json=options.json)
 
 
 def _table(name: str, data_name: str | None) -> str:
@@ -100,7 +100,7 @@ def _rows(given: Any) -> list[str] | None:
     return flat or None
 
 
-def _train(experiment: Experiment, data_name: str, out: Path, options: Any) -> None:
+def train(experiment: Experiment, data_name: str, out: Path, options: Any) -> None:
     """Run the trainings that are not done yet."""
     from netmorph.cli.experiment_progress import showing
     from netmorph.lab.runner import reproduce
@@ -119,7 +119,7 @@ def _train(experiment: Experiment, data_name: str, out: Path, options: Any) -> N
         )
 
 
-def _report(experiment: Experiment, out: Path, *, as_json: bool) -> int:
+def report(experiment: Experiment, out: Path, *, as_json: bool) -> int:
     """Write table and pictures, print the table, and return the exit code."""
     from netmorph.lab.figures import draw
     from netmorph.lab.render import render

@@ -41,7 +41,10 @@ def add_data(parser: Any, default: str | None, why: str) -> None:
     names = ", ".join(DATA_NAMES)
     parser.add_argument("--data-name", type=str | None, default=default, help=f"{names} (default: {why})")
     parser.add_argument(
-        "--data", type=str | None, default=None, help="folder of the data set (default: netmorph/data in the user's cache)"
+        "--data",
+        type=str | None,
+        default=None,
+        help="folder of the data set (default: netmorph/data in the user's cache)",
     )
     parser.add_argument("--download", action="store_true", help="fetch the data into --data where it is missing")
 

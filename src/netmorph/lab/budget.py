@@ -12,9 +12,10 @@ from typing import Any, Literal
 from netmorph.errors import NetmorphError
 from netmorph.train.recipe import Recipe, load_recipe
 
-__all__ = ["BUDGETS", "Budget", "load_budget", "load_variants"]
+__all__ = ["BUDGETS", "VARIANTS", "Budget", "load_budget", "load_variants"]
 
 BUDGETS = ("paper", "medium", "short", "smoke")
+VARIANTS = files("netmorph.lab") / "budgets" / "variants.yaml"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def load_budget(name: str) -> Budget:
     return _budget(path.stem if path is not None else name, _yaml(source))
 
 
-def load_variants(source: Path) -> dict[str, Budget]:
+def load_variants(source: Traversable) -> dict[str, Budget]:
     """Read several budgets from a YAML file: a mapping of names, the first of which is the base.
 
     The base is written as for `load_budget`, its recipes as mappings; each other says only what differs.
@@ -76,7 +77,7 @@ def load_variants(source: Path) -> dict[str, Budget]:
     content = _yaml(source)
     if not isinstance(content, Mapping) or not all(isinstance(each, Mapping) for each in content.values()):
         raise NetmorphError(f"{source} does not map names to budgets")
-    base = next(iter(content.values()), {})
+    base: Mapping[str, Any] = next(iter(content.values()), {})
     return {str(name): _budget(str(name), _over(base, each)) for name, each in content.items()}
 
 

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from netmorph.errors import NetmorphError
 from netmorph.lab.experiment import Experiment, Job
-from netmorph.lab.job import DONE, Workplace, run_job
+from netmorph.lab.job import DONE, Workplace, read_done, run_job
 from netmorph.train.data import Data
 from netmorph.train.loop import EpochRow, Paused
 from netmorph.train.machine import Machine
@@ -92,7 +92,8 @@ def _run(job: Job, place: Workplace, clock: _Clock, queue: _Queue, tell: Callabl
     tell(("started", job.key))
     clock.begin()
     try:
-        done = run_job(job, place, _Voice(job, tell), clock.tick)
+        before = read_done(place.folder(job.start)) if job.start is not None else None
+        done = run_job(job, place, _Voice(job, before["epochs"] if before else 0, tell), clock.tick)
     except Paused:
         tell(("paused", job.key))
     except NetmorphError as error:
@@ -175,15 +176,14 @@ class _Clock:
 
 
 class _Voice:
-    """Tells of a job's epochs."""
+    """Tells of a job's epochs, counted from its own first."""
 
-    def __init__(self, job: Job, tell: Callable[[tuple[Any, ...]], None]) -> None:
-        self.job, self.tell, self.done = job, tell, 0
+    def __init__(self, job: Job, before: int, tell: Callable[[tuple[Any, ...]], None]) -> None:
+        self.job, self.before, self.tell = job, before, tell
 
     def batch(self, done: int, total: int) -> None:
         """Keep silent."""
 
     def epoch(self, row: EpochRow) -> None:
         """Tell of an epoch."""
-        self.done += 1
-        self.tell(("epoch", self.job.key, self.done, self.job.epochs, row.test_error))
+        self.tell(("epoch", self.job.key, row.epoch - self.before, self.job.epochs, row.test_error))

@@ -1,0 +1,60 @@
+"""Grow one network in several ways, each against the parent trained on the same way, and write the table.
+
+The variants (rate after the morph, noise, fill, when to morph) stand in a YAML file; --print-variants shows netmorph's
+own to begin with. The folder may be stopped, or killed, at any moment; the same command goes on. Exit code 0: all is
+done; 75: --time-limit ended it, repeat the command.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from netmorph.cli.reproduce import report, train
+from netmorph.cli.training import add_data, add_machine, add_time_limit, deadline, require
+from netmorph.errors import NetmorphError
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: Any) -> None:
+    """Add the command's options."""
+    parser.add_argument("net", type=str, help="a network of the paper, such as morph20_3c1")
+    parser.add_argument(
+        "--variants", type=str | None, default=None, help="YAML file of variants (default: those of netmorph)"
+    )
+    parser.add_argument("--print-variants", action="store_true", help="print netmorph's variants and do nothing")
+    add_data(parser, "cifar10", "cifar10")
+    parser.add_argument("--seeds", type=int, default=3, help="how many times all of it is done")
+    parser.add_argument(
+        "--out", type=str | None, default=None, help="folder of the experiment (default: runs/explore-NET-DATA)"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="how many trainings run at once")
+    parser.add_argument(
+        "--table-only", action="store_true", help="train nothing; write table and pictures of what is done"
+    )
+    add_machine(parser)
+    add_time_limit(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: Any) -> int:
+    """Run what is left, write the table, and say by the exit code whether all is done."""
+    from netmorph.lab.budget import VARIANTS, load_variants
+
+    if options.print_variants:
+        print(VARIANTS.read_text(encoding="utf-8"), end="")
+        return 0
+    if not options.table_only:
+        require("lightning")
+    deadline(options.time_limit)  # refuses one that makes no sense
+    if options.workers < 1:
+        raise NetmorphError(f"--workers is 1 or more, not {options.workers}")
+    from netmorph.lab.explore import make_exploration
+
+    variants = load_variants(VARIANTS if options.variants is None else Path(options.variants))
+    experiment = make_exploration(options.net, variants, options.seeds)
+    out = Path(options.out or f"runs/explore-{options.net}-{options.data_name}")
+    if not options.table_only:
+        train(experiment, options.data_name, out, options)
+    return report(experiment, out, as_json=options.json)
