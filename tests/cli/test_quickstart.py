@@ -49,7 +49,7 @@ def test_piped_output_is_plain(ran):
 def test_the_folder_holds_all_there_is_to_know(ran):
     _, folder = ran
     assert {path.name for path in folder.iterdir()} == {
-        "config.json", "metrics.csv", "results.json", "curves.png", "child"
+        "config.json", "metrics.csv", "slopes.csv", "results.json", "curves.png", "child"
     }  # fmt: skip
     assert [path.name for path in folder.parent.iterdir()] == ["run"]
     config = json.loads((folder / "config.json").read_text())

@@ -36,8 +36,9 @@ def run(options: Any) -> int:
     from netmorph.cli.console import console
     from netmorph.cli.options import example, open_model, read_sites
     from netmorph.cli.print_morph import print_morph
+    from netmorph.lab.report.read import MORPH
     from netmorph.lab.results import parity_of
-    from netmorph.lab.run_folder import require_free
+    from netmorph.lab.run_folder import environment, require_free, write_json
     from netmorph.surgery.checkpoint import save
     from netmorph.surgery.morph import morph
 
@@ -55,8 +56,10 @@ def run(options: Any) -> int:
         keep_parent=options.keep_parent,
     )
     save(result.model, out)  # the network knows how it was built
+    found = {"parity": parity_of(result), "cost": result.cost.to_dict(), "notices": list(result.notices)}
+    write_json(out / f".{MORPH}", {**found, "environment": environment()})  # what netmorph report tells of
+    (out / f".{MORPH}").replace(out / MORPH)
     if options.json:
-        found = {"parity": parity_of(result), "cost": result.cost.to_dict(), "notices": list(result.notices)}
         print(json.dumps({**found, "folder": str(out)}, indent=2))
     else:
         screen = console()

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from netmorph.lab.results import Contender
+from netmorph.lab.slopes import SlopeWatch
 from netmorph.surgery.cost import cost
 from netmorph.train.data import Data
 from netmorph.train.loop import Progress, fit, mistakes
@@ -35,6 +36,7 @@ class Bench:
         contenders: what each network came to, by name.
         wrong: the test images that each network errs on, ``(n,)``, bool.
         metrics: one row an epoch of every training.
+        slopes: one row for each slope of a new activation and epoch of every training.
         curves: for each network its first epoch and its test errors in percent from there on; where it continues
             another, that one's last error comes first.
     """
@@ -45,6 +47,7 @@ class Bench:
         self.contenders: dict[str, Contender] = {}
         self.wrong: dict[str, Tensor] = {}
         self.metrics: list[dict[str, Any]] = []
+        self.slopes: list[dict[str, Any]] = []
         self.curves: dict[str, tuple[int, list[float]]] = {}
 
     @property
@@ -68,7 +71,9 @@ class Bench:
         before = self.contenders[after] if after is not None else None
         start, spent = (before.epochs, before.seconds) if before is not None else (0, 0.0)
         with self.listener.training(name, recipe.epochs) as progress:
-            rows = fit(model, self.data, recipe, seed, progress)
+            watch = SlopeWatch(model, progress, start)
+            rows = fit(model, self.data, recipe, seed, watch)
+        self.slopes += [{"network": name, **row} for row in watch.rows]
         for row in rows:
             self.metrics.append({"network": name, **asdict(row), "epoch": start + row.epoch})
         errors = [row.test_error for row in rows]

@@ -211,6 +211,7 @@ def _write(
     sites = {pattern: str(graph) for pattern, graph in mapping().items()}
     write_json(folder / "config.json", {"setting": asdict(setting), "sites": sites, **environment()})
     write_csv(folder / "metrics.csv", bench.metrics)
+    write_csv(folder / "slopes.csv", bench.slopes)
     write_json(folder / "results.json", {**_figures(outcome), "parity": parity_of(result)})
     draw_curves(folder / "curves.png", bench.curves, setting.epochs, f"{bench.data.name}, ResNet-8, one seed")
     save(child, folder / "child")

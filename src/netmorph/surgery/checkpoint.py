@@ -117,6 +117,22 @@ def load(
     return child
 
 
+def describe(folder: str | os.PathLike[str]) -> tuple[dict[str, Any] | None, tuple[Record, ...]]:
+    """Read what a checkpoint says of its network, without building it or reading weights.
+
+    Args:
+        folder: the checkpoint.
+
+    Returns:
+        Name and arguments of the parent, under "name" and "args", where they are known; and what was done to it.
+
+    Raises:
+        NetmorphError: the description is missing, edited or malformed.
+    """
+    config = _read_config(Path(folder))
+    return config["parent"], tuple(read_record(record, index) for index, record in enumerate(config["history"]))
+
+
 def _beyond(parent: nn.Module, history: tuple[Record, ...]) -> tuple[Record, ...]:
     """Return what of a history the parent has not gone through."""
     own = history_of(parent)

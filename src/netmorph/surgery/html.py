@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["cost_table", "drawings", "plan_html", "result_html", "table", "times"]
 
 _MOST = 12  # drawings in a notebook
+_MOST_NAMES = 12
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
@@ -52,29 +53,32 @@ def cost_table(cost: CostChange) -> str:
     return table(("cost", "before", "after", "times"), rows)
 
 
-def drawings(sites: Sequence[tuple[str, Drawable]], most: int | None = None) -> str:
+def drawings(sites: Sequence[tuple[str, Drawable]], most: int | None = None, *, style: bool = True) -> str:
     """Return a figure for each different module, with the names of the sites that have it.
 
     Args:
         sites: name and module of each.
         most: figures at most.
+        style: whether each figure brings its colours; else the page must (`netmorph.graph.draw.svg.STYLE`).
     """
     groups: dict[object, tuple[Drawable, list[str]]] = {}
     for name, what in sites:
         groups.setdefault((what.graph, str(what.marks)), (what, []))[1].append(name or "(the model itself)")
-    parts = [_figure(what, names) for what, names in list(groups.values())[:most]]
+    parts = [_figure(what, names, style=style) for what, names in list(groups.values())[:most]]
     if len(groups) > len(parts):
         parts.append(f"<p>and {len(groups) - len(parts)} more kinds of modules</p>")
     return "\n".join(parts)
 
 
-def _figure(what: Drawable, names: Sequence[str]) -> str:
+def _figure(what: Drawable, names: Sequence[str], *, style: bool) -> str:
     from netmorph.graph.draw.picture import draw_graph, is_drawable
     from netmorph.graph.draw.svg import to_svg
 
-    picture = to_svg(draw_graph(what.graph, what.marks)) if is_drawable(what.graph) else ""
-    sites = ", ".join(f"<b>{escape(name)}</b>" for name in names)
-    caption = f"<figcaption>{sites}<br><code>{escape(str(what.graph))}</code></figcaption>"
+    picture = to_svg(draw_graph(what.graph, what.marks), style=style) if is_drawable(what.graph) else ""
+    different = list(dict.fromkeys(names))
+    sites = ", ".join(f"<b>{escape(name)}</b>" for name in different[:_MOST_NAMES])
+    more = f" and {len(different) - _MOST_NAMES} more" if len(different) > _MOST_NAMES else ""
+    caption = f"<figcaption>{sites}{more}<br><code>{escape(str(what.graph))}</code></figcaption>"
     return f'<figure style="margin:1em 0;overflow-x:auto">{caption}{picture}</figure>'
 
 

@@ -7,26 +7,26 @@ from xml.sax.saxutils import escape, quoteattr
 from netmorph.graph.draw.palette import DARK, FONT, LIGHT, WIDTHS
 from netmorph.graph.draw.scene import Box, Curve, Head, Label, Point, Scene
 
-__all__ = ["path_of", "to_svg"]
+__all__ = ["STYLE", "path_of", "to_svg"]
 
 _HEAD = 8.0
 
 
-def to_svg(scene: Scene, *, paper: bool = True) -> str:
+def to_svg(scene: Scene, *, style: bool = True) -> str:
     """Return a scene as one SVG element.
 
     Args:
         scene: the picture.
-        paper: whether to paint a background, so that the picture reads on a page of any colour.
+        style: whether it brings its colours and a ground, so that it reads on any page; else the page has `STYLE`.
     """
     width, height = round(scene.width, 1), round(scene.height, 1)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="netmorph" role="img" width="{width:g}" height="{height:g}" '
         f'viewBox="0 0 {width:g} {height:g}" style="max-width:100%;height:auto">',
         f"<title>{escape(scene.title)}</title>",
-        f"<style>{STYLE}</style>",
     ]
-    if paper:
+    if style:
+        parts.append(f"<style>{STYLE}</style>")
         parts.append('<rect class="nm-paper" width="100%" height="100%" rx="8"/>')
     parts += [_box(box) for box in scene.boxes]
     parts += [_curve(curve) for curve in scene.curves]

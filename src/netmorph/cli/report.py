@@ -1,0 +1,36 @@
+"""Write one HTML file about a morph or a training run: drawings, parity, cost, curves, slopes, how to do it again.
+
+RUN is a folder that netmorph morph, quickstart, fit, reproduce or netmorph.save wrote. The file needs no network, and
+reads on a phone, in the dark and on paper. Exit code 2 where a morph did not keep the function.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: Any) -> None:
+    """Add the command's options."""
+    parser.add_argument("run", type=str, help="the folder of a run or a checkpoint")
+    parser.add_argument("--out", type=str | None, default=None, help="the file (default: report.html in the folder)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: Any) -> int:
+    """Write the report, and say where."""
+    from netmorph.lab.report.write import write_report
+
+    path, about = write_report(Path(options.run), None if options.out is None else Path(options.out))
+    sites = [site for each in about.parity for site in each.sites]
+    wrong = [site.site for site in sites if not site.same]
+    if options.json:
+        found = {"report": str(path), "kind": about.kind, "sites_measured": len(sites), "sites_that_differ": wrong}
+        print(json.dumps(found, indent=2))
+    else:
+        said = f"the function was NOT kept at {', '.join(wrong)}" if wrong else "the function was kept"
+        print(f"{about.kind}: {said if sites else 'no parity is recorded in it'}\nWritten to {path}")
+    return 2 if wrong else 0

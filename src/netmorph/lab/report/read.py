@@ -1,0 +1,262 @@
+"""Reading a folder: a checkpoint, a quickstart, a fit, or an experiment of `reproduce`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from netmorph.errors import NetmorphError
+from netmorph.lab.report.markdown import to_html
+from netmorph.lab.report.run import Curve, MorphParity, Run, SiteFigures, SlopeRow, Slopes
+from netmorph.surgery.checkpoint import CONFIG, WEIGHTS, describe
+from netmorph.surgery.history import MorphedSite, Record
+
+__all__ = ["MORPH", "read_run"]
+
+MORPH = "morph.json"  # what `netmorph morph` writes beside a checkpoint
+_LARGEST = 64 * 1024**2
+_SLOPE = re.compile(r"(?:^|\.)(?:acts\.\w+\.weight|norms\.\w+\.slope)$")
+_PARENT, _CHILD = "parent", "child"
+
+
+def read_run(folder: Path) -> Run:
+    """Read what is in a folder.
+
+    Args:
+        folder: what `netmorph.save`, `netmorph morph`, `quickstart`, `fit` or `reproduce` wrote.
+
+    Raises:
+        NetmorphError: it is none of these, or a file is damaged.
+    """
+    try:
+        if (folder / WEIGHTS).exists() and (folder / CONFIG).exists():
+            return _checkpoint(folder)
+        if (folder / "experiment.json").exists():
+            return _experiment(folder)
+        if (folder / CONFIG).exists() and (folder / "results.json").exists():
+            return _quickstart(folder) if (folder / "child").is_dir() else _fit(folder)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise NetmorphError(
+            f"a file in {folder} is not what netmorph wrote: {type(error).__name__}: {error}",
+            remedies=["run the command that made it again"],
+        ) from error
+    raise NetmorphError(
+        f"there is nothing in {folder} to report on",
+        remedies=["name the folder that netmorph morph, quickstart, fit, reproduce or netmorph.save wrote"],
+    )
+
+
+def _checkpoint(folder: Path) -> Run:
+    """Read a checkpoint; parity and costs are there where `netmorph morph` wrote it."""
+    parent, records = describe(folder)
+    known = _json(folder / MORPH) if (folder / MORPH).exists() else None
+    parity = () if known is None else (_parity("morph", {**known["parity"], "cost": known["cost"]}),)
+    said = "Parity and costs were not recorded with it; netmorph verify PARENT CHILD measures the parity."
+    return Run(
+        "Morph" if records else "Network",
+        folder,
+        folder,
+        parent,
+        records,
+        tuple(_sites(records)),
+        parity,
+        slopes=Slopes(_slopes_now(folder)),
+        environment={} if known is None else known["environment"],
+        notices=(said,) if known is None else tuple(map(str, known["notices"])),
+    )
+
+
+def _quickstart(folder: Path) -> Run:
+    config, results = _json(folder / CONFIG), _json(folder / "results.json")
+    parent, records = describe(folder / _CHILD)
+    rows = _rows(folder / "metrics.csv")
+    names = list(dict.fromkeys(row["network"] for row in rows))
+    born = config["setting"]["epochs"]
+    found = {
+        name: [(float(r["epoch"]), float(r["test_error"])) for r in rows if r["network"] == name] for name in names
+    }
+    start = found[_PARENT][-1]
+    curves = [
+        Curve(name, tuple([start, *points] if points[0][0] > start[0] else points), name not in (_PARENT, _CHILD))
+        for name, points in found.items()
+    ]
+    costs = {row["name"]: {"params": row["params"], "macs": row["macs"]} for row in results["networks"]}
+    cost = {"before": costs[_PARENT], "after": costs[_CHILD]}
+    return Run(
+        "Quickstart",
+        folder,
+        folder / _CHILD,
+        parent,
+        records,
+        tuple(_sites(records)),
+        (_parity("morph", {**results["parity"], "cost": cost}),),
+        networks=_contenders(results["networks"]),
+        readings=(str(results["reading"]),),
+        curves=tuple(curves),
+        births=(float(born),),
+        slopes=Slopes(_slopes_now(folder / _CHILD), _slopes_over_time(folder / "slopes.csv", float(born))),
+        environment=_environment(config),
+    )
+
+
+def _fit(folder: Path) -> Run:
+    config, results = _json(folder / CONFIG), _json(folder / "results.json")
+    parent, records = describe(folder / "model")
+    rows = _rows(folder / "metrics.csv")
+    phases = [phase["recipe"]["epochs"] for phase in config["setting"]["phases"]]
+    births = [float(sum(phases[: each["phase"] - 1])) for each in results["morphs"]]
+    points = tuple((float(row["epoch"]), float(row["test_error"])) for row in rows)
+    heads = ("network", "error %", "parameters", "MACs/image", "epochs", "seconds")
+    cells = (
+        str(config["setting"]["model"]),
+        f"{results['error']:.2f}",
+        f"{results['params']:,}",
+        f"{results['macs']:,}",
+        str(results["epochs"]),
+        f"{results['seconds']:.0f}",
+    )
+    return Run(
+        f"Training on {results['data']}",
+        folder,
+        folder / "model",
+        parent,
+        records,
+        tuple(_sites(records)),
+        tuple(_parity(f"morph before phase {each['phase']}", each) for each in results["morphs"]),
+        networks=(heads, [cells]),
+        readings=("There is no control in this run: what the morph changed, netmorph reproduce tells, which has them.",)
+        if births
+        else (),
+        curves=(Curve("the network", points),),
+        births=tuple(births),
+        slopes=Slopes(_slopes_now(folder / "model")),
+        environment=_environment(config),
+    )
+
+
+def _experiment(folder: Path) -> Run:
+    """Read what `reproduce` has come to: its table, its curves, and the grown networks of its first seed."""
+    text = _text(folder / "table.md") if (folder / "table.md").exists() else "The table is not written yet."
+    title, _, rest = text.partition("\n")
+    done = [_json(path) for path in sorted((folder / "jobs").glob("*/done.json"))]
+    grown = [job for job in done if job.get("parity") and job["parity"].get("steps")]
+    seed = min((job["seed"] for job in grown), default=0)
+    sites: list[tuple[str, MorphedSite]] = []
+    for job in grown:
+        network = folder / "jobs" / job["key"] / "network"
+        if job["seed"] == seed and (network / CONFIG).exists():
+            sites += [(f"{job['key']}: {name}", site) for name, site in _sites(describe(network)[1])]
+    curves = folder / "curves.svg"
+    return Run(
+        title.lstrip("# ").strip() or "Experiment",
+        folder,
+        sites=tuple(sites),
+        parity=_job_parity(grown),
+        body=to_html(rest),
+        pictures=(("Test error by epoch", _text(curves)),) if curves.exists() else (),
+        environment=done[0].get("environment", {}) if done else {},
+    )
+
+
+def _sites(records: Iterable[Record]) -> list[tuple[str, MorphedSite]]:
+    return [(site.name, site) for record in records for site in record.sites if isinstance(site, MorphedSite)]
+
+
+def _job_parity(jobs: Sequence[Mapping[str, Any]]) -> tuple[MorphParity, ...]:
+    """Return what the jobs recorded: the worst of the sites of each step of a growth."""
+    figures = [
+        SiteFigures(
+            f"{job['key']}: {step['sites']} sites", step["interior"], step["border"], None, float(step["tolerance"])
+        )
+        for job in jobs
+        for step in job["parity"]["steps"]
+    ]
+    outputs = max((float(job["parity"]["max_abs"]) for job in jobs), default=0.0)
+    return (MorphParity("all morphs", tuple(figures), outputs),) if figures else ()
+
+
+def _parity(title: str, found: Mapping[str, Any]) -> MorphParity:
+    sites = tuple(
+        SiteFigures(
+            str(site["site"]),
+            float(site["interior"]),
+            float(site["border"]),
+            None if site["train_mode"] is None else float(site["train_mode"]),
+            float(site["tolerance"]),
+        )
+        for site in found["sites"]
+    )
+    return MorphParity(title, sites, float(found["outputs_max_abs"]), found.get("cost"))
+
+
+def _contenders(networks: list[dict[str, Any]]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    heads = ("network", "error %", "parameters", "MACs/image", "epochs", "seconds")
+    rows = [
+        (r["name"], f"{r['error']:.1f}", f"{r['params']:,}", f"{r['macs']:,}", str(r["epochs"]), f"{r['seconds']:.0f}")
+        for r in networks
+    ]
+    return heads, rows
+
+
+def _environment(config: Mapping[str, Any]) -> dict[str, Any]:
+    own = ("command", "python", "versions", "platform", "processor", "cores", "torch_threads", "accelerator")
+    return {key: config[key] for key in own if key in config}
+
+
+def _slopes_now(folder: Path) -> tuple[SlopeRow, ...]:
+    """Read the slopes from a checkpoint's weights, without building the network."""
+    from safetensors import SafetensorError, safe_open
+
+    rows = []
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            for name in sorted(filter(_SLOPE.search, file.keys())):
+                values = file.get_tensor(name).double()
+                rows.append(SlopeRow(name, values.mean().item(), values.min().item(), values.max().item()))
+    except (OSError, SafetensorError) as error:
+        raise NetmorphError(f"{folder / WEIGHTS} cannot be read: {error}") from error
+    return tuple(rows)
+
+
+def _slopes_over_time(path: Path, born: float) -> tuple[tuple[float, float, float, float], ...]:
+    """Read (epoch, mean, smallest, largest) over all slopes of the child; at birth they are 1."""
+    if not path.exists():
+        return ()
+    by_epoch: dict[float, list[dict[str, str]]] = {}
+    for row in _rows(path):
+        if row["network"] == _CHILD:
+            by_epoch.setdefault(float(row["epoch"]), []).append(row)
+    later = [
+        (
+            epoch,
+            sum(float(row["mean"]) for row in rows) / len(rows),
+            min(float(row["low"]) for row in rows),
+            max(float(row["high"]) for row in rows),
+        )
+        for epoch, rows in sorted(by_epoch.items())
+    ]
+    return ((born, 1.0, 1.0, 1.0), *later) if later else ()
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(_text(path).splitlines()))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    found = json.loads(_text(path))
+    if not isinstance(found, dict):
+        raise ValueError(f"{path.name} holds no object")
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise NetmorphError(f"{path} is larger than a file of a run can be")
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise NetmorphError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -1,0 +1,72 @@
+"""The report as a file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from html import escape
+from pathlib import Path
+
+from netmorph._version import __version__
+from netmorph.errors import NetmorphError
+from netmorph.lab.report import again, parts
+from netmorph.lab.report.page import page, section
+from netmorph.lab.report.read import read_run
+from netmorph.lab.report.run import Run
+
+__all__ = ["render", "write_report"]
+
+
+def write_report(folder: Path, out: Path | None = None) -> tuple[Path, Run]:
+    """Write a report on a folder.
+
+    Args:
+        folder: what `netmorph.save`, `netmorph morph`, `quickstart`, `fit` or `reproduce` wrote.
+        out: the file; default: ``report.html`` in the folder.
+
+    Returns:
+        The file, and what it is about.
+
+    Raises:
+        NetmorphError: the folder holds nothing to report on, a file in it is damaged, or the report cannot be written.
+    """
+    run = read_run(folder)
+    target = folder / "report.html" if out is None else out
+    text = render(run)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(aside).chmod(0o666 & ~umask)
+            os.replace(aside, target)
+        except BaseException:
+            Path(aside).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise NetmorphError(
+            f"the report cannot be written to {target}: {error.strerror or error}",
+            remedies=["choose another file with --out"],
+        ) from error
+    return target, run
+
+
+def render(run: Run) -> str:
+    """Return the report as HTML that needs nothing else."""
+    name = run.parent["name"] if run.parent is not None else ""
+    about = f"{name} · {run.folder.resolve().name}" if name else run.folder.resolve().name
+    sections = [
+        section("What was morphed", parts.modules(run)),
+        section("Is it still the same function?", parts.parity(run)),
+        section("Cost", parts.costs(run)),
+        section("What came out", parts.networks(run)),
+        section("Training", parts.curves(run)),
+        section("Slopes of the new activations", parts.slopes(run)),
+        section("What was done, to do it again", again.history(run)),
+        section("Command and environment", again.environment(run)),
+    ]
+    head = f'<p class="soft">{escape(about)}</p>{parts.facts(run)}'
+    return page(run.kind, head, sections, f"Made by netmorph {__version__}; this file needs no network.")
