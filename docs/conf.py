@@ -10,7 +10,9 @@ from typing import Any
 from netmorph import __version__
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # for gallery_pictures
+sys.path.insert(0, str(HERE))  # for what lies beside this file
+
+from result_pages import take_in  # noqa: E402 - it lies beside this file
 
 project = "netmorph"
 author = "the netmorph authors"
@@ -86,3 +88,4 @@ def _star(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[st
 def setup(app: Any) -> None:
     """Let Sphinx call what is defined here."""
     app.connect("autodoc-process-docstring", _star)
+    app.connect("source-read", take_in)
