@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from time import process_time
 from typing import Any
 
 from benchmarks.zoo.graphs import geometry, notation, work
+from benchmarks.zoo.rounding import CHAIN, TOGETHER, sensitivity
 from benchmarks.zoo.shared_noise import shared_noise
 from torch import nn
 
@@ -26,8 +27,6 @@ from netmorph.surgery.probe import Run, probe
 from netmorph.surgery.site import Site
 from netmorph.surgery.sites import find_sites
 from netmorph.surgery.swap import swap
-
-CHAIN = 100  # sites in a row, each within its tolerance: what a whole model may differ by
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,23 @@ class Limits:
     seconds: float = math.inf
 
 
-def check(model: nn.Module, call: Call, kinds: Sequence[str], limits: Limits | None = None) -> dict[str, Any]:
+def check(
+    model: nn.Module,
+    call: Call,
+    kinds: Sequence[str],
+    limits: Limits | None = None,
+    only: Mapping[str, Collection[str]] | None = None,
+) -> dict[str, Any]:
     """Morph all sites of a model, once for each kind of graph, and return what came of it as JSON-ready values.
 
     The model is changed while it is measured and put back after.
+
+    Args:
+        model: the network.
+        call: its example inputs.
+        kinds: of graphs.
+        limits: of the sites.
+        only: the names of the sites to morph, by kind; None: all.
     """
     limits = limits or Limits()
     model.eval()
@@ -55,7 +67,8 @@ def check(model: nn.Module, call: Call, kinds: Sequence[str], limits: Limits | N
     names = {name for name, module in model.named_modules() if not isinstance(module, nn.Identity)}
     refused = Counter(_general(why) for name, why in sites.refused.items() if name in names)
     wanted = [site for site in sites if site.kind != "identity"]
-    layers = {site.name: model.get_submodule(site.name) for site in wanted}
+    watched = {site.name for site in wanted} if only is None else set().union(*only.values())
+    layers = {site.name: model.get_submodule(site.name) for site in wanted if site.name in watched}
     before = probe(model, layers, call, keep=True)
     row: dict[str, Any] = {
         "params": sum(p.numel() for p in model.parameters()),
@@ -70,8 +83,11 @@ def check(model: nn.Module, call: Call, kinds: Sequence[str], limits: Limits | N
     }
     for index, kind in enumerate(kinds):
         until = process_time() + (limits.seconds - process_time()) / (len(kinds) - index)
-        row["kinds"][kind] = _kind(model, call, kind, wanted, before, Limits(limits.work, until))
+        chosen = [site for site in wanted if only is None or site.name in only[kind]]
+        row["kinds"][kind] = _kind(model, call, kind, chosen, before, Limits(limits.work, until))
     row["status"] = "FAILED" if any(each["failed"] for each in row["kinds"].values()) else "ok"
+    if row["status"] == "FAILED" or only is not None:
+        row["sensitivity"] = _number(sensitivity(model, call, before))
     return row
 
 
@@ -155,14 +171,17 @@ def _together(model: nn.Module, call: Call, grafts: list[Graft], before: Run) ->
         try:
             after = probe(model, modules, call)
         except NetmorphError as error:
-            return {"failed": [f"all together: {error.what}"]}
+            return {"failed": [f"{TOGETHER}{error.what}"]}
     missed = [name for name in modules if before.seen[name].calls != after.seen[name].calls]
     if missed:
         return {"failed": [f"called another number of times than its layer: {name}" for name in missed]}
     parity = differences(before, after, repeat=0.0, like=model)
     far = not parity.max_rel <= CHAIN * parity.tolerance
-    return {
-        "failed": [f"all together: the outputs differ by {parity.max_rel:.2g}, relative to the largest"] if far else [],
+    doubt = {
+        "failed": [f"{TOGETHER}the outputs differ by {parity.max_rel:.2g}, relative to the largest"],
+        "together": list(modules),
+    }
+    return (doubt if far else {}) | {
         "model": _number(parity.max_rel),
         "model_abs": _number(parity.max_abs),
         "model_notes": sorted({each.note for each in parity.outputs if each.note}),

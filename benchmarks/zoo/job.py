@@ -6,17 +6,22 @@ import multiprocessing
 import resource
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from benchmarks.zoo.check import Limits, check, is_memory
+from benchmarks.zoo.check import is_memory
 from benchmarks.zoo.entries import Entry, NotBuilt, open_entry
 from benchmarks.zoo.machine import GIB
+from torch import nn
 
-from netmorph.surgery.call import reason
+from netmorph.surgery.call import Call, reason
+
+Row = dict[str, Any]
+Task = Callable[[nn.Module, Call], Row]
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Job:
         pipe: where its row arrives.
         process: the process.
         begun: when, by the monotonic clock.
+        first: the row that this job is to settle (`rounding.settle`), if any.
     """
 
     entry: Entry
@@ -53,17 +59,18 @@ class Job:
     pipe: Connection
     process: BaseProcess
     begun: float
+    first: Row | None = None
 
     @property
     def left(self) -> float:
         """Seconds of wall-clock time that are left to it."""
         return max(0.0, self.begun + self.budget.seconds - time.monotonic())
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> Row:
         """Return what came of it: to be called once its pipe is ready or its time is up."""
         try:
             if self.pipe.poll():
-                found: dict[str, Any] = self.pipe.recv()
+                found: Row = self.pipe.recv()
                 return found
             return {"status": "over time", "why": f"more than {self.budget.seconds:g} s"}
         except EOFError:
@@ -80,27 +87,27 @@ class Job:
         self.pipe.close()
 
 
-def start(entry: Entry, limits: Limits, kinds: tuple[str, ...], budget: Budget) -> Job:
-    """Start the process of a model."""
+def start(entry: Entry, budget: Budget, task: Task, first: Row | None = None) -> Job:
+    """Start the process of a model, in which `task` is done with it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["benchmarks.zoo.preload"])
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(entry, limits, kinds, budget, theirs), daemon=True)
+    process = context.Process(target=_child, args=(entry, budget, task, theirs), daemon=True)
     begun = time.monotonic()
     process.start()
     theirs.close()
-    return Job(entry, budget, ours, process, begun)
+    return Job(entry, budget, ours, process, begun, first)
 
 
-def _child(entry: Entry, limits: Limits, kinds: tuple[str, ...], budget: Budget, pipe: Connection) -> None:
+def _child(entry: Entry, budget: Budget, task: Task, pipe: Connection) -> None:
     _limit_memory(budget.memory)
     if budget.cpu is not None:
         resource.setrlimit(resource.RLIMIT_CPU, (int(budget.cpu), int(budget.cpu) + 5))
-    pipe.send(check_entry(entry, limits, kinds, budget))
+    pipe.send(do(entry, budget, task))
 
 
-def check_entry(entry: Entry, limits: Limits, kinds: tuple[str, ...], budget: Budget) -> dict[str, Any]:
-    """Return the row of a model; whatever goes wrong is a row too."""
+def do(entry: Entry, budget: Budget, task: Task) -> Row:
+    """Return the row of a model: what `task` returns; whatever goes wrong is a row too."""
     import torch
 
     torch.set_num_threads(budget.threads)
@@ -108,7 +115,7 @@ def check_entry(entry: Entry, limits: Limits, kinds: tuple[str, ...], budget: Bu
     try:
         model, call, described = open_entry(entry)
         dtype = "float64" if entry.double else "float32"
-        return {"input": described, "dtype": dtype} | check(model, call, kinds, limits)
+        return {"input": described, "dtype": dtype} | task(model, call)
     except NotBuilt as error:
         return {"status": "not built", "why": str(error)}
     except Exception as error:

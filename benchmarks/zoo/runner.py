@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from itertools import islice
 from multiprocessing.connection import wait
 from pathlib import Path
 
 from benchmarks.zoo import job
-from benchmarks.zoo.check import Limits
+from benchmarks.zoo.check import Limits, check
 from benchmarks.zoo.entries import Entry
 from benchmarks.zoo.graphs import KINDS
 from benchmarks.zoo.job import Budget, Job
 from benchmarks.zoo.machine import versions
-from benchmarks.zoo.rows import append, is_done, latest, summary
+from benchmarks.zoo.rounding import in_doubt, settle
+from benchmarks.zoo.rows import Row, append, is_done, latest, summary
 
 
 def run(
@@ -31,6 +33,9 @@ def run(
     report: Callable[[str], None] = print,
 ) -> None:
     """Check the entries that `path` does not hold yet, one process each, and append a row for each.
+
+    A model of which only the outputs as a whole differ is compared again in float64, in a process of its own with twice
+    the time and memory.
 
     Args:
         entries: what to check.
@@ -50,22 +55,41 @@ def run(
         "budget": asdict(budget),
         "versions": versions(),
     }
+    task = partial(check, kinds=kinds, limits=limits)
     running: list[Job] = []
     try:
         while True:
-            running += (job.start(entry, limits, kinds, budget) for entry in islice(waiting, workers - len(running)))
+            running += (job.start(entry, budget, task) for entry in islice(waiting, workers - len(running)))
             if not running:
                 return
             for each in _ended(running):
-                row = {"model": each.entry.name, "group": each.entry.group} | each.row()
-                row["wall_seconds"] = round(time.monotonic() - each.begun, 1)
-                append(path, row | setting)
-                report(summary(row))
+                row = _row(each)
                 running.remove(each)
                 each.end()
+                if each.first is None and in_doubt(row):
+                    running.append(_in_double(each, row))
+                    continue
+                append(path, row | setting)
+                report(summary(row))
     finally:
         for each in running:
             each.end()
+
+
+def _row(ended: Job) -> Row:
+    """Return what a job found; of one that settles a row, that row."""
+    row, wall = ended.row(), time.monotonic() - ended.begun
+    if ended.first is not None:
+        row, wall = settle(ended.first, row), wall + ended.first["wall_seconds"]
+    return {"model": ended.entry.name, "group": ended.entry.group} | row | {"wall_seconds": round(wall, 1)}
+
+
+def _in_double(ended: Job, row: Row) -> Job:
+    """Start the comparison in float64 of the sites that were morphed."""
+    budget, only = ended.budget, in_doubt(row)
+    twice = replace(budget, seconds=2 * budget.seconds, memory=2 * budget.memory, cpu=budget.cpu and 2 * budget.cpu)
+    task = partial(check, kinds=tuple(only), limits=Limits(math.inf), only=only)
+    return job.start(replace(ended.entry, double=True), twice, task, row)
 
 
 def _ended(running: Collection[Job]) -> list[Job]:

@@ -155,11 +155,11 @@ class TestRunner:
     def _in_process(self, monkeypatch):
         self.checked = []
 
-        def here(entry, limits, kinds, budget):
+        def here(entry, budget, task, first=None):
             self.checked.append(entry.name)
             ours, theirs = Pipe(duplex=False)
-            theirs.send(job.check_entry(entry, limits, kinds, budget))
-            return Job(entry, budget, ours, Done(), time.monotonic())
+            theirs.send(job.do(entry, budget, task))
+            return Job(entry, budget, ours, Done(), time.monotonic(), first)
 
         monkeypatch.setattr(job, "start", here)
 
@@ -198,12 +198,12 @@ class TestRunner:
 
     def test_what_cannot_be_built_or_crashes_is_a_row(self):
         broken = Entry("broken", "tiny", tiny, [Way({}, partial(noise, 1, 5))])
-        assert job.check_entry(broken, Limits(), KINDS, BUDGET)["status"] == "not built"
+        assert job.do(broken, BUDGET, partial(check, kinds=KINDS))["status"] == "not built"
 
         def hungry():
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-        assert job.check_entry(entry("hungry", hungry, 1), Limits(), KINDS, BUDGET)["status"] == "over memory"
+        assert job.do(entry("hungry", hungry, 1), BUDGET, partial(check, kinds=KINDS))["status"] == "over memory"
         assert not rows.is_done({"status": "over memory"}, Limits(), retry=True)
 
     def test_the_table_counts_rows(self, tmp_path, monkeypatch):
@@ -224,7 +224,7 @@ class TestSeveralAtOnce:
     def _pool(self, monkeypatch):
         self.pipes, self.killed, self.most = {}, [], 0
 
-        def start(entry, limits, kinds, budget):
+        def start(entry, budget, task, first=None):
             ours, theirs = Pipe(duplex=False)
             process = Done()
             process.kill = partial(self.kill, entry.name)
