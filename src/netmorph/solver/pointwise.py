@@ -65,7 +65,8 @@ def draw_system(layout: Layout, seed: int, *, aside_scale: float = 1.0) -> tuple
         worst = max((factor.condition for factor in factors.values()), default=1.0)
         if best is None or worst < best[0]:
             best = (worst, system, factors)
-        hopeless = attempt + 1 >= GENERIC_DRAWS and best[0] == math.inf
+        short = any(factor.short for factor in factors.values())
+        hopeless = best[0] == math.inf and (short or attempt + 1 >= GENERIC_DRAWS)
         if worst <= WELL_CONDITIONED or hopeless:
             break
     assert best is not None

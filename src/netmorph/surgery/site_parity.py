@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from netmorph.errors import ParityError, SiteError
 from netmorph.filters.geometry import ConvSpec
 from netmorph.nn import MorphedModule
+from netmorph.nn.activations import LastPReLU
+from netmorph.nn.children import NamedChildren
+from netmorph.nn.edges import GroupedLinear, ScaledAverage, ScaledIdentity
 from netmorph.solver.target import spec_of
 from netmorph.surgery.call import reason, undisturbed
 from netmorph.surgery.outputs import largest, largest_gap
@@ -19,6 +22,8 @@ from netmorph.surgery.padded import SamePaddedModule
 
 _TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5}
 _ULPS = 4
+_MODELESS = (MorphedModule, NamedChildren, ScaledIdentity, ScaledAverage, GroupedLinear)
+_MODELESS_TYPES = {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.PReLU, LastPReLU}  # subclasses may do anything
 
 
 def tolerance_of(dtype: torch.dtype) -> float:
@@ -188,10 +193,17 @@ def _measure(original: nn.Module, morphed: nn.Module, spec: ConvSpec, site: str,
     inside = _interior(spec, x.shape)
     halves = [mask.expand(y.shape) for mask in (inside.to(y.device), ~inside.to(y.device))]
     gaps = [largest_gap(y[mask], z[mask]) / scale if mask.any() else None for mask in halves]
-    train: float | None = None
-    with undisturbed(morphed), suppress(ValueError):  # BatchNorm refuses a single value
-        train = largest_gap(y, morphed.train().forward(x)) / scale
-    return Measured(tuple(x.shape), source, gaps[0], gaps[1], largest_gap(y, z), train)
+    worst = largest_gap(y, z)
+    train: float | None = None if _has_modes(morphed) else worst / scale
+    if train is None:
+        with undisturbed(morphed), suppress(ValueError):  # BatchNorm refuses a single value
+            train = largest_gap(y, morphed.train().forward(x)) / scale
+    return Measured(tuple(x.shape), source, gaps[0], gaps[1], worst, train)
+
+
+def _has_modes(module: nn.Module) -> bool:
+    """Return whether a module may compute something else in train mode than in eval mode."""
+    return not all(isinstance(each, _MODELESS) or type(each) in _MODELESS_TYPES for each in module.modules())
 
 
 def _interior(spec: ConvSpec, shape: torch.Size) -> Tensor:
