@@ -10,9 +10,10 @@ def test_lists_within_lists():
 
 
 def test_tables():
-    html = to_html("| a | b |\n| --- | ---: |\n| 1 | **2** |")
-    assert "<thead><tr><th>a</th><th>b</th></tr></thead>" in html
-    assert "<tbody><tr><td>1</td><td><b>2</b></td></tr></tbody>" in html
+    html = to_html(f"| a | b |\n| --- | ---: |\n| 1 | **2** |\n| {'long ' * 9} | 3 |")
+    assert "<thead><tr><th class=short>a</th><th class=short>b</th></tr></thead>" in html
+    assert "<tr><td class=short>1</td><td class=short><b>2</b></td></tr>" in html
+    assert f"<tr><td>{('long ' * 9).strip()}</td><td class=short>3</td></tr>" in html
 
 
 def test_paragraphs_are_text():

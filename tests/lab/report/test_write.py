@@ -177,6 +177,7 @@ def test_an_experiments_report_holds_its_table(reproduced, tmp_path):
         assert row["name"] in page.cells
         assert f"{row['figures']['error']['paper']:.2f}" in page.cells
     assert "Which claims held" in page.words
+    assert "The function was kept at all 6 sites" in page.words  # of one growth
     assert "data:image/svg+xml;base64," in text
     assert "the same function" in page.cells
     assert "**" not in page.words

@@ -7,6 +7,8 @@ from html import escape
 
 __all__ = ["to_html"]
 
+_SHORT = 24  # characters of a cell that are kept on one line
+
 
 def to_html(text: str) -> str:
     """Return the HTML of a summary; what it does not know stays text.
@@ -51,7 +53,8 @@ def _table(lines: list[str]) -> str:
     body = [row for row in rows[1:] if not all(re.fullmatch(r":?-+:?", cell) for cell in row)]
 
     def cells(tag: str, row: list[str]) -> str:
-        return "".join(f"<{tag}>{_inline(cell)}</{tag}>" for cell in row)
+        short = (" class=short" if len(cell) <= _SHORT else "" for cell in row)
+        return "".join(f"<{tag}{how}>{_inline(cell)}</{tag}>" for how, cell in zip(short, row, strict=True))
 
     listed = "".join(f"<tr>{cells('td', row)}</tr>" for row in body)
     table = f"<table><thead><tr>{cells('th', rows[0])}</tr></thead><tbody>{listed}</tbody></table>"

@@ -62,6 +62,7 @@ h1{font-size:1.5rem;line-height:1.25;margin:.2rem 0}
 h2{font-size:1.15rem;margin:2.2rem 0 .6rem;padding-top:.9rem;border-top:1px solid var(--rule)}
 h3{font-size:1rem;margin:1.3rem 0 .4rem}
 p,li{max-width:46rem}
+p,li,h1,h3,figcaption{overflow-wrap:anywhere}
 .soft,figcaption{color:var(--soft)}
 .good{color:var(--good)}.bad{color:var(--bad)}.good,.bad{font-weight:600}
 code,pre{font-family:ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace;font-size:.86em}
@@ -71,7 +72,7 @@ pre{background:var(--tint);border:1px solid var(--rule);border-radius:8px;paddin
 table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-nums}
 th,td{padding:.32rem .8rem .32rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--rule)}
 th{font-weight:600;color:var(--soft);white-space:nowrap}
-td:first-child{min-width:6.5rem}td.good,td.bad{white-space:nowrap}
+td:first-child{min-width:6.5rem}td.good,td.bad,.short{white-space:nowrap}
 .facts{list-style:none;margin:1rem 0;padding:0;display:grid;gap:.5rem}
 .facts li{background:var(--tint);border-left:4px solid var(--rule);border-radius:6px;padding:.5rem .8rem}
 .facts li.good{border-color:var(--good);font-weight:400;color:inherit}

@@ -13,7 +13,7 @@ from netmorph.surgery.html import drawings, table, times
 __all__ = ["costs", "curves", "facts", "modules", "networks", "parity", "scrolling", "slopes"]
 
 _MOST = 40  # drawings
-_MOST_ROWS = 12
+_MOST_ROWS = 16
 
 
 def scrolling(html: str) -> str:
@@ -28,13 +28,14 @@ def facts(run: Run) -> str:
     if sites:
         wrong = [site.site for site in sites if not site.same]
         worst = max(max(site.interior, site.border) for site in sites)
-        where = f"{len(sites)} site{'s' if len(sites) > 1 else ''}"
+        count = sum(site.count for site in sites)
+        where = f"all {count} sites" if count > 1 else "the one site"
         if wrong:
             named = escape(", ".join(wrong))
             text = f"The function was <b>not kept</b> at {named}: up to {worst:.1e} of the largest output is missed."
         else:
             text = (
-                f"<b>The function was kept</b> at {'all ' if len(sites) > 1 else ''}{where}: the largest difference in "
+                f"<b>The function was kept</b> at {where}: the largest difference in "
                 f"eval mode is {worst:.1e} of the layer's largest output, the tolerance "
                 f"{min(site.tolerance for site in sites):.0e}."
             )
@@ -91,7 +92,10 @@ def _parity(each: MorphParity, *, titled: bool) -> str:
         f"The outputs of the whole network differ by at most {each.outputs:.1e}.</p>"
     )
     body = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return f"{f'<h3>{escape(each.title)}</h3>' if titled else ''}{scrolling(body)}{note}"
+    listed = scrolling(body)
+    if len(rows) > _MOST_ROWS and all(site.same for site in each.sites):
+        listed = f"<details><summary>All {len(rows)} are the same function</summary>{listed}</details>"
+    return f"{f'<h3>{escape(each.title)}</h3>' if titled else ''}{listed}{note}"
 
 
 def costs(run: Run) -> str:

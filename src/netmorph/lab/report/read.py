@@ -170,7 +170,12 @@ def _job_parity(jobs: Sequence[Mapping[str, Any]]) -> tuple[MorphParity, ...]:
     """Return what the jobs recorded: the worst of the sites of each step of a growth."""
     figures = [
         SiteFigures(
-            f"{job['key']}: {step['sites']} sites", step["interior"], step["border"], None, float(step["tolerance"])
+            f"{job['key']}, {step['sites']} sites",
+            float(step["interior"]),
+            float(step["border"]),
+            None,
+            float(step["tolerance"]),
+            int(step["sites"]),
         )
         for job in jobs
         for step in job["parity"]["steps"]

@@ -14,14 +14,15 @@ __all__ = ["Curve", "MorphParity", "Run", "SiteFigures", "SlopeRow", "Slopes"]
 
 @dataclass(frozen=True)
 class SiteFigures:
-    """The measured parity of one site; differences are relative to the layer's largest output.
+    """The measured parity of one site, or the worst of several; differences are relative to the layer's largest output.
 
     Attributes:
-        site: qualified name.
+        site: qualified name, or which sites.
         interior: where windows lie inside the input, in eval mode.
         border: everywhere else, in eval mode.
         train: in train mode; None where it could not be measured.
         tolerance: of interior and border.
+        count: of how many sites it is the worst.
     """
 
     site: str
@@ -29,6 +30,7 @@ class SiteFigures:
     border: float
     train: float | None
     tolerance: float
+    count: int = 1
 
     @property
     def same(self) -> bool:
