@@ -46,7 +46,7 @@ def measure(report: Report) -> None:
         mapping = {s.name: notation("simple", s.spec) for s in sites.select(pattern) if s.kind != "identity"}
         with torch.no_grad():
             parent(x)
-            forward = Times(tuple(once(partial(parent, x)) for _ in range(1 if report.quick else 3))).median
+            forward = Times(tuple(once(partial(parent, x)) for _ in range(1 if report.quick else 2))).median
             single = Times(tuple(once(partial(parent, x[:1])) for _ in range(5))).median
         _row(report, name, parent, mapping, x[:1], forward, single, "one image")
         if not report.quick and name == "resnet50":

@@ -61,6 +61,7 @@ def _section(data: dict[str, Any]) -> str:
             "",
             table(target_rows(data["targets"])),
             "",
+            *([] if data["complete"] else ["**The run was cut off: what follows is a part.**", ""]),
             *(line for note in data["notes"] for line in (note, "")),
             "<details><summary>All measurements</summary>",
             "",

@@ -56,6 +56,8 @@ class Report:
         targets: of the issue.
         notes: one sentence each.
         device: what else than the processor was used.
+        out: folder of the JSON; None: it is not written.
+        complete: whether all was measured; the JSON is written after every row, lest a long run be lost.
     """
 
     name: str
@@ -66,12 +68,16 @@ class Report:
     targets: list[Target] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     device: str = "cpu"
+    out: Path | None = None
+    complete: bool = False
     began: float = field(default_factory=time.time)
 
     def row(self, **cells: Any) -> None:
         """Add a row, and print it."""
         self.rows.append(cells)
         print("  ".join(f"{key} {show(value)}" for key, value in cells.items()), flush=True)
+        if self.out is not None:
+            self.write(self.out)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
@@ -81,6 +87,7 @@ class Report:
             "benchmark": self.name,
             "question": self.question,
             "quick": self.quick,
+            "complete": self.complete,
             "machine": versions() | {"memory_gib": round(memory(), 1)},
             "threads": self.threads,
             "device": self.device,
@@ -167,8 +174,9 @@ def run(name: str, question: str, measure: Callable[[Report], None], arguments: 
     before = torch.get_num_threads()
     torch.set_num_threads(options.threads)
     try:
-        report = Report(name, question, options.quick, options.threads)
+        report = Report(name, question, options.quick, options.threads, out=options.out)
         measure(report)
+        report.complete = True
     finally:
         torch.set_num_threads(before)
     data = report.to_dict()

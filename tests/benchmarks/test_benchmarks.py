@@ -24,7 +24,7 @@ def test_quick_run(name: str, tmp_path: Path) -> None:
     data = json.loads((tmp_path / f"{name}.json").read_text())
     assert set(data) >= FIELDS | {"targets", "notes"}
     assert data["benchmark"] == name
-    assert data["quick"] is True
+    assert (data["quick"], data["complete"]) == (True, True)
     assert {"torch", "python", "netmorph", "processor", "memory_gib"} <= set(data["machine"])
     assert data["rows"]
     assert data["targets"]
