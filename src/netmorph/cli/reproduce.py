@@ -78,7 +78,7 @@ def run(options: Any) -> int:
 
     table = _table(options.table, options.data_name)
     data_name = options.data_name or _DATA.get(table, "cifar10")
-    budget = load_budget(options.budget)
+    budget = load_budget(options.budget, table)
     experiment = make_experiment(table, budget, options.seeds, _rows(options.rows), controls=not options.no_controls)
     out = Path(options.out or f"runs/{table}-{data_name}-{budget.name}")
     if not options.table_only:

@@ -14,7 +14,8 @@ from netmorph.train.recipe import Recipe, load_recipe
 
 __all__ = ["BUDGETS", "VARIANTS", "Budget", "load_budget", "load_variants"]
 
-BUDGETS = ("paper", "medium", "short", "smoke")
+BUDGETS = ("paper", "paper-imagenet", "medium", "short", "smoke")
+_IMAGENET = ("table5", "figure6")
 VARIANTS = files("netmorph.lab") / "budgets" / "variants.yaml"
 
 
@@ -48,8 +49,12 @@ class Budget:
         return asdict(self)
 
 
-def load_budget(name: str) -> Budget:
+def load_budget(name: str, table: str = "") -> Budget:
     """Read a budget: one of `BUDGETS`, or a YAML file.
+
+    Args:
+        name: which; "paper" is "paper-imagenet" for the paper's experiments on ImageNet.
+        table: the experiment that it is for, as `experiment.TABLES` names it.
 
     The file holds ``first`` and ``next``, each the name of a recipe or a mapping of a recipe's fields (``recipe`` names
     the one whose other fields are taken), and may set the other fields of `Budget`.
@@ -57,6 +62,8 @@ def load_budget(name: str) -> Budget:
     Raises:
         NetmorphError: there is no such budget, or the file does not say one.
     """
+    if name == "paper" and table in _IMAGENET:
+        name = "paper-imagenet"
     path = Path(name) if name.endswith((".yaml", ".yml")) else None
     if path is None and name not in BUDGETS:
         raise NetmorphError(

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from netmorph.errors import NetmorphError
+from netmorph.lab.budget import BUDGETS, load_budget, load_variants
+
+
+@pytest.mark.parametrize("name", BUDGETS)
+def test_every_shipped_budget_can_be_read(name):
+    budget = load_budget(name)
+    assert budget.name == name
+    assert budget.first.epochs >= budget.next.epochs
+
+
+def test_the_papers_budget_is_the_data_sets():
+    assert load_budget("paper", "table1").first.epochs == 164
+    imagenet = load_budget("paper", "table5")
+    assert (imagenet.first.epochs, imagenet.first.batch_size, imagenet.first.milestones) == (70, 256, (30, 60))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("first: short", "needs the keys first and next"),
+        ("first: short\nnext: short\nnois: 1", "unknown keys: nois"),
+        ("first: {epochs: 0}\nnext: short", "above zero"),
+        ("first: {epoch: 3}\nnext: short", "epoch"),
+        ("first: nothing-known\nnext: short", "nothing-known"),
+        ("[", "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_budget_is_refused(tmp_path, text, said):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(NetmorphError, match=said):
+        load_budget(str(path))
+
+
+def test_an_unknown_name_and_a_missing_file_are_told():
+    with pytest.raises(NetmorphError, match="choose one of paper"):
+        load_budget("huge")
+    with pytest.raises(NetmorphError, match="cannot be read"):
+        load_budget("nowhere.yaml")
+
+
+def test_a_variant_says_only_what_differs(tmp_path):
+    path = tmp_path / "variants.yaml"
+    path.write_text(
+        "base:\n  first: {epochs: 4, lr: 0.2}\n  next: {epochs: 2}\n  noise: 0.3\nslow:\n  next: {lr: 0.01}\n"
+    )
+    variants = load_variants(path)
+    base, slow = variants["base"], variants["slow"]
+    assert (slow.first, slow.noise, slow.next.epochs, slow.next.lr) == (base.first, 0.3, 2, 0.01)
