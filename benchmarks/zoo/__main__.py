@@ -10,8 +10,9 @@ from pathlib import Path
 from benchmarks.zoo.check import Limits
 from benchmarks.zoo.job import Budget
 from benchmarks.zoo.machine import memory
+from benchmarks.zoo.representatives import list_large, measure, representatives
 from benchmarks.zoo.runner import run
-from benchmarks.zoo.suites import SUITES
+from benchmarks.zoo.suites import SUITES, Suite
 from benchmarks.zoo.table import write_table
 
 
@@ -31,10 +32,15 @@ def main() -> None:
     )
     parser.add_argument("--retry", action="store_true", help="check again what failed or was not built before")
     parser.add_argument("--table", action="store_true", help="write the table of what there is, run nothing")
+    parser.add_argument(
+        "--representatives", action="store_true", help="measure one site of each geometry above the suite's size limit"
+    )
     given = parser.parse_args()
     suite = SUITES[given.suite]
     path = given.folder / f"{given.suite}.jsonl"
-    if not given.table:
+    if given.representatives:
+        _representatives(given, suite, path)
+    elif not given.table:
         chosen = (entry for entry in suite.entries() if fnmatchcase(entry.name, given.only))
         cpu = None if given.wall else suite.cpu
         budget = Budget(given.wall or suite.seconds, given.memory or suite.memory, cpu, given.threads)
@@ -49,6 +55,13 @@ def main() -> None:
             report=lambda line: print(line, flush=True),
         )
     print(write_table(given.suite, path))
+
+
+def _representatives(given: argparse.Namespace, suite: Suite, path: Path) -> None:
+    budget = Budget(given.wall or suite.seconds, given.memory or suite.memory, None, given.threads)
+    large = list_large(suite.entries(), path, suite.limits, suite.kinds, budget)
+    chosen = [each for each in representatives(large.values()) if given.work is None or each.work <= given.work]
+    measure(chosen, suite.entries(), path, budget, retry=given.retry, report=lambda line: print(line, flush=True))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from benchmarks.zoo.cheap_noise import CheapNoise
 from benchmarks.zoo.check import is_memory
 from benchmarks.zoo.weights import randomise
 from torch import nn
@@ -69,7 +70,9 @@ def open_entry(entry: Entry) -> tuple[nn.Module, Call, str]:
             torch.manual_seed(0)
             if built is None or built[0] != way.arguments:
                 built = None
-                model = randomise(entry.build(**way.arguments)).eval()
+                with CheapNoise():
+                    model = entry.build(**way.arguments)
+                model = randomise(model).eval()
                 built = (way.arguments, model.double() if entry.double else model)
             model = built[1]
             call = Call.of(way.inputs())

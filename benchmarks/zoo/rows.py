@@ -26,9 +26,9 @@ def append(path: Path, row: Mapping[str, Any]) -> None:
         file.write(line)
 
 
-def latest(path: Path) -> dict[str, Row]:
-    """Return the last row of each model."""
-    return {row["model"]: row for row in _lines(path)}
+def latest(path: Path, key: str = "model") -> dict[str, Row]:
+    """Return the last row of each model, or of what else `key` names."""
+    return {row[key]: row for row in _lines(path)}
 
 
 def read(path: Path) -> list[Row]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.zoo.representatives import section
 from benchmarks.zoo.rows import read
 from benchmarks.zoo.suites import SUITES, Suite
 from benchmarks.zoo.torchvision_suite import TORCH_PRUNING_FAILS, TORCH_PRUNING_PASSES
@@ -25,7 +26,7 @@ def write_table(name: str, path: Path) -> Path:
     listed = [(entry.name, entry.group) for entry in suite.entries()]
     order = {model: index for index, (model, _) in enumerate(listed)}
     rows = sorted((row for row in rows if row["model"] in order), key=lambda row: order[row["model"]])
-    parts = [f"# Zoo: {name}", _setting(suite, rows), _outcome(rows, len(listed)), _sites(rows, suite)]
+    parts = [f"# Zoo: {name}", _setting(suite, rows), _outcome(rows, len(listed)), _sites(rows, suite), section(path)]
     if name == "torchvision":
         parts.append(_torch_pruning(rows))
     parts += [_reasons(rows), _rounding(rows), _bad(rows), _models(rows, suite)]

@@ -29,7 +29,7 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
 
 def _draw(name: str, parameter: Tensor, random: torch.Generator) -> None:
     flat = parameter.reshape(-1)
-    if not bool((flat == flat[0]).all()):
+    if bool(flat[0] != flat[-1]) or not bool((flat == flat[0]).all()):
         return
     noise = torch.randn(parameter.shape, generator=random)
     if "bias" in name:
