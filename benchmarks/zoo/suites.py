@@ -34,6 +34,6 @@ class Suite:
 
 SUITES = {
     "torchvision": Suite(torchvision_suite.entries, Limits(12e9), 600, 8),
-    "timm": Suite(timm_suite.entries, Limits(12e9, 7), 90, 4, 10, ("simple",)),
+    "timm": Suite(timm_suite.entries, Limits(12e9, 7), 600, 4, 10, ("simple",)),
     "transformers": Suite(transformers_suite.entries, Limits(12e9), 600, 8),
 }
