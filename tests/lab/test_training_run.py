@@ -9,7 +9,8 @@ import torch
 
 from netmorph.errors import NetmorphError
 from netmorph.lab.fit_phases import FitPhase, cut_phases
-from netmorph.lab.training_run import RunSetting, training_run
+from netmorph.lab.fit_setting import RunSetting
+from netmorph.lab.training_run import training_run
 from netmorph.models.opening import load
 from netmorph.surgery.history import history_of
 from netmorph.train.loop import Paused
@@ -125,20 +126,20 @@ class _CrashError(Exception):
 
 @pytest.mark.parametrize("moment", ["after the morph is saved", "before a phase is written down", "before the results"])
 def test_killed_between_its_steps_it_comes_to_the_same(whole, data, setting, tmp_path, monkeypatch, moment):
-    from netmorph.lab import training_run as module
+    from netmorph.lab import fit_folder as module
 
     broken = {"after the morph is saved": "parity.json", "before a phase is written down": "phase.json"}
-    write, name = module._write, broken.get(moment, "results.json")
+    write, name = module.write, broken.get(moment, "results.json")
 
     def crash(path, content):
         if path.name == name and (name != "phase.json" or path.parent.name == "phase-2"):
             raise _CrashError
         write(path, content)
 
-    monkeypatch.setattr(module, "_write", crash)
+    monkeypatch.setattr(module, "write", crash)
     with pytest.raises(_CrashError):
         training_run(setting, data, tmp_path / "run", Quiet(), machine=MACHINE)
-    monkeypatch.setattr(module, "_write", write)
+    monkeypatch.setattr(module, "write", write)
     results = training_run(setting, data, tmp_path / "run", Quiet(), machine=MACHINE)
     assert results["morphs"] == whole[1]["morphs"]
     assert rows(tmp_path / "run") == rows(whole[0])

@@ -3,13 +3,16 @@
 Any network by name, or a checkpoint's folder, learns one of the data sets; its constructor is told their classes and
 channels. Morphs come between phases, by --at, --to and --grow-at, or by `phases` in a config file. The run's
 folder holds config.json, metrics.csv, results.json and model, a checkpoint that the other commands read. A run that was
-stopped goes on when the command is repeated. Exit code 75: --time-limit ended it before it was through.
+stopped goes on when the command is repeated. Exit code 75: --time-limit ended it before it was through. With --devices,
+or under torchrun, several processes train one network, each on its share of every batch.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +32,11 @@ from netmorph.errors import NetmorphError
 
 if TYPE_CHECKING:
     from netmorph.lab.fit_phases import FitPhase
+    from netmorph.lab.fit_setting import RunSetting
+    from netmorph.lab.team import Team
+    from netmorph.surgery.growth import GrowthResult
     from netmorph.surgery.morph import MorphResult
+    from netmorph.train.machine import Machine
 
 __all__ = ["add_arguments", "run"]
 
@@ -51,14 +58,20 @@ def add_arguments(parser: Any) -> None:
     _add_growth(parser)
     parser.add_argument("--out", type=str, required=True, help="folder of the run; one that was stopped goes on")
     add_machine(parser)
+    parser.add_argument(
+        "--devices",
+        type=int | None,
+        default=None,
+        help="train on so many devices of this computer, a process each (DDP); under torchrun its processes are taken",
+    )
     add_time_limit(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: Any) -> int:
     """Train, print what came out, and say by the exit code whether it is through."""
-    from netmorph.lab.training_run import RunSetting, training_run
-    from netmorph.train.loop import Paused
+    from netmorph.lab.fit_setting import RunSetting
+    from netmorph.lab.team import ElsewhereError, Team
 
     require("lightning")
     if options.seed < 0:
@@ -73,21 +86,74 @@ def run(options: Any) -> int:
         None if options.norm == "none" else options.norm,
         options.keep_parent,
     )
+    machine = _machine(options)
+    team = Team(machine)
+    try:
+        return _train(options, setting, machine, team)
+    except ElsewhereError:
+        return 0  # the first process tells, and its exit code counts
+    except NetmorphError as error:
+        if not team.first:
+            raise NetmorphError(f"in one of the further processes: {error}") from error
+        raise
+    except KeyboardInterrupt:
+        if team.first:
+            raise
+        return 130
+
+
+def _train(options: Any, setting: RunSetting, machine: Machine, team: Team) -> int:
+    """Train in this process and print in the first one."""
+    from netmorph.lab.training_run import training_run
+    from netmorph.train.loop import Paused
+
     out, stop = Path(options.out), deadline(options.time_limit)
     load = data_loader(options.data_name, options, train_limit=options.train_limit, test_limit=options.test_limit)
     printer = _Printer(quiet=options.json)
     try:
-        results = training_run(setting, load(), out, printer, machine=machine_of(options), stop=stop)
+        data = team.in_turn(load)
+        results = training_run(setting, data, out, printer, machine=machine, team=team, stop=stop)
     except Paused as paused:
+        team.leave()
         said = {"done": False, "folder": str(out)}
+        if not team.first:
+            return 0
         _tell(options.json, said, f"The time is up: {paused}. Repeat the command to go on.")
         return AGAIN
+    team.leave()
+    if not team.first:
+        return 0
     summary = (
         f"Test error {results['error']:.2f} % after {results['epochs']} epochs; {results['params']:,} parameters, "
         f"{results['macs']:,} MACs an image. Written to {out}"
     )
     _tell(options.json, {"done": True, "folder": str(out), **results}, summary)
     return 0
+
+
+def _machine(options: Any) -> Machine:
+    """Return what the training runs on, and on how many devices.
+
+    Raises:
+        NetmorphError: --devices and torchrun say different numbers, or torchrun spans several computers.
+    """
+    given: int | None = options.devices
+    if given is not None and given < 1:
+        raise NetmorphError(f"--devices is 1 or more, not {given}")
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        started, here = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        if started != here:
+            raise NetmorphError(
+                f"torchrun started {started} processes, {here} of them here; netmorph fit takes those of one computer",
+                remedies=["leave --nnodes out", "use netmorph.train.callback.GrowCallback in your own Trainer"],
+            )
+        if given not in (None, started):
+            raise NetmorphError(
+                f"torchrun started {started} processes, not {given}", remedies=["leave --devices out under torchrun"]
+            )
+        given = started
+    devices = given or 1
+    return replace(machine_of(options), devices=devices, strategy="auto" if devices == 1 else "ddp")
 
 
 def _add_network(parser: Any) -> None:
@@ -126,8 +192,8 @@ def _add_growth(parser: Any) -> None:
         "--phases",
         type=list[dict[str, Any]] | None,
         default=None,
-        help="instead of --at, --to and --grow-at, best in a config file: a list of phases, each with at, to, recipe, "
-        "and keys of a recipe such as epochs and lr",
+        help="instead of --at, --to and --grow-at, best in a config file: a list of phases, each with at and "
+        "to or grow (such as morph20_1c1), recipe, and keys of a recipe such as epochs and lr",
     )
     parser.add_argument("--act", type=str, default="auto", help="activation of morphed modules: auto (ReLU), none, ...")
     parser.add_argument(
@@ -183,7 +249,7 @@ def _tell(as_json: bool, content: Mapping[str, Any], text: str) -> None:
 class _Printer(TrainingPrinter):
     """Prints as the run goes on: each phase, and the morphs between."""
 
-    def morphed(self, result: MorphResult) -> None:
+    def morphed(self, result: MorphResult | GrowthResult) -> None:
         """Print the parity of every site."""
         from netmorph.cli.print_morph import print_morph
 

@@ -8,6 +8,7 @@ from netmorph.cli.console import table
 
 if TYPE_CHECKING:
     from netmorph.graph.spec import ModuleGraph
+    from netmorph.surgery.growth import GrowthResult
     from netmorph.surgery.morph import MorphResult
 
 __all__ = ["print_morph"]
@@ -15,23 +16,26 @@ __all__ = ["print_morph"]
 _LONGEST = 40
 
 
-def print_morph(out: Any, result: MorphResult) -> None:
+def print_morph(out: Any, result: MorphResult | GrowthResult) -> None:
     """Print what became of each site and how far it is from the layer that it replaced.
 
     Args:
         out: the console.
-        result: the morph.
+        result: the morph, or the growth of morphed modules.
     """
     from netmorph.graph.reduce import reduce
+    from netmorph.surgery.growth_record import RegrownModule
+    from netmorph.surgery.history import MorphedSite
 
     rows = []
     for site, parity in zip(result.sites, result.parity.sites, strict=True):
+        graph = site.graph if isinstance(site, MorphedSite | RegrownModule) else None
         bordered = any(each.border is not None for each in parity.measured)
         rows.append(
             (
                 site.name or "(the model itself)",
-                _short(site.graph),
-                "simple" if reduce(site.graph).is_simple else "complex",
+                "-" if graph is None else _short(graph),
+                "-" if graph is None else "simple" if reduce(graph).is_simple else "complex",
                 f"{parity.interior:.1e}",
                 f"{parity.border:.1e}" if bordered else "-",
                 "-" if parity.train is None else f"{parity.train:.1e}",

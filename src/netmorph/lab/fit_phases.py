@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from netmorph.errors import NetmorphError
+from netmorph.models.paper_net import parse_net
 from netmorph.surgery.assign import read_graph
 from netmorph.train.recipe import Recipe, load_recipe
 
@@ -20,31 +21,42 @@ class FitPhase:
     Attributes:
         recipe: of the training.
         sites: what is morphed before it: graphs, as text, by pattern of sites.
+        grow: or which of the paper's networks it grows to before it, such as ``morph20_1c1``.
     """
 
     recipe: Recipe
     sites: Mapping[str, str] = field(default_factory=dict)
+    grow: str | None = None
 
     def __post_init__(self) -> None:
+        if self.grow is not None and self.sites:
+            raise NetmorphError("grow and at exclude each other", remedies=["give each a phase of its own"])
+        if self.grow is not None and parse_net(self.grow).kernels is None:
+            raise NetmorphError(
+                f"{self.grow} is a parent: nothing grows to it",
+                remedies=[f"name what it grows to, such as morph{parse_net(self.grow).depth}_1c1"],
+            )
         for graph in self.sites.values():
             read_graph(graph)  # found out now rather than after the phases before
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON says it."""
-        return {"sites": dict(self.sites), "recipe": asdict(self.recipe)}
+        grow = {} if self.grow is None else {"grow": self.grow}
+        return {"sites": dict(self.sites), **grow, "recipe": asdict(self.recipe)}
 
 
 def read_phases(given: Sequence[Mapping[str, Any]], recipe: str, overrides: Mapping[str, Any]) -> tuple[FitPhase, ...]:
     """Read phases as a config file writes them.
 
     Args:
-        given: one mapping a phase: ``at`` and ``to`` (one text or a list of them each), ``recipe``, and any key of a
-            recipe, such as ``epochs`` and ``lr``.
+        given: one mapping a phase: ``at`` and ``to`` (one text or a list of them each) or ``grow`` (a name of the
+            paper, ``morph20_1c1``), ``recipe``, and any key of a recipe, such as ``epochs`` and ``lr``.
         recipe: name or file of the recipe of phases that name none.
         overrides: keys of a recipe for all phases, which a phase's own go before.
 
     Raises:
-        NetmorphError: a key is unknown, a phase's ``at`` and ``to`` do not match, or there is no phase.
+        NetmorphError: a key is unknown, a phase's ``at`` and ``to`` do not match or stand beside ``grow``, ``grow``
+            is no name of the paper, or there is no phase.
     """
     if not given:
         raise NetmorphError("a training needs a phase or more")
@@ -52,9 +64,14 @@ def read_phases(given: Sequence[Mapping[str, Any]], recipe: str, overrides: Mapp
     for number, phase in enumerate(given, 1):
         if not isinstance(phase, Mapping):
             raise NetmorphError(f"phase {number} is not a mapping: {phase!r}")
-        own = {key: value for key, value in phase.items() if key not in ("at", "to", "recipe")}
+        own = {key: value for key, value in phase.items() if key not in ("at", "to", "grow", "recipe")}
         sites = _pairs(_texts(phase, "at", number), _texts(phase, "to", number), f"phase {number}: ")
-        phases.append(FitPhase(load_recipe(str(phase.get("recipe", recipe)), **{**overrides, **own}), sites))
+        made = load_recipe(str(phase.get("recipe", recipe)), **{**overrides, **own})
+        try:
+            phases.append(FitPhase(made, sites, _name(phase)))
+        except NetmorphError as error:
+            error.what = f"phase {number}: {error.what}"
+            raise
     return tuple(phases)
 
 
@@ -104,6 +121,14 @@ def _texts(phase: Mapping[str, Any], key: str, number: int) -> list[str]:
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise NetmorphError(f"phase {number}: {key} is a text or a list of texts, not {given!r}")
     return texts
+
+
+def _name(phase: Mapping[str, Any]) -> str | None:
+    """Read the name of one of the paper's networks."""
+    given = phase.get("grow")
+    if given is not None and not isinstance(given, str):
+        raise NetmorphError(f"grow is the name of one of the paper's networks, not {given!r}")
+    return given
 
 
 def _pairs(at: Sequence[str], to: Sequence[str], where: str) -> dict[str, str]:

@@ -8,6 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+from netmorph.surgery.growth import GrowthResult
+from netmorph.surgery.growth_record import RegrownModule
+from netmorph.surgery.history import MorphedSite
 from netmorph.surgery.morph import MorphResult
 
 __all__ = ["Contender", "Difference", "compare", "parity_of"]
@@ -72,8 +75,8 @@ def compare(one: Tensor, other: Tensor) -> Difference:
     return Difference(100 * (better - worse) / count, 100 * 1.96 * math.sqrt(variance))
 
 
-def parity_of(result: MorphResult) -> dict[str, Any]:
-    """Return the parity of a morph, of the network and of each site, as JSON says it.
+def parity_of(result: MorphResult | GrowthResult) -> dict[str, Any]:
+    """Return the parity of a morph or a growth, of the network and of each place, as JSON says it.
 
     Differences are relative to the largest output, but for ``outputs_max_abs``.
     """
@@ -83,8 +86,8 @@ def parity_of(result: MorphResult) -> dict[str, Any]:
         "sites": [
             {
                 "site": site.name,
-                "graph": str(site.graph),
-                "status": site.status,
+                "graph": str(site.graph) if isinstance(site, MorphedSite | RegrownModule) else "",
+                "status": site.status if isinstance(site, MorphedSite) else "grown",
                 "interior": parity.interior,
                 "border": parity.border,
                 "train_mode": parity.train,

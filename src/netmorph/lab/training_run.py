@@ -2,83 +2,46 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from netmorph.errors import NetmorphError
+from netmorph.lab.fit_folder import Phase, RunFolder, rows_of
+from netmorph.lab.fit_growth import Given, check_growth, grown_for, parity_of_steps
 from netmorph.lab.fit_model import open_for
 from netmorph.lab.fit_phases import FitPhase
-from netmorph.lab.results import parity_of
-from netmorph.lab.run_folder import environment, write_csv, write_json
+from netmorph.lab.fit_setting import RunSetting
+from netmorph.lab.run_folder import environment
+from netmorph.lab.team import Team
 from netmorph.models.opening import load
 from netmorph.surgery.checkpoint import save
 from netmorph.surgery.cost import cost
-from netmorph.surgery.morph import MorphResult, morph
+from netmorph.surgery.growth import GrowthResult
+from netmorph.surgery.morph import MorphResult
 from netmorph.train.data import Data
 from netmorph.train.loop import Paused, Progress, fit
 from netmorph.train.machine import Machine
-from netmorph.train.rows import Before, EpochRow
+from netmorph.train.rows import Before
 
-__all__ = ["MODEL", "RunListener", "RunSetting", "training_run"]
+__all__ = ["RunListener", "training_run"]
 
-CONFIG, RESULTS, METRICS, MODEL = "config.json", "results.json", "metrics.csv", "model"
-_BORN, _TRAINING, _DONE = "born", "training", "phase.json"
 _CALIBRATION_BATCHES = 8
 _PARITY_IMAGES = 32
 
 
-@dataclass(frozen=True)
-class RunSetting:
-    """What a run does.
-
-    Attributes:
-        model: name of the network, or folder of a checkpoint.
-        phases: what is done, one after the other.
-        model_args: arguments of the network's constructor.
-        weights: a safetensors file with its weights; None for those that it is built with.
-        seed: of everything random.
-        act: activation of morphed modules, as `morph` takes it.
-        norm: norm of morphed modules, as `morph` takes it; statistics come from training images.
-        keep_parent: where a graph cannot hold a filter, keep the layer beside it.
-    """
-
-    model: str
-    phases: tuple[FitPhase, ...]
-    model_args: Mapping[str, Any] = field(default_factory=dict)
-    weights: str | None = None
-    seed: int = 0
-    act: str | None = "auto"
-    norm: str | None = "auto"
-    keep_parent: bool = False
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON says it."""
-        plain = {name: value for name, value in vars(self).items() if name not in ("phases", "model_args")}
-        made = {**plain, "model_args": dict(self.model_args), "phases": [phase.as_dict() for phase in self.phases]}
-        read: dict[str, Any] = json.loads(json.dumps(made))  # tuples become lists, as they are when read again
-        return read
-
-    def draw(self, phase: int, number: int) -> int:
-        """Return one of the seeds that follow from the run's."""
-        return 1_000 * self.seed + 10 * phase + number
-
-
 class RunListener(Protocol):
-    """Hears how a run goes on."""
+    """Hears how a run goes on; of several processes, in the first one only."""
 
     def training(self, name: str, epochs: int) -> AbstractContextManager[Progress]:
         """A phase is trained within the block; with it the network has had ``epochs`` epochs."""
 
-    def morphed(self, result: MorphResult) -> None:
-        """The network was morphed."""
+    def morphed(self, result: MorphResult | GrowthResult) -> None:
+        """The network was morphed; a growth to one of the paper's networks may take several steps."""
 
 
 def training_run(
@@ -88,6 +51,7 @@ def training_run(
     listener: RunListener,
     *,
     machine: Machine | None = None,
+    team: Team | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """Train, morph, train on, and write down what came out.
@@ -97,12 +61,16 @@ def training_run(
     its morph. Called again with the same setting and folder, a run goes on where it was stopped or killed, and comes to
     the same on the same machine; one that is through returns its results.
 
+    Several processes, as `netmorph.train.loop.fit` has them: each calls this alike and morphs by itself, from the same
+    seed; that they hold the same child is asserted by a checksum before it is trained. The first one writes the files.
+
     Args:
         setting: what to do.
         data: what to learn.
-        out: the folder of the run; made if need be.
+        out: the folder of the run; made if need be. All processes see it.
         listener: hears how it goes on.
         machine: what to train on.
+        team: the processes; None: those that `machine` asks for.
         stop: asked after every epoch of a phase but the last, and after each phase but the last.
 
     Returns:
@@ -113,17 +81,28 @@ def training_run(
         NetmorphError: the network does not fit the data, a morph is infeasible or inexact, the training diverged, or
             the folder holds another run.
     """
-    _claim(out, setting, data)
-    known = _read(out / RESULTS)
+    machine = machine or Machine()
+    team, folder = team or Team(machine), RunFolder(out)
+    known = team.told(lambda: _claim(folder, setting, data, team.size))
     if known is not None:
         return known
-    run = _Run(setting, data, out, listener, machine or Machine(), stop)
+    run = _Run(setting, data, folder, listener, machine, team, stop)
     model, phases = run.all_phases()
-    rows = [EpochRow(**row) for phase in phases for row in phase["rows"]]
-    write_csv(out / f".{METRICS}", list(_metrics(phases)))
-    os.replace(out / f".{METRICS}", out / METRICS)
-    save(model, out / MODEL)
-    price, last = cost(model, data.example()), rows[-1]
+    return team.told(lambda: _finish(folder, model, phases, data))
+
+
+def _claim(folder: RunFolder, setting: RunSetting, data: Data, processes: int) -> dict[str, Any] | None:
+    """Take the folder for this run; return what it came to if it is through."""
+    for phase in setting.phases:
+        data.train_batches(phase.recipe.batch_size, 0, 0, world=processes)  # raises where they cannot share a batch
+    images = {"train": len(data.train_batches(1, 0, 0)), "test": len(data.test_batches(1))}
+    folder.claim({"setting": setting.as_dict(), "data": {"name": data.name, **images}})
+    return folder.results()
+
+
+def _finish(folder: RunFolder, model: nn.Module, phases: list[Phase], data: Data) -> dict[str, Any]:
+    """Write what came out and return it."""
+    price, last = cost(model, data.example()), rows_of(phases)[-1]
     results = {
         "error": last.test_error,
         "test_loss": last.test_loss,
@@ -137,53 +116,57 @@ def training_run(
         "data": data.name,
         "environment": environment(),
     }
-    _write(out / RESULTS, results)
+    save(model, folder.model)
+    folder.write_results(phases, results)
     return results
 
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """A call of `training_run`."""
+    """A call of `training_run`, in one of its processes."""
 
     setting: RunSetting
     data: Data
-    out: Path
+    folder: RunFolder
     listener: RunListener
     machine: Machine
+    team: Team
     stop: Callable[[], bool] | None
 
-    def all_phases(self) -> tuple[nn.Module, list[dict[str, Any]]]:
+    def all_phases(self) -> tuple[nn.Module, list[Phase]]:
         """Run what is left; return the network and what each phase came to."""
-        done = [_read(self.folder(number) / _DONE) for number in range(1, len(self.setting.phases) + 1)]
-        finished = [phase for phase in done if phase is not None]
-        model = load(self.folder(len(finished)) / MODEL) if finished else self._open()
-        for number in range(len(finished) + 1, len(self.setting.phases) + 1):
+        count = len(self.setting.phases)
+        finished = self.team.told(lambda: self.folder.finished(count))
+        model = self.team.in_turn(lambda: self._open(len(finished)))
+        for number in range(len(finished) + 1, count + 1):
             before = Before(finished[-1]["epochs"], finished[-1]["steps"]) if finished else Before()
             model, phase = self._phase(number, model, before)
             finished.append(phase)
             left = self.setting.phases[number:]
-            if left and self.stop is not None and self.stop():
-                rows = [EpochRow(**row) for each in finished for row in each["rows"]]
+            if left and self.stop is not None and self.team.told(self.stop):
+                rows = rows_of(finished)
                 raise Paused(rows, len(rows) + sum(each.recipe.epochs for each in left))
         return model, finished
 
-    def folder(self, number: int) -> Path:
-        """Return the folder of a phase, counted from 1."""
-        return self.out / f"phase-{number}"
-
-    def _open(self) -> nn.Module:
+    def _open(self, finished: int) -> nn.Module:
+        """Return the network as so many phases left it."""
+        if finished:
+            return load(self.folder.phase(finished).model)
         setting = self.setting
         weights = None if setting.weights is None else Path(setting.weights)
-        return open_for(setting.model, setting.model_args, weights, self.data, setting.draw(0, 0))
+        model = open_for(setting.model, setting.model_args, weights, self.data, setting.draw(0, 0))
+        check_growth(model, setting.phases)
+        return model
 
-    def _phase(self, number: int, model: nn.Module, before: Before) -> tuple[nn.Module, dict[str, Any]]:
+    def _phase(self, number: int, model: nn.Module, before: Before) -> tuple[nn.Module, Phase]:
         """Morph and train; return the network and what the phase came to."""
-        phase, folder = self.setting.phases[number - 1], self.folder(number)
-        folder.mkdir(exist_ok=True)
+        phase, folder = self.setting.phases[number - 1], self.folder.phase(number)
+        self.team.told(lambda: folder.path.mkdir(exist_ok=True))
         parity = None
-        if phase.sites:
+        if phase.sites or phase.grow is not None:
             model, parity = self._morph(number, model)
-        with self.listener.training(f"phase {number}", before.epochs + phase.recipe.epochs) as progress:
+        showing = self.listener.training(f"phase {number}", before.epochs + phase.recipe.epochs)
+        with showing if self.team.first else nullcontext() as progress:
             rows = fit(
                 model,
                 self.data,
@@ -191,90 +174,54 @@ class _Run:
                 self.setting.draw(number, 1),
                 progress,
                 machine=self.machine,
-                folder=folder / _TRAINING,
+                folder=folder.training,
                 stop=self.stop,
                 before=before,
             )
-        save(model, folder / MODEL)
-        last = rows[-1]
-        done = {"epochs": last.epoch, "steps": last.steps, "parity": parity, "rows": [asdict(row) for row in rows]}
-        _write(folder / _DONE, done)
-        for leftover in (folder / _TRAINING).glob("*.ckpt"):
-            leftover.unlink()
-        return model, done
+        done = {
+            "epochs": rows[-1].epoch,
+            "steps": rows[-1].steps,
+            "parity": parity,
+            "rows": [asdict(row) for row in rows],
+        }
 
-    def _morph(self, number: int, model: nn.Module) -> tuple[nn.Module, dict[str, Any]]:
+        def write() -> Phase:
+            save(model, folder.model)
+            folder.write_done(done)
+            return done  # the seconds are the first process's
+
+        return model, self.team.told(write)
+
+    def _morph(self, number: int, model: nn.Module) -> tuple[nn.Module, Phase]:
         """Morph the network, or load what it became when this was done before."""
-        phase, folder = self.setting.phases[number - 1], self.folder(number)
-        known = _read(folder / "parity.json")
+        phase, folder, setting = self.setting.phases[number - 1], self.folder.phase(number), self.setting
+        known = self.team.told(folder.parity)
         if known is not None:
-            return load(folder / _BORN), known
-        setting = self.setting
-        result = morph(
-            model.eval(),
-            phase.sites,
-            example_inputs=self.data.example(_PARITY_IMAGES),
-            seed=setting.draw(number, 2),
-            calibration=list(islice(self._images(phase, setting.draw(number, 3)), _CALIBRATION_BATCHES)),
-            act=setting.act,
-            norm=setting.norm,
-            keep_parent=setting.keep_parent,
+            return self.team.everyone(lambda: load(folder.born)), known
+        given = Given(
+            self.data.example(_PARITY_IMAGES),
+            list(islice(self._images(phase, setting.draw(number, 3)), _CALIBRATION_BATCHES)),
+            setting.draw(number, 2),
+            setting.act,
+            setting.norm,
+            setting.keep_parent,
         )
-        self.listener.morphed(result)
-        parity = {"phase": number, **parity_of(result), "cost": result.cost.to_dict()}
-        save(result.model, folder / _BORN)
-        _write(folder / "parity.json", parity)
-        return result.model, parity
+        steps = self.team.everyone(lambda: grown_for(phase, model, given))
+        child = steps[-1].model
+        self.team.same(child, f"child before phase {number}")
+        if self.team.first:
+            for step in steps:
+                self.listener.morphed(step)
+        parity = {"phase": number, **parity_of_steps(steps)}
+
+        def write() -> Phase:
+            save(child, folder.born)
+            folder.write_parity(parity)
+            return parity
+
+        return child, self.team.told(write)
 
     def _images(self, phase: FitPhase, seed: int) -> Iterator[Tensor]:
         """Yield training images in batches."""
         for images, _ in self.data.train_batches(phase.recipe.batch_size, seed, phase.recipe.pad):
             yield images
-
-
-def _claim(out: Path, setting: RunSetting, data: Data) -> None:
-    """Write what the folder is for, or check that it is for this."""
-    images = {"train": len(data.train_batches(1, 0, 0)), "test": len(data.test_batches(1))}
-    mine = {"setting": setting.as_dict(), "data": {"name": data.name, **images}}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        known = _read(out / CONFIG)
-        if known is None:
-            if any(each for each in out.iterdir() if not each.name.startswith(".")):
-                raise NetmorphError(f"{out} exists and is not empty", remedies=["choose another folder with --out"])
-            _write(out / CONFIG, {**mine, **environment()})
-            return
-    except OSError as error:
-        raise NetmorphError(
-            f"cannot write into {out}: {error.strerror}", remedies=["choose another folder with --out"]
-        ) from error
-    differing = [key for key, value in mine.items() if known.get(key) != value]
-    if differing:
-        raise NetmorphError(
-            f"{out} holds another run",
-            shapes=f"its {' and '.join(differing)} differ",
-            remedies=["repeat the command as it was", "choose another folder with --out"],
-        )
-
-
-def _metrics(phases: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield one row an epoch."""
-    for number, phase in enumerate(phases, 1):
-        yield from ({"phase": number, **row} for row in phase["rows"])
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """Read a file of the run; None if it is not there."""
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise NetmorphError(f"{path} cannot be read: {error}", remedies=["choose another folder with --out"]) from error
-    return content
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a file of the run aside and rename it."""
-    write_json(path.with_name(f".{path.name}"), content)
-    os.replace(path.with_name(f".{path.name}"), path)

@@ -13,14 +13,14 @@ from torch import nn
 from netmorph.errors import NetmorphError
 from netmorph.graph.notation import parse
 from netmorph.graph.spec import ModuleGraph
-from netmorph.models.paper_net import PaperNet, Place, parse_net, phase_net
+from netmorph.models.paper_net import PaperNet, Place, nets_of, parse_net, phase_net
 from netmorph.models.paper_tables import paper_tables
 from netmorph.nn import MorphedModule
 from netmorph.surgery.growth import GrowthResult
 from netmorph.surgery.morph import MorphResult, morph
 from netmorph.surgery.regrow import regrow
 
-__all__ = ["Grown", "PaperNet", "grow", "paper_tables", "parse_net", "phase_net"]
+__all__ = ["Grown", "PaperNet", "check_reach", "grow", "name_of", "paper_tables", "parse_net", "phase_net"]
 
 Step = MorphResult | GrowthResult
 # Globs on the index of a block within its stage: `*` crosses dots, so the class meets the last digit.
@@ -98,7 +98,7 @@ def grow(
         ('1x1 > 1x1 | 1x1 > 1x1', True)
     """
     old, new = parse_net(source), parse_net(target)
-    _check_reach(old, new)
+    check_reach(source, target)
     _check_model(model, old)
     norm = "neutral" if calibration is None else "calibrated"
     common = {"example_inputs": example_inputs, "seed": seed, "calibration": calibration, "noise": noise, "norm": norm}
@@ -130,8 +130,17 @@ def _becomes(old: PaperNet, new: PaperNet, there: Mapping[str, Place], parity: i
     return new.graph(place.branches)
 
 
-def _check_reach(old: PaperNet, new: PaperNet) -> None:
-    """Raise where the target does not hold the source."""
+def check_reach(source: str, target: str) -> None:
+    """Find out without a network whether one network of the paper can be grown from another.
+
+    Args:
+        source: name of the one to grow.
+        target: name of what it is to become.
+
+    Raises:
+        NetmorphError: one of the names is none, or the target does not hold the source.
+    """
+    old, new = parse_net(source), parse_net(target)
     then = {place.name: place.branches for place in new.places}
     fewer = any(then.get(place.name, 0) < place.branches for place in old.places)
     smaller = old.kernels is not None and new.kernels is not None and old.kernels > new.kernels
@@ -141,6 +150,28 @@ def _check_reach(old: PaperNet, new: PaperNet) -> None:
             + ("their depths differ" if old.depth != new.depth else "it has less than that somewhere"),
             remedies=[f"grow it from {new.parent}"],
         )
+
+
+def name_of(model: nn.Module, depth: int) -> str:
+    """Return what the paper calls a network, told by its shortcuts.
+
+    Args:
+        model: the network; its width, classes and weights are free, and so are its other layers.
+        depth: that it should have.
+
+    Raises:
+        NetmorphError: the paper has no such network of that depth.
+    """
+    for net in nets_of(depth):
+        try:
+            _check_model(model, net)
+        except NetmorphError:
+            continue
+        return net.name
+    raise NetmorphError(
+        f"the network is neither a resnet{depth} nor what the paper grows from one",
+        remedies=[f"begin with netmorph:resnet{depth}", "name sites and graphs instead"],
+    )
 
 
 def _check_model(model: nn.Module, net: PaperNet) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 from netmorph.errors import NetmorphError
 from netmorph.models.depths import IMAGENET_STAGES, stages_of
 
-__all__ = ["KERNELS", "NAME", "PaperNet", "Place", "parse_net", "phase_net"]
+__all__ = ["KERNELS", "NAME", "PaperNet", "Place", "nets_of", "parse_net", "phase_net"]
 
 KERNELS = ("1c1", "3c1", "3c3")
 NAME = re.compile(rf"resnet(\d+)|morph(\d+)_({'|'.join(KERNELS)})(_2branch)?(_half)?")
@@ -143,6 +143,27 @@ def _net(match: re.Match[str]) -> PaperNet:
     doubled, half = bool(match[4]), bool(match[5])
     two_branch: Literal["none", "half", "all"] = "none" if not doubled else ("half" if half else "all")
     return PaperNet(int(match[2]), match[3], two_branch, half and not doubled)
+
+
+def nets_of(depth: int) -> tuple[PaperNet, ...]:
+    """Return all networks of a depth; of two names for one architecture, the shorter comes first.
+
+    Raises:
+        NetmorphError: the paper's networks have no such depth.
+    """
+    parent = PaperNet(depth)
+    stages_of(depth)
+    grown = (
+        net
+        for kernels in KERNELS
+        for net in (
+            PaperNet(depth, kernels),
+            PaperNet(depth, kernels, half=True),
+            PaperNet(depth, kernels, "all"),
+            PaperNet(depth, kernels, "half"),
+        )
+    )
+    return (parent, *(net for net in grown if net.places))
 
 
 def phase_net(net: str, phase: str) -> str:

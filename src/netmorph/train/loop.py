@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Before", "EpochRow", "Paused", "Progress", "fit", "mistakes"]
 
+_IMAGES, _PIXELS = 500, 5_000_000  # of a batch of `mistakes`, at most: 99 views of 224 x 224
+
 
 class Progress(Protocol):
     """Hears how a phase goes on."""
@@ -119,6 +121,8 @@ def fit(
 def mistakes(model: nn.Module, data: Data, views: int = 1) -> Tensor:
     """Mark the test images that a network classifies wrongly in eval mode, on the device where it lies.
 
+    Batches are the smaller the larger the images, every view counted, so that memory stays within that of a training.
+
     Args:
         model: a classifier; its mode is left as it was.
         data: the data set.
@@ -130,9 +134,11 @@ def mistakes(model: nn.Module, data: Data, views: int = 1) -> Tensor:
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
+    served = data.to(device)
+    size = min(_IMAGES, max(views, _PIXELS // served.example().shape[-2:].numel()))
     wrong = [
         (model(images).unflatten(0, (-1, views)).mean(1).argmax(1) != labels).cpu()
-        for images, labels in data.to(device).test_batches(views=views)
+        for images, labels in served.test_batches(size, views)
     ]
     model.train(was_training)
     return torch.cat(wrong)

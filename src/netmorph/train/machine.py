@@ -17,7 +17,7 @@ from netmorph.errors import NetmorphError
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-__all__ = ["Compile", "Machine", "Precision"]
+__all__ = ["Compile", "Machine", "Precision", "quiet_lightning"]
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Compile = Literal["default", "reduce-overhead"]
@@ -77,7 +77,7 @@ class Machine:
                 f"training needs Lightning: {error}", remedies=["pip install 'netmorph[train]'"]
             ) from error
         try:
-            with _quiet():
+            with quiet_lightning():
                 return Fabric(
                     accelerator=self.accelerator,
                     devices=self.devices,
@@ -130,8 +130,8 @@ def _switch(matmul: str, convolution: bool, search: bool) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning from telling which precision it was asked for; its warnings come through."""
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning from telling what it was asked for; its warnings come through."""
     logger = logging.getLogger("lightning.fabric")
     level = logger.level
     logger.setLevel(logging.WARNING)

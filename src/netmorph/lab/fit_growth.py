@@ -1,0 +1,121 @@
+"""The morph before a phase of a training run: sites and graphs, or one of the paper's networks by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from netmorph.errors import NetmorphError
+from netmorph.lab.fit_phases import FitPhase
+from netmorph.lab.results import parity_of
+from netmorph.models.paper import check_reach, grow, name_of, parse_net
+from netmorph.surgery.growth import GrowthResult
+from netmorph.surgery.morph import MorphResult, morph
+
+__all__ = ["Given", "check_growth", "grown_for", "parity_of_steps"]
+
+Step = MorphResult | GrowthResult
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a morph is made with.
+
+    Attributes:
+        example: test images, on which parity is measured.
+        batches: training images, from which new BatchNorms take their statistics (eq. 9).
+        seed: of all that is new.
+        act: activation of morphed modules, as `morph` takes it.
+        norm: norm of morphed modules, as `morph` takes it.
+        keep_parent: as `morph` takes it.
+    """
+
+    example: Tensor
+    batches: Sequence[Tensor]
+    seed: int
+    act: str | None
+    norm: str | None
+    keep_parent: bool
+
+
+def grown_for(phase: FitPhase, model: nn.Module, given: Given) -> tuple[Step, ...]:
+    """Morph a network for a phase, exactly.
+
+    The paper's networks are grown as the paper has them: ReLU and BatchNorm, whatever `Given` says.
+
+    Args:
+        phase: which has sites or a name to grow to.
+        model: the network, left as it is.
+        given: what the morph is made with.
+
+    Returns:
+        What was done, in order; the last one's ``model`` is the network.
+
+    Raises:
+        NetmorphError: a morph is infeasible or inexact, or the network is none that grows to the name.
+    """
+    common: dict[str, Any] = {
+        "example_inputs": given.example,
+        "seed": given.seed,
+        "calibration": list(given.batches),
+    }
+    if phase.grow is None:
+        choices: dict[str, Any] = {"act": given.act, "norm": given.norm, "keep_parent": given.keep_parent}
+        return (morph(model.eval(), phase.sites, **common, **choices),)
+    source = name_of(model, parse_net(phase.grow).depth)
+    steps = grow(model.eval(), source, phase.grow, **common).steps
+    if not steps:
+        raise _already(phase.grow)
+    return steps
+
+
+def check_growth(model: nn.Module, phases: Sequence[FitPhase]) -> None:
+    """Find out before any training which of the paper's networks cannot be grown, as far as their names tell.
+
+    Args:
+        model: the network at the start.
+        phases: all that is to be done to it.
+
+    Raises:
+        NetmorphError: a phase's network does not hold the one given.
+    """
+    source: str | None = None
+    named = True  # until sites are morphed that may be shortcuts
+    for number, phase in enumerate(phases, 1):
+        named = named and not phase.sites
+        if phase.grow is None:
+            continue
+        if named:
+            try:
+                source = name_of(model, parse_net(phase.grow).depth) if source is None else source
+                check_reach(source, phase.grow)
+                _check_new(source, phase.grow)
+            except NetmorphError as error:
+                error.what = f"phase {number}: {error.what}"
+                raise
+        source, named = phase.grow, True
+
+
+def parity_of_steps(steps: Sequence[Step]) -> dict[str, Any]:
+    """Return the parity of a morph in one step or more as `parity_of` does of one, and what it cost."""
+    found = [parity_of(step) for step in steps]
+    return {
+        "outputs_max_abs": max(each["outputs_max_abs"] for each in found),
+        "outputs_max_rel": max(each["outputs_max_rel"] for each in found),
+        "sites": [site for each in found for site in each["sites"]],
+        "cost": {"before": steps[0].cost.before.to_dict(), "after": steps[-1].cost.after.to_dict()},
+    }
+
+
+def _check_new(source: str, target: str) -> None:
+    """Raise where two names are of one architecture."""
+    old, new = parse_net(source), parse_net(target)
+    if (old.kernels, old.places) == (new.kernels, new.places):
+        raise _already(target)
+
+
+def _already(name: str) -> NetmorphError:
+    return NetmorphError(f"the network is a {name} already", remedies=["leave grow out of that phase"])
