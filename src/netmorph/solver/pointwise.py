@@ -7,22 +7,27 @@ falls apart into a small matrix problem for each tap, they share one factorisati
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor
 
 from netmorph.filters.filter import Filter
 from netmorph.graph.layout import Layout
+from netmorph.graph.spec import Edge
 from netmorph.solver.factor import Factor
 from netmorph.solver.grid import ravel, target_taps
 from netmorph.solver.iterate import conjugate_gradients
 from netmorph.solver.noise import generator, uniform
-from netmorph.solver.system import Carriers, System, Tap, build, carriers_of, frame
+from netmorph.solver.system import Carriers, System, build, carriers_of, frame
 
 DRAWS = 8
 GENERIC_DRAWS = 3  # a rank that three independent draws lack is lacking for good
 WELL_CONDITIONED = 100.0
+TAPS_AT_ONCE = 1 << 17  # numbers
 
 
 @dataclass
@@ -85,30 +90,45 @@ def fill(layout: Layout, target: Filter, *, seed: int, noise: float) -> Fill:
     size = float(target.weight.norm()) or target.c_out**0.5
     system, factors, draws = draw_system(layout, seed, aside_scale=noise * size / target.c_out**0.5)
     rest = _remainder(system, target)
-    weights = {
-        edge.name: torch.zeros(layout.specs[edge.name].flat_shape, dtype=torch.float64, device=rest.device)
-        for edge in system.solved
-    }
+    rows = {edge.name: torch.full((len(rest),), -1) for edge in system.solved}
+    solved = {}
+    for edge in system.solved:  # a matrix for each tap that the edge has, by the tap's place on the grid
+        here = _places(system, edge)
+        rows[edge.name][here] = torch.arange(len(here))
+        shape = (len(here), *system.block(edge.name))
+        solved[edge.name] = torch.zeros(shape, dtype=torch.float64, device=rest.device)
     result = Fill(system.drawn, draws=draws)
+    alive = torch.linalg.vector_norm(rest, ord=math.inf, dim=(1, 2, 3)) > 0
     for names, taps in system.carriers().items():
-        right = rest if len(taps) == len(rest) else rest[[ravel(tap, system.grid.star_kernel) for tap in taps]]
+        places = torch.tensor([ravel(tap, system.grid.star_kernel) for tap in taps], device=rest.device)
+        live = alive[places]
         if not names:
-            result.full_rank &= not bool(right.any())
+            result.full_rank &= not bool(live.any())
             continue
         factor = factors[names]
         result.condition = max(result.condition, factor.condition)
         result.full_rank &= factor.full_rank is True
-        live = torch.linalg.vector_norm(right, ord=math.inf, dim=(1, 2, 3)) > 0
         if not live.any() and not target.weight.any():
             live = ~live
-        start = None if factor.determined else _start(system, names, len(taps), noise * size * live, seed)
-        solution, count = factor.solve(right, start) if factor.direct else conjugate_gradients(factor, right, start)
-        result.iterations = max(result.iterations, count)
-        _store(system, names, taps, solution, weights)
+        scale = noise * size * live * (not factor.determined)
+        random = {name: generator(seed, "start", name, names) for name in names}
+        few = _at_once(rest)
+        for part, sizes in zip(torch.split(places, few), torch.split(scale, few), strict=True):
+            start = _start(system, names, sizes, int(live.sum()), random)
+            method = factor.solve if factor.direct else partial(conjugate_gradients, factor)
+            found, count = method(rest[part], start)
+            result.iterations = max(result.iterations, count)
+            for name, block in zip(names, found, strict=True):
+                solved[name][rows[name][part.cpu()]] = block
+    del rest
     for edge in system.solved:
-        spec = layout.specs[edge.name]
-        result.filters[edge.name] = Filter.of(weights[edge.name].reshape(spec.weight_shape), spec)
+        result.filters[edge.name] = _written(system, edge, solved.pop(edge.name))
     return result
+
+
+def _at_once(rest: Tensor) -> int:
+    """Return how many taps to solve for at once: all where they are small, else few, for each takes memory."""
+    return max(1, TAPS_AT_ONCE // rest[0].numel())
 
 
 def _remainder(system: System, target: Filter) -> Tensor:
@@ -119,43 +139,50 @@ def _remainder(system: System, target: Filter) -> Tensor:
     return rest.reshape(-1, *rest.shape[-3:])
 
 
-def _start(system: System, names: Carriers, taps: int, scale: Tensor, seed: int) -> list[Tensor | None] | None:
+def _start(
+    system: System, names: Carriers, sizes: Tensor, live: int, random: Mapping[str, torch.Generator]
+) -> list[Tensor | None] | None:
     """Return the noise that the solution stays nearest to: (taps, groups, rows, columns) for each edge.
 
-    All noise together has about the Frobenius norm `scale` times the square root of the number of edges; taps at rest
-    stay at zero. None is zero. One edge of several needs none: what cancels in the sum reaches it all the same.
+    All noise together has about the Frobenius norm `sizes`, given for each tap, times the square root of the number of
+    edges; taps at rest stay at zero. None is zero. One edge of several needs none: what cancels in the sum reaches it
+    all the same.
     """
-    if not bool(scale.any()):
+    if not bool(sizes.any()):
         return None
-    live = int((scale > 0).sum())
     drawn = names[1:] or names
-    scale = scale * (len(names) / len(drawn)) ** 0.5
+    sizes = sizes * (len(names) / len(drawn)) ** 0.5
     out: list[Tensor | None] = [None] * (len(names) - len(drawn))
     for name in drawn:
         spec, g = system.layout.specs[name], system.grid.groups
-        shape = (taps, g, spec.c_out // g, spec.c_in // g)
-        random = generator(seed, "start", name, names)
-        per_entry = scale / (live * spec.c_out * shape[3]) ** 0.5
-        draws = uniform(shape, random).to(scale.device).mul_(per_entry[:, None, None, None])
+        shape = (len(sizes), *system.block(name))
+        per_entry = sizes / (live * spec.c_out * shape[3]) ** 0.5
+        draws = uniform(shape, random[name]).to(sizes.device).mul_(per_entry[:, None, None, None])
         out.append(draws if spec.groups == g else draws.mul_(system.mask(name)))
     return out
 
 
-def _store(
-    system: System, names: Carriers, taps: list[Tap], solution: list[Tensor], weights: dict[str, Tensor]
-) -> None:
-    """Write the solved matrices into the edges' taps."""
-    for name, blocks in zip(names, solution, strict=True):
-        spec = system.layout.specs[name]
-        places = [{place: k for k, place in pairs} for pairs in system.tables[name]]
-        flat = []
-        for tap in taps:
-            index = [(k - 1) // 2 for k in spec.kernel]
-            for d, place, t in zip(system.grid.star, places, tap, strict=True):
-                index[d] = place[t]
-            flat.append(ravel(index, spec.kernel))
-        matrices = _compact(blocks, spec.groups, system.grid.groups).permute(1, 2, 0)
-        weights[name].index_copy_(2, torch.tensor(flat, device=matrices.device), matrices)
+def _places(system: System, edge: Edge) -> list[int]:
+    """Return the places on the grid of the taps that an edge has there, in the edge's order."""
+    pairs = product(*system.tables[edge.name])
+    return [ravel([place for _, place in pair], system.grid.star_kernel) for pair in pairs]
+
+
+def _written(system: System, edge: Edge, solved: Tensor) -> Filter:
+    """Return an edge's filter from its matrices, (taps that it has on the grid, groups, rows, columns)."""
+    spec, grid = system.layout.specs[edge.name], system.grid
+    taps = []
+    for pair in product(*system.tables[edge.name]):
+        index = [(k - 1) // 2 for k in spec.kernel]
+        for d, (k, _) in zip(grid.star, pair, strict=True):
+            index[d] = k
+        taps.append(ravel(index, spec.kernel))
+    columns = _compact(solved, spec.groups, grid.groups).permute(1, 2, 0)
+    if taps == [*range(spec.taps)]:
+        return Filter.of(columns.reshape(spec.weight_shape), spec)
+    weight = torch.zeros(spec.flat_shape, dtype=solved.dtype, device=solved.device)
+    weight[:, :, taps] = columns
+    return Filter.of(weight.reshape(spec.weight_shape), spec)
 
 
 def _compact(blocks: Tensor, own: int, groups: int) -> Tensor:

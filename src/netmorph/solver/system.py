@@ -66,6 +66,11 @@ class System:
         """Columns of each tap's equation: input channels of a group times the taps carried before the cut."""
         return self.layout.site.c_in // self.grid.groups * self.grid.taps_up
 
+    def block(self, name: str) -> tuple[int, int, int]:
+        """Return the shape of an edge's matrices at one tap: groups of the equation, rows and columns."""
+        spec, groups = self.layout.specs[name], self.grid.groups
+        return groups, spec.c_out // groups, spec.c_in // groups
+
     def mask(self, name: str) -> Tensor:
         """Return ones where an edge has weights within the equation's groups, broadcast over (taps, groups, ., .)."""
         spec, groups = self.layout.specs[name], self.grid.groups
