@@ -7,7 +7,8 @@ from torch import nn
 
 from netmorph.errors import NetmorphError
 from netmorph.models.opening import load
-from netmorph.models.paper import grow, parse_net
+from netmorph.models.paper import check_reach, grow, name_of, parse_net
+from netmorph.models.paper_net import nets_of
 from netmorph.models.registry import build
 from netmorph.models.resnet_cifar import CifarResNet
 from netmorph.surgery.calibrate import has_newborn_norm
@@ -184,3 +185,25 @@ def test_another_morph_than_the_paper_s_is_refused():
     plain = build("netmorph:morph20_1c1", width=4, shortcut_scale=1.0).double()
     with pytest.raises(NetmorphError, match=r"expected 0\.5\*id \| 1x1 > 1x1, found id \| 1x1 > 1x1"):
         grow(plain, "morph20_1c1", "morph20_3c1", example_inputs=X)
+
+
+@pytest.mark.parametrize("depth", [14, 20])
+def test_a_network_is_told_by_its_shortcuts(depth):
+    nets = nets_of(depth)
+    assert len(nets) == 13
+    found = [name_of(build(f"netmorph:{net.name}", num_classes=3), depth) for net in nets]
+    same = [(parse_net(name).kernels, parse_net(name).places) for name in found]
+    assert same == [(net.kernels, net.places) for net in nets]
+    assert len(set(found)) == (13 if depth == 20 else 7)  # two blocks a stage: half of the rest is all of it
+
+
+def test_a_network_of_no_name_is_told_so():
+    for model in (build("netmorph:morph14_1c1", shortcut_scale=1.0), build("netmorph:resnet20"), nn.Linear(2, 2)):
+        with pytest.raises(NetmorphError, match="neither a resnet14"):
+            name_of(model, 14)
+
+
+def test_reach_needs_no_network():
+    check_reach("resnet20", "morph20_3c3_2branch")
+    with pytest.raises(NetmorphError, match="grow it from resnet20"):
+        check_reach("morph20_3c1", "morph20_1c1")

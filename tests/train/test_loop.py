@@ -72,15 +72,19 @@ def test_mistakes_are_marked_image_by_image(trained, small):
     assert mistakes(net, small).equal(guesses != small.test.labels)
 
 
-def test_mistakes_average_the_views(trained):
+@pytest.mark.parametrize(("side", "at_most"), [(28, 500), (224, 99), (3_000, 3)])
+def test_mistakes_average_the_views_in_batches_that_memory_holds(trained, side, at_most):
     images, labels = torch.randn(6, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.tensor([3, 0])
 
     class Views:
         def to(self, device):
             return self
 
+        def example(self, n=1):
+            return torch.zeros(n, 1, side, side)
+
         def test_batches(self, batch_size=500, views=1, **_):
-            assert views == 3
+            assert (batch_size, views) == (at_most, 3)
             return [(images, labels)]
 
     logits = trained[0](images)

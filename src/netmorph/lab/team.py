@@ -38,8 +38,8 @@ class Team:
 
     def __init__(self, machine: Machine) -> None:
         self.size, self.first = machine.devices, True
+        self._fabric = machine.fabric()  # raises now where there is no such device
         if self.size > 1:
-            self._fabric = machine.fabric()
             with quiet_lightning():
                 self._fabric.launch()
             self.first = self._fabric.is_global_zero
