@@ -20,10 +20,11 @@ from netmorph.errors import NetmorphError, ParityError
 from netmorph.graph.notation import parse
 from netmorph.solver.target import CONVOLUTIONS
 from netmorph.surgery.assign import Assignment
-from netmorph.surgery.call import Call, reason
+from netmorph.surgery.call import Call, reason, undisturbed
 from netmorph.surgery.graft import Graft, Options, check_layer, make_graft
+from netmorph.surgery.outputs import tensors_in
 from netmorph.surgery.parity import differences, repeat_gap
-from netmorph.surgery.probe import Run, probe
+from netmorph.surgery.probe import Run, Seen, watched
 from netmorph.surgery.site import Site
 from netmorph.surgery.sites import find_sites
 from netmorph.surgery.swap import swap
@@ -69,7 +70,7 @@ def check(
     wanted = [site for site in sites if site.kind != "identity"]
     watched = {site.name for site in wanted} if only is None else set().union(*only.values())
     layers = {site.name: model.get_submodule(site.name) for site in wanted if site.name in watched}
-    before = probe(model, layers, call, keep=True)
+    before = _run(model, layers, call, keep=True)
     row: dict[str, Any] = {
         "params": sum(p.numel() for p in model.parameters()),
         "convolutions": sum(isinstance(module, CONVOLUTIONS) for module in model.modules()),
@@ -89,6 +90,14 @@ def check(
     if row["status"] == "FAILED" or only is not None:
         row["sensitivity"] = _number(sensitivity(model, call, before))
     return row
+
+
+def _run(model: nn.Module, layers: Mapping[str, nn.Module], call: Call, *, keep: bool = False) -> Run:
+    """Run a model in eval mode alone: train mode would double the time, and `find_sites` looks at it already."""
+    seen = {name: Seen() for name in layers}
+    with undisturbed(model), watched(layers, seen, keep):
+        outputs = tensors_in(call.run(model.eval()))
+    return Run(outputs, None, "not run in train mode", seen)
 
 
 def _kind(model: nn.Module, call: Call, kind: str, sites: list[Site], before: Run, limits: Limits) -> dict[str, Any]:
@@ -169,7 +178,7 @@ def _together(model: nn.Module, call: Call, grafts: list[Graft], before: Run) ->
             stack.callback(swap, model, graft.site.name, graft.layer)
             swap(model, graft.site.name, modules[graft.site.name])
         try:
-            after = probe(model, modules, call)
+            after = _run(model, modules, call)
         except NetmorphError as error:
             return {"failed": [f"{TOGETHER}{error.what}"]}
     missed = [name for name in modules if before.seen[name].calls != after.seen[name].calls]

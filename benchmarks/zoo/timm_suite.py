@@ -12,7 +12,7 @@ from benchmarks.zoo.entries import Entry, Way, noise
 from torch import nn
 
 COUNT = 500
-SIZES = (32, 64, 96, 128, 224)
+SIZES = (32, 56, 64, 96, 112, 128, 168, 192, 224)  # the smallest multiples of the usual patches and windows
 LIST = Path(__file__).with_name("timm_models.txt")
 
 
