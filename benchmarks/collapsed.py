@@ -43,7 +43,7 @@ def measure(report: Report) -> None:
             row = {"network": name, "version": key, "seconds": each.median, "over parent": ratio.median}
             report.row(**row, error=ratio.error, spread=ratio.spread, difference=gap if key == "collapsed" else 0.0)
         ratio = Ratio.of(times["collapsed"], times["parent"])
-        what = f"{name}: time over the parent's (error {ratio.error:.3f})"
+        what = f"{name}: time over the parent's"
         report.targets.append(Target(what, ratio.median, 1 + NOISE, error=2 * ratio.error))
     report.notes = ["The copy is the parent again: its ratio is what the machine's noise amounts to."]
 

@@ -25,7 +25,7 @@ class Target:
         value: measured; None where it could not be.
         limit: asked for.
         sense: whether the value may be at most or must be at least the limit.
-        error: of the value; a limit within it counts as reached.
+        error: of the value, twice the standard error; a limit within it counts as reached, and the error is shown.
     """
 
     what: str
@@ -43,6 +43,13 @@ class Target:
         return self.value <= self.limit + slack if self.sense == "at most" else self.value >= self.limit + slack
 
 
+def machine() -> dict[str, Any]:
+    """Return hardware and versions."""
+    from benchmarks.zoo.machine import memory, versions
+
+    return versions() | {"memory_gib": round(memory(), 1)}
+
+
 @dataclass
 class Report:
     """One benchmark's findings.
@@ -57,6 +64,7 @@ class Report:
         notes: one sentence each.
         device: what else than the processor was used.
         out: folder of the JSON; None: it is not written.
+        machine: hardware and versions at the start.
         complete: whether all was measured; the JSON is written after every row, lest a long run be lost.
     """
 
@@ -70,6 +78,7 @@ class Report:
     device: str = "cpu"
     out: Path | None = None
     complete: bool = False
+    machine: dict[str, Any] = field(default_factory=machine)
     began: float = field(default_factory=time.time)
 
     def row(self, **cells: Any) -> None:
@@ -81,14 +90,12 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
-        from benchmarks.zoo.machine import memory, versions
-
         return {
             "benchmark": self.name,
             "question": self.question,
             "quick": self.quick,
             "complete": self.complete,
-            "machine": versions() | {"memory_gib": round(memory(), 1)},
+            "machine": self.machine,
             "threads": self.threads,
             "device": self.device,
             "date": time.strftime("%Y-%m-%d", time.gmtime(self.began)),
@@ -146,11 +153,17 @@ def target_rows(targets: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         {
             "target": each["what"],
             "wanted": f"{each['sense']} {show(each['limit'])}",
-            "measured": "not measured" if each["value"] is None else show(float(each["value"])),
+            "measured": _measured(each),
             "": "reached" if each["met"] else f"**{MISSED}**",
         }
         for each in targets
     ]
+
+
+def _measured(target: Mapping[str, Any]) -> str:
+    if target["value"] is None:
+        return "not measured"
+    return show(float(target["value"])) + (f" ± {target['error']:.2g}" if target["error"] else "")
 
 
 def run(name: str, question: str, measure: Callable[[Report], None], arguments: Sequence[str] | None = None) -> Path:

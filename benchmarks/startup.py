@@ -29,7 +29,7 @@ def measure(report: Report) -> None:
         "import torch and every public verb": [sys.executable, "-c", EVERYTHING],
     }
     calls = {name: partial(_start, arguments) for name, arguments in processes.items()}
-    times = race(calls, 1 if report.quick else 15)
+    times = race(calls, 1 if report.quick else 9)
     for name, each in times.items():
         report.row(process=name, seconds=each.median, fastest=min(each.seconds), spread=each.spread)
     torch, both = times["import torch"], times["import torch, netmorph"]

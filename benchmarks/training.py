@@ -59,7 +59,7 @@ def _compare(report: Report, device: torch.device, name: str, batch: int, data: 
     if "Lightning loop" in times:
         ratio = Ratio.of(times["Lightning loop"], times["bare loop"])
         what = f"{name}, batch {batch}, {device.type}: Lightning loop over bare loop"
-        report.targets.append(Target(what, ratio.median, LIMIT))
+        report.targets.append(Target(what, ratio.median, LIMIT, error=2 * ratio.error))
 
 
 def _on_copy(work: Callable[[nn.Module], object], network: nn.Module, device: torch.device) -> None:
