@@ -11,6 +11,9 @@ from netmorph.cli import fit
 from netmorph.cli.main import _parser
 from netmorph.lab.budget import load_budget
 from netmorph.lab.experiment import make_experiment
+from netmorph.lab.fit_growth import check_growth
+from netmorph.lab.fit_phases import read_phases
+from netmorph.models.registry import build
 
 PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
 SHOWN = re.findall(r"^\$ netmorph ((?:fit|reproduce) .*)$", PAGE, re.MULTILINE)
@@ -42,4 +45,5 @@ def test_a_shown_command_can_be_read(line):
 
 def test_the_shown_config_has_the_phases_that_the_page_tells_of(tmp_path):
     shown = yaml.safe_load((tmp_path / "fit.yaml").read_text())
-    assert [phase["epochs"] for phase in shown["phases"]] == [8, 4]
+    assert [phase["epochs"] for phase in shown["phases"]] == [8, 4, 4]
+    check_growth(build(shown["model"]), read_phases(shown["phases"], shown["recipe"], {}))

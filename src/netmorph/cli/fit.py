@@ -92,7 +92,7 @@ def run(options: Any) -> int:
         return _train(options, setting, machine, team)
     except ElsewhereError:
         return 0  # the first process tells, and its exit code counts
-    except NetmorphError as error:
+    except (NetmorphError, RuntimeError) as error:  # the latter where the first process has ended
         if not team.first:
             raise NetmorphError(f"in one of the further processes: {error}") from error
         raise

@@ -33,7 +33,7 @@ __all__ = [
 Verdict = Literal["ok", "note", "bad"]
 BAD_LIGHTNING = ("2.6.2", "2.6.3")
 _REMEDY_ISA = "AVX512_CORE_BF16"
-_SHOWN_EXTRAS = ("train", "parquet", "cli", "report", "search", "onnx", "zoo")
+_SHOWN_EXTRAS = ("train", "parquet", "tensorboard", "cli", "report", "search", "onnx", "zoo")
 _LITTLE_DISK = 2 * 1024**3
 
 
