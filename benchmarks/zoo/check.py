@@ -64,7 +64,7 @@ def check(
     """
     limits = limits or Limits()
     model.eval()
-    sites = find_sites(model, call)
+    sites = find_sites(model, call, shortcuts=False)
     names = {name for name, module in model.named_modules() if not isinstance(module, nn.Identity)}
     refused = Counter(_general(why) for name, why in sites.refused.items() if name in names)
     wanted = [site for site in sites if site.kind != "identity"]

@@ -60,7 +60,7 @@ class Representative:
 
 def large_sites(model: nn.Module, call: Call, kinds: Iterable[str], limit: float) -> Row:
     """Return a model's sites above the size limit, by kind: geometry in words -> [geometry, names]."""
-    sites = [site for site in find_sites(model.eval(), call) if site.kind != "identity"]
+    sites = [site for site in find_sites(model.eval(), call, shortcuts=False) if site.kind != "identity"]
     large: dict[str, dict[str, Any]] = {}
     for kind in kinds:
         found = large.setdefault(kind, {})
