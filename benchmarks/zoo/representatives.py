@@ -16,6 +16,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+import torch
 from benchmarks.zoo import job
 from benchmarks.zoo.check import Limits, check
 from benchmarks.zoo.entries import Entry
@@ -27,6 +28,8 @@ from torch import nn
 
 from netmorph.filters.geometry import ConvSpec
 from netmorph.surgery.call import Call
+from netmorph.surgery.foreign import layer_spec
+from netmorph.surgery.layers import candidates, kind_of
 from netmorph.surgery.sites import find_sites
 
 
@@ -60,14 +63,41 @@ class Representative:
 
 def large_sites(model: nn.Module, call: Call, kinds: Iterable[str], limit: float) -> Row:
     """Return a model's sites above the size limit, by kind: geometry in words -> [geometry, names]."""
-    sites = [site for site in find_sites(model.eval(), call, shortcuts=False) if site.kind != "identity"]
+    sites = find_sites(model.eval(), call, shortcuts=False)
+    return _large(model, {site.name: site.spec for site in sites if site.kind != "identity"}, kinds, limit)
+
+
+def large_by_structure(entry: Entry, counted: Mapping[str, int], limit: float) -> Row | None:
+    """Return the same without building or running the model: from its modules on the meta device.
+
+    Args:
+        entry: the model.
+        counted: how many sites are above the limit, by kind, as the run of the suite counted them.
+        limit: multiply-accumulates.
+
+    Returns:
+        The row; None where the model cannot be built there, or has layers that look like sites and are none.
+    """
+    try:
+        with torch.device("meta"):
+            model = entry.build(**next(iter(entry.ways)).arguments)
+    except Exception:  # whatever it is, `large_sites` does without
+        return None
+    layers, _ = candidates(model)
+    specs = {name: layer_spec(layer) for name, layer in layers.items() if kind_of(layer) != "identity"}
+    row = _large(model, specs, counted, limit)
+    found = {kind: sum(len(names) for _, names in large.values()) for kind, large in row["large"].items()}
+    return row if found == dict(counted) else None
+
+
+def _large(model: nn.Module, specs: Mapping[str, ConvSpec], kinds: Iterable[str], limit: float) -> Row:
     large: dict[str, dict[str, Any]] = {}
     for kind in kinds:
         found = large.setdefault(kind, {})
-        for site in sites:
-            if work(kind, site.spec) > limit:
-                key = f"{type(model.get_submodule(site.name)).__name__} {site.spec}"
-                found.setdefault(key, [site.spec.to_dict(), []])[1].append(site.name)
+        for name, spec in specs.items():
+            if work(kind, spec) > limit:
+                key = f"{type(model.get_submodule(name)).__name__} {spec}"
+                found.setdefault(key, [spec.to_dict(), []])[1].append(name)
     return {"status": "ok", "params": sum(p.numel() for p in model.parameters()), "large": large}
 
 
@@ -92,13 +122,19 @@ def list_large(
 ) -> dict[str, Row]:
     """List the sites above the limit of every model of which the suite's rows left some out."""
     path = beside(suite, "large")
-    left = {row["model"] for row in read(suite) if any(each["over_limit"] for each in row.get("kinds", {}).values())}
+    counted = {row["model"]: {kind: each["over_limit"] for kind, each in row["kinds"].items()} for row in _whole(suite)}
+    left = {name for name, counts in counted.items() if any(counts.values())}
     task = partial(large_sites, kinds=kinds, limit=limits.work)
     known = latest(path)
     for entry in entries:
         if entry.name in left and known.get(entry.name, {}).get("status") != "ok":
-            append(path, {"model": entry.name, "work_limit": limits.work} | _row(entry, budget, task))
+            row = large_by_structure(entry, counted[entry.name], limits.work) or _row(entry, budget, task)
+            append(path, {"model": entry.name, "work_limit": limits.work} | row)
     return {name: row for name, row in latest(path).items() if name in left}
+
+
+def _whole(suite: Path) -> list[Row]:
+    return [row for row in read(suite) if "kinds" in row]
 
 
 def measure(

@@ -6,6 +6,7 @@ from functools import partial
 from multiprocessing import Pipe
 
 import pytest
+import torch
 from benchmarks.zoo import job, representatives, rows
 from benchmarks.zoo.check import Limits
 from benchmarks.zoo.entries import Entry, Way, noise
@@ -19,6 +20,7 @@ from netmorph.filters.geometry import ConvSpec
 
 BUDGET = Budget(60, 4)
 LIMITS = Limits(work("simple", ConvSpec(6, 8)) - 1)  # the 4 -> 6 layer is below it, for both kinds
+COUNTED = {"small": {"simple": 2, "complex": 2}, "large": {"simple": 4, "complex": 6}}
 
 
 def small():
@@ -72,6 +74,17 @@ def test_one_of_each_geometry_the_cheapest_first_of_the_smallest_model(suite):
     assert [each.work for each in got] == sorted(each.work for each in got)
     over = sum(each["over_limit"] for row in rows.read(suite) for each in row["kinds"].values())
     assert sum(each.sites for each in got) == over
+
+
+def test_the_structure_says_the_same_as_a_run(suite):
+    for entry in entries():
+        found = representatives.large_by_structure(entry, COUNTED[entry.name], LIMITS.work)
+        ran = job.do(entry, BUDGET, partial(representatives.large_sites, kinds=KINDS, limit=LIMITS.work))
+        assert found is not None
+        assert found["large"] == ran["large"]
+    assert representatives.large_by_structure(entry, {"simple": 1, "complex": 2}, LIMITS.work) is None
+    broken = Entry("broken", "tiny", lambda: nn.Linear(torch.ones(3).tolist()[0], 3), [Way({}, noise)])
+    assert representatives.large_by_structure(broken, {"simple": 0}, LIMITS.work) is None
 
 
 def test_it_is_measured_resumed_and_told(suite):
