@@ -13,7 +13,7 @@ from torch import Tensor
 from netmorph.solver.system import Carriers, System
 
 RANK_TOLERANCE = 1e-9
-NEARLY_ORTHOGONAL = 1e-12
+NEARLY_ORTHOGONAL = 1e-13
 SMALL = 512
 CLOSE = 0.75
 WATCHED, ROUNDS, MARGIN = 8, 12, 1.05  # of the subspace iteration
@@ -44,11 +44,11 @@ class Inverse:
             return cls(None, None, 1.0)
         rows, columns = matrix.shape[-2:]
         if rows <= columns:
-            gram = matrix @ matrix.mT
-            scale = gram.diagonal(dim1=-2, dim2=-1).mean()
-            gap = _distance(gram / scale) if float(scale) > 0 else math.inf
-            if gap < NEARLY_ORTHOGONAL:
+            scale = matrix.square().sum((-2, -1)).mean() / rows
+            if _seems_orthogonal(matrix, scale):
                 return cls(matrix, matrix.mT / scale, 1.0)
+            gram = matrix @ matrix.mT
+            gap = _distance(gram / scale) if float(scale) > 0 else math.inf
             bound, rank = (math.sqrt((1 + gap) / (1 - gap)), rows) if gap < CLOSE else _condition(matrix, gram)
             if bound < 1 / RANK_TOLERANCE:
                 factor = torch.linalg.cholesky_ex(gram)
@@ -92,6 +92,17 @@ def _singular(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return (values, others, vectors) if tall else (values, vectors, others)
 
 
+def _seems_orthogonal(matrix: Tensor, scale: Tensor) -> bool:
+    """Return whether matrices have orthogonal rows of the squared norm `scale`: random vectors tell, without a product.
+
+    The solution's residual is measured afterwards, so that a mistake here could not go unseen.
+    """
+    random = torch.Generator().manual_seed(0)
+    probe = torch.randn(matrix.shape[-2], WATCHED, generator=random, dtype=torch.float64).to(matrix)
+    gap = matrix @ (matrix.mT @ probe) - scale * probe
+    return bool(gap.norm(dim=(-2, -1)).max() < NEARLY_ORTHOGONAL * scale * probe.norm())
+
+
 def _distance(gram: Tensor) -> float:
     """Return about the spectral norm of (symmetric matrices - identity), from above: what bounds the eigenvalues.
 
@@ -100,8 +111,6 @@ def _distance(gram: Tensor) -> float:
     """
     gap = gram - torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     bound = float(gap.norm(dim=(-2, -1)).max())
-    if bound < NEARLY_ORTHOGONAL:
-        return bound
     random = torch.Generator().manual_seed(0)
     probe = torch.randn(gap.shape[-1], WATCHED, generator=random, dtype=torch.float64).to(gap)
     for _ in range(ROUNDS):
