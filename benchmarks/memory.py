@@ -39,17 +39,11 @@ def measure(report: Report) -> None:
         found, usual = (_run(command, each) for each in (THRESHOLD, {}))
         multiple = found["above"] / found["edge"]
         cells = {key: found[key] / MIB for key in ("parent", "child", "edge", "above")}
-        report.row(
-            network=name,
-            channels=channels,
-            **{f"{key} (MiB)": value for key, value in cells.items()},
-            multiple=multiple,
-        )
-        if not report.quick:
-            what = f"{name} of {channels} channels: peak above parent and child, in largest child edges"
-            report.targets.append(Target(what, multiple, MULTIPLE))
-    if report.quick:
-        report.targets.append(Target("peak above parent and child, in largest child edges", multiple, MULTIPLE))
+        kept = usual["above"] / usual["edge"]
+        sizes = {f"{key} (MiB)": value for key, value in cells.items()}
+        report.row(network=name, channels=channels, **sizes, multiple=multiple, **{"usual allocator": kept})
+        what = f"{name} of {channels} channels: peak above parent and child, in largest child edges"
+        report.targets.append(Target(what, multiple, MULTIPLE))
     report.notes = [
         f"`{GRAPH}` at every 3x3 convolution, in place, examples of one 16x16 map. Resident memory of a fresh process: "
         "the highest during the morph, less what was resident before it (the parent, PyTorch, one forward pass and "

@@ -67,8 +67,8 @@ def measure(report: Report) -> None:
         "Where no filter of the size fits (infeasible), the time is that of the plan that says so.",
         f"Algorithm 2 runs one sweep over all edges, or less where it is exact before, {LIMIT_SECONDS:g} s at most; "
         "where it is not exact then, the factor is a lower bound. Graphs that end in 1x1 convolutions it solves by its "
-        "first least squares. dense: noise in all taps, then one least squares over all taps of a cut; without a residual it "
-        "does not fit, or not in time.",
+        "first least squares. dense: noise in all taps, then one least squares over all taps of a cut; no residual "
+        "where it does not fit, or not in time.",
         f"Left out for their size: {', '.join(f'{name} above {size} channels' for name, size in SMALL_ONLY.items())}.",
     ]
 
