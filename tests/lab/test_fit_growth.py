@@ -70,7 +70,7 @@ def test_every_step_of_a_growth_is_exact_and_written_down(grown):
     last = results["morphs"][-1]
     assert last["cost"]["before"] == results["morphs"][-2]["cost"]["after"]
     assert last["cost"]["after"]["params"] == results["params"]
-    assert {site["status"] for site in last["sites"]} == {"grown", "CLOSED_FORM"}
+    assert {site["status"] for site in last["sites"]} == {"grown", "EXACT"}
     for morph in results["morphs"]:
         assert all(max(site["interior"], site["border"]) <= site["tolerance"] for site in morph["sites"])
 

@@ -132,13 +132,16 @@ def _switch(matmul: str, convolution: bool, search: bool) -> None:
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Keep Lightning from telling what it was asked for; its warnings come through."""
-    logger = logging.getLogger("lightning.fabric")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    # Where lightning.pytorch was imported too, what Fabric says goes through its logger.
+    loggers = [logging.getLogger(f"lightning.{part}") for part in ("fabric", "pytorch")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _check(name: str, value: object, allowed: tuple[object, ...]) -> None:
