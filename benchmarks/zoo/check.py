@@ -35,7 +35,8 @@ class Limits:
     """What is left out, and counted as left out.
 
     Attributes:
-        work: multiply-accumulates of one site's solve (`graphs.work`).
+        work: multiply-accumulates of one site's solve (`graphs.work`); where all sites are above it, the cheapest is
+            done.
         seconds: processor time of the whole process after which no further site is begun; small ones come first, each
             kind has its share, and the first site of each is always done.
     """
@@ -107,6 +108,7 @@ def _kind(model: nn.Module, call: Call, kind: str, sites: list[Site], before: Ru
     failed: list[str] = []
     late = 0
     within = [site for site in sites if work(kind, site.spec) <= limits.work]
+    within = within or sorted(sites, key=lambda site: work(kind, site.spec))[:1]
     with shared_noise():
         for site in _in_order(kind, within):
             if grafts and process_time() > limits.seconds:

@@ -106,6 +106,11 @@ class TestCheck:
         assert row["kinds"]["simple"]["over_limit"] == 1
         assert row["kinds"]["simple"]["exact"] == 2
 
+    def test_where_all_are_large_the_cheapest_is_done(self, model):
+        row = check(model, Call.of(noise(1, 3, 8, 8)), ["simple"], Limits(work=1))
+        simple = row["kinds"]["simple"]
+        assert (simple["exact"], simple["over_limit"], simple["geometry"]) == (1, 2, {"depthwise": 1})
+
     def test_late_sites_are_counted_and_the_first_is_done(self, model):
         row = check(model, Call.of(noise(1, 3, 8, 8)), ["simple"], Limits(seconds=0))
         assert (row["kinds"]["simple"]["exact"], row["kinds"]["simple"]["late"]) == (1, 2)
