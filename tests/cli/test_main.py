@@ -109,3 +109,23 @@ def test_a_reader_that_goes_away_is_no_traceback():
     os.close(write)
     assert ran.stderr == ""
     assert ran.returncode == 2
+
+
+def test_the_shell_completes_commands_and_options():
+    """The script that is printed does its work in a real bash."""
+    code = "from netmorph.cli.main import main; main(['--print_completion', 'shtab-bash'])"
+    script = run(code).stdout
+    assert script
+    ask = (
+        'COMP_WORDS=(netmorph {words}); COMP_CWORD={last}; COMP_LINE="netmorph {words}"; COMP_POINT=${{#COMP_LINE}}; '
+        "_shtab_netmorph; echo ${{COMPREPLY[@]}}"
+    )
+    for words, found in (("re", {"report", "reproduce"}), ("plan --js", {"--json"})):
+        last = len(words.split())
+        told = subprocess.run(
+            ["bash", "-c", script + "\n" + ask.format(words=words, last=last)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert set(told.stdout.split()) == found, told.stderr

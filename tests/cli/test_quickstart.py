@@ -68,6 +68,13 @@ def test_the_folder_holds_all_there_is_to_know(ran):
     assert float(rows[2]["test_error"]) == pytest.approx(errors["child"])
 
 
+def test_json_is_all_that_is_printed(tmp_path, capsys):
+    assert main(["quickstart", "--quick", "--json", "--out", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr().out
+    assert printed == (tmp_path / "run" / "results.json").read_text()
+    assert {row["name"] for row in json.loads(printed)["networks"]} > {"parent", "child"}
+
+
 def test_the_child_can_be_loaded_by_its_name(ran):
     _, folder = ran
     results = json.loads((folder / "results.json").read_text())

@@ -76,10 +76,11 @@ def _run(arguments: list[str]) -> int:
 
 def _parser() -> Any:
     """Build the parser of all sub-commands; none of their modules loads torch before it runs."""
-    from jsonargparse import ArgumentParser
+    from jsonargparse import ArgumentParser, set_parsing_settings
 
     from netmorph._version import __version__
 
+    set_parsing_settings(add_print_completion_argument=True)
     parser = ArgumentParser(
         prog="netmorph",
         description="Grow a trained PyTorch network without losing what it has learned.",

@@ -33,6 +33,7 @@ def add_arguments(parser: Any) -> None:
     parser.add_argument(
         "--out", type=str | None, default=None, help="folder of the run (default: runs/quickstart-DATE-TIME)"
     )
+    parser.add_argument("--json", action="store_true", help="print JSON, and nothing on the way")
 
 
 def run(options: Any) -> int:
@@ -48,8 +49,11 @@ def run(options: Any) -> int:
 
     given = {"seed": options.seed} | ({} if options.epochs is None else {"epochs": options.epochs})
     setting = Setting.quick(**given) if options.quick else Setting(**given)
-    outcome = quickstart(setting, out, _Printer())
-    _print_outcome(outcome, quick=options.quick)
+    outcome = quickstart(setting, out, _Printer(quiet=options.json))
+    if options.json:
+        print((out / "results.json").read_text(encoding="utf-8"), end="")
+    else:
+        _print_outcome(outcome, quick=options.quick)
     return 0
 
 
@@ -58,6 +62,8 @@ class _Printer(TrainingPrinter):
 
     def morphed(self, result: MorphResult, changed: int, images: int) -> None:
         """Print the parity of every site."""
+        if self.quiet:
+            return
         from netmorph.cli.print_morph import print_morph
 
         print_morph(self.console, result)
