@@ -20,6 +20,7 @@ from netmorph.train.recipe import Recipe
 
 RECIPE = {"batch_size": 32, "lr": 0.05, "pad": 1}
 BUDGET = Budget("test", Recipe(epochs=2, **RECIPE), Recipe(epochs=1, **RECIPE), warm_batches=1)
+LOUD = Budget("test", BUDGET.first, BUDGET.next, noise=1.0, warm_batches=1)
 CPU = Machine(accelerator="cpu")
 
 
@@ -132,8 +133,11 @@ def test_another_budget_or_data_set_in_the_same_folder_is_refused(uninterrupted)
         reproduce(make_exploration("morph14_1c1", {"base": other}, seeds=1), tiny_data, out, machine=CPU)
     renamed = partial(_renamed, "something else")
     more = make_exploration("morph14_1c1", {"base": BUDGET}, seeds=2)
-    with pytest.raises(NetmorphError, match="not on something else"):
-        reproduce(more, renamed, out, machine=CPU)
+    for workers in (1, 2):  # in processes of their own, too, it is one message
+        with pytest.raises(NetmorphError, match="not on something else"):
+            reproduce(more, renamed, out, machine=CPU, workers=workers)
+    with pytest.raises(NetmorphError, match="other variants"):
+        reproduce(make_exploration("morph14_1c1", {"base": BUDGET, "more": LOUD}, seeds=1), tiny_data, out, machine=CPU)
 
 
 def _renamed(name):

@@ -97,12 +97,14 @@ def reproduce(
         NetmorphError: the folder holds another experiment, or jobs failed (the others are run first).
     """
     began = time.monotonic()
-    _claim_folder(experiment, out, data)
+    _claim_folder(experiment, out)
     deadline = None if time_limit is None else time.time() + time_limit
     orders = Orders(experiment, data, out / JOBS, machine or Machine(), deadline)
     failures: dict[str, str] = {}
 
     def hear(event: tuple[Any, ...]) -> None:
+        if event[0] == "refused":
+            raise event[1]
         if event[0] == "failed":
             failures[event[1]] = event[2]
         if listener is not None:
@@ -119,23 +121,31 @@ def reproduce(
     return Summary(done, len(experiment.jobs), time.monotonic() - began)
 
 
-def _claim_folder(experiment: Experiment, out: Path, data: Callable[[], Data]) -> None:
+def _claim_folder(experiment: Experiment, out: Path) -> None:
     """Write what the folder is for, or check that it is for this."""
-    budget = json.loads(json.dumps(experiment.budget.as_dict()))
+    ways = {"budget": experiment.budget.as_dict()}
+    if experiment.variants:
+        ways["variants"] = {name: budget.as_dict() for name, budget in experiment.variants.items()}
+    ways = json.loads(json.dumps(ways))
     path = out / IDENTITY
     try:
         (out / JOBS).mkdir(parents=True, exist_ok=True)
         if not path.exists():
             aside = out / f".{IDENTITY}-{os.getpid()}"
-            aside.write_text(json.dumps({"budget": budget}, indent=2) + "\n", encoding="utf-8")
+            aside.write_text(json.dumps(ways, indent=2) + "\n", encoding="utf-8")
             os.replace(aside, path)
         known = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise NetmorphError(f"{out} cannot be used: {error}", remedies=["choose another folder with --out"]) from error
-    if known.get("budget") != budget:
+    if known.get("budget") != ways["budget"]:
         raise NetmorphError(
             f"{out} holds an experiment of another budget",
             shapes=f"{known.get('budget', {}).get('name')} there, {experiment.budget.name} here",
+            remedies=["choose another folder with --out"],
+        )
+    if known.get("variants") != ways.get("variants"):
+        raise NetmorphError(
+            f"{out} holds an experiment with other variants: what is done there would pass for what they say now",
             remedies=["choose another folder with --out"],
         )
 
@@ -173,4 +183,7 @@ def _member(orders: Orders, events: Any, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent ends its workers
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     torch.set_num_threads(threads)
-    work(orders, events.put)
+    try:
+        work(orders, events.put)
+    except NetmorphError as error:  # the data cannot be read, or is another experiment's: told once, by the parent
+        events.put(("refused", error))
