@@ -10,9 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from netmorph.cli.reproduce import report, train
-from netmorph.cli.training import add_data, add_machine, add_time_limit, deadline, require
-from netmorph.errors import NetmorphError
+from netmorph.cli.reproduce import add_running, check_running, report, train
+from netmorph.cli.training import add_data
 
 __all__ = ["add_arguments", "run"]
 
@@ -25,17 +24,7 @@ def add_arguments(parser: Any) -> None:
     )
     parser.add_argument("--print-variants", action="store_true", help="print netmorph's variants and do nothing")
     add_data(parser, "cifar10", "cifar10")
-    parser.add_argument("--seeds", type=int, default=3, help="how many times all of it is done")
-    parser.add_argument(
-        "--out", type=str | None, default=None, help="folder of the experiment (default: runs/explore-NET-DATA)"
-    )
-    parser.add_argument("--workers", type=int, default=1, help="how many trainings run at once")
-    parser.add_argument(
-        "--table-only", action="store_true", help="train nothing; write table and pictures of what is done"
-    )
-    add_machine(parser)
-    add_time_limit(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_running(parser, "runs/explore-NET-DATA")
 
 
 def run(options: Any) -> int:
@@ -45,11 +34,7 @@ def run(options: Any) -> int:
     if options.print_variants:
         print(VARIANTS.read_text(encoding="utf-8"), end="")
         return 0
-    if not options.table_only:
-        require("lightning")
-    deadline(options.time_limit)  # refuses one that makes no sense
-    if options.workers < 1:
-        raise NetmorphError(f"--workers is 1 or more, not {options.workers}")
+    check_running(options)
     from netmorph.lab.explore import make_exploration
 
     variants = load_variants(VARIANTS if options.variants is None else Path(options.variants))

@@ -27,7 +27,7 @@ from netmorph.errors import NetmorphError
 if TYPE_CHECKING:
     from netmorph.lab.experiment import Experiment
 
-__all__ = ["add_arguments", "report", "run", "train"]
+__all__ = ["add_arguments", "add_running", "check_running", "report", "run", "train"]
 
 _DATA = {
     "table3": "cifar100",
@@ -52,11 +52,14 @@ def add_arguments(parser: Any) -> None:
     parser.add_argument(
         "--budget", type=str, default="short", help="how long to train: paper, medium, short, smoke, or a YAML file"
     )
-    parser.add_argument("--seeds", type=int, default=3, help="how many times all of it is done")
     parser.add_argument("--no-controls", action="store_true", help="leave the controls out")
-    parser.add_argument(
-        "--out", type=str | None, default=None, help="folder of the experiment (default: runs/TABLE-DATA-BUDGET)"
-    )
+    add_running(parser, "runs/TABLE-DATA-BUDGET")
+
+
+def add_running(parser: Any, folder: str) -> None:
+    """Add how an experiment is run, whichever it is; ``folder`` is where by default."""
+    parser.add_argument("--seeds", type=int, default=3, help="how many times all of it is done")
+    parser.add_argument("--out", type=str | None, default=None, help=f"folder of the experiment (default: {folder})")
     parser.add_argument("--workers", type=int, default=1, help="how many trainings run at once")
     parser.add_argument(
         "--table-only", action="store_true", help="train nothing; write table and pictures of what is done"
@@ -68,11 +71,7 @@ def add_arguments(parser: Any) -> None:
 
 def run(options: Any) -> int:
     """Run what is left, write the table, and say by the exit code whether all is done."""
-    if not options.table_only:
-        require("lightning")
-    deadline(options.time_limit)  # refuses one that makes no sense
-    if options.workers < 1:
-        raise NetmorphError(f"--workers is 1 or more, not {options.workers}")
+    check_running(options)
     from netmorph.lab.budget import load_budget
     from netmorph.lab.experiment import make_experiment
 
@@ -84,6 +83,15 @@ def run(options: Any) -> int:
     if not options.table_only:
         train(experiment, data_name, out, options)
     return report(experiment, out, as_json=options.json)
+
+
+def check_running(options: Any) -> None:
+    """Refuse, before any work, what `add_running` cannot mean."""
+    if not options.table_only:
+        require("lightning")
+    deadline(options.time_limit)  # refuses one that makes no sense
+    if options.workers < 1:
+        raise NetmorphError(f"--workers is 1 or more, not {options.workers}")
 
 
 def _table(name: str, data_name: str | None) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from netmorph.aside import write_whole
 from netmorph.errors import GraphError
 from netmorph.graph.draw.dot import to_dot
 from netmorph.graph.draw.marks import Marks
@@ -87,7 +86,7 @@ def draw(what: ModuleGraph | Drawable | str, path: str | Path, *, strip: bool = 
         )
     if strip and ending not in _STRIPS:
         raise GraphError(f"a strip cannot be written as {ending}", remedies=[f"end the name in {' or '.join(_STRIPS)}"])
-    _replace(path, FORMATS[ending](graph, marks, strip))
+    write_whole(path, FORMATS[ending](graph, marks, strip))
     return path
 
 
@@ -97,19 +96,3 @@ def _drawn(what: ModuleGraph | Drawable | str) -> tuple[ModuleGraph, Marks]:
 
         what = parse(what)
     return (what, Marks()) if isinstance(what, ModuleGraph) else (what.graph, what.marks)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write aside, then rename, so that the file is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(aside).chmod(0o666 & ~umask)
-        os.replace(aside, path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from html import escape
 from pathlib import Path
 
 from netmorph._version import __version__
+from netmorph.aside import write_whole
 from netmorph.errors import NetmorphError
 from netmorph.lab.report import again, parts
 from netmorph.lab.report.page import page, section
@@ -34,18 +33,7 @@ def write_report(folder: Path, out: Path | None = None) -> tuple[Path, Run]:
     target = folder / "report.html" if out is None else out
     text = render(run)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(aside).chmod(0o666 & ~umask)
-            os.replace(aside, target)
-        except BaseException:
-            Path(aside).unlink(missing_ok=True)
-            raise
+        write_whole(target, text.encode("utf-8"))
     except OSError as error:
         raise NetmorphError(
             f"the report cannot be written to {target}: {error.strerror or error}",
