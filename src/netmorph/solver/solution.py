@@ -33,8 +33,8 @@ class Solution:
 
     Attributes:
         filters: one filter for every edge name, edges without weights included (in depthwise form).
-        residual: Frobenius norm of (module filter - target), relative to the target's; above 16 input channels estimated
-            on 16 vectors of random signs.
+        residual: Frobenius norm of (module filter - target), relative to the target's; above 16 input channels
+            estimated on 16 vectors of random signs.
         status: how the solution came about.
         stats: what the solver measured, such as `condition`, `draws`, or the loss history of Algorithm 2.
         layout: how the module runs; `layout.graph` has one edge more than the graph asked for under `keep_parent`.
