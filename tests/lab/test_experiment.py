@@ -102,12 +102,15 @@ def test_variants_share_what_is_trained_alike():
         "slow": Budget("slow", BUDGET.first, Recipe(epochs=2, lr=0.01)),
         "early": Budget("early", Recipe(epochs=3), Recipe(epochs=5)),
     }
-    experiment = make_exploration("morph20_1c1", variants, seeds=1)
+    experiment = make_exploration("morph20_3c3", variants, seeds=1)
     kinds = [job.kind for job in experiment.jobs.values()]
     assert kinds.count("parent") == 2  # base's and early's
     assert kinds.count("morph") == 5
-    assert kinds.count("on") == 3  # base's serves noisy and newborn, which mean nothing to a parent
-    assert kinds.count("scratch") == 1  # 8 epochs each
+    # Base's serve noisy and newborn, which mean nothing to a parent. A child's epoch costs 1.69 of its parent's.
+    ons = [(job.variant, job.epochs) for job in experiment.jobs.values() if job.kind == "on"]
+    assert ons == [("", 2), ("", 3), ("slow", 2), ("slow", 3), ("early", 5), ("early", 8)]
+    scratch = [(job.epochs, job.shortcut_scale) for job in experiment.jobs.values() if job.kind == "scratch"]
+    assert scratch == [(8, 0.5), (6, 0.5), (8, 1.0), (7, 0.5)]  # as many epochs, as many MACs: 6 / 1.69 + 2, 3 / 1.69 + 5
     for row in experiment.rows:
         (child,), (on,) = row.result, row.controls[ON]
         assert experiment.jobs[child].start == experiment.jobs[on].start

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netmorph.lab.experiment import NET2NET, ON, PLAIN, SCRATCH, TableRow
+from netmorph.lab.experiment import NET2NET, ON, ON_MACS, PLAIN, SCRATCH, SCRATCH_MACS, TableRow
 from netmorph.lab.finished import Finished, phases_of, title_of
 
 if TYPE_CHECKING:
@@ -16,7 +16,14 @@ __all__ = ["CONTROL_COLORS", "GREY", "GROWN", "PARENT", "heading", "new_figure",
 
 # Okabe and Ito's palette, told apart by the colour-blind too; controls are dashed besides.
 PARENT, GROWN = "#000000", "#0072B2"
-CONTROL_COLORS = {ON: "#D55E00", SCRATCH: "#009E73", PLAIN: "#CC79A7", NET2NET: "#E69F00"}
+CONTROL_COLORS = {
+    ON: "#D55E00",
+    ON_MACS: "#8C3A00",
+    SCRATCH: "#009E73",
+    SCRATCH_MACS: "#00523B",
+    PLAIN: "#CC79A7",
+    NET2NET: "#E69F00",
+}
 GREY = "0.45"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from netmorph.lab.experiment import CONTROLS, NET2NET, ON, PLAIN, SCRATCH, TableRow
+from netmorph.lab.experiment import CONTROLS, NET2NET, ON, ON_MACS, PLAIN, SCRATCH, SCRATCH_MACS, TableRow
 from netmorph.lab.finished import Finished, title_of
 from netmorph.lab.spread import Paired
 from netmorph.models.paper_net import parse_net
@@ -17,7 +17,9 @@ PARENT = "parent"
 _AGAINST = {
     PARENT: "its parent (which had fewer epochs: the paper's own comparison)",
     ON: "its parent trained on for as many epochs",
+    ON_MACS: "its parent trained on for as many multiply-accumulates",
     SCRATCH: "the same architecture from scratch, in as many epochs",
+    SCRATCH_MACS: "the same architecture from scratch, for as many multiply-accumulates",
     PLAIN: "the same from scratch with a plain shortcut, in as many epochs",
     NET2NET: "its parent deepened by identity layers (Net2Net) and trained for as many epochs",
 }

@@ -25,7 +25,8 @@ ON, SCRATCH, PLAIN, NET2NET = (
     "from scratch, plain shortcut",
     "Net2Net deepening",
 )
-CONTROLS = (ON, SCRATCH, PLAIN, NET2NET)
+ON_MACS, SCRATCH_MACS = "parent, trained on for as many MACs", "from scratch, for as many MACs"
+CONTROLS = (ON, ON_MACS, SCRATCH, SCRATCH_MACS, PLAIN, NET2NET)
 TABLES = {
     "table1": ("table1_cifar10",),
     "table2": ("table2_cifar10_scratch_vs_morph",),

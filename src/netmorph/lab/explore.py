@@ -6,10 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from netmorph.errors import NetmorphError
 from netmorph.lab.budget import Budget
-from netmorph.lab.experiment import ON, SCRATCH, Experiment, Job, Kind, TableRow
+from netmorph.lab.experiment import ON, ON_MACS, PLAIN, SCRATCH, SCRATCH_MACS, Experiment, Job, Kind, TableRow
 from netmorph.models.paper_net import parse_net
+from netmorph.models.registry import build
+from netmorph.surgery.cost import cost
 
 __all__ = ["make_exploration"]
 
@@ -17,9 +21,10 @@ __all__ = ["make_exploration"]
 def make_exploration(net: str, variants: Mapping[str, Budget], seeds: int = 3) -> Experiment:
     """Lay out one network grown in several ways (beyond the paper).
 
-    Every variant comes with its own control, the parent trained on by the variant's recipe for as many epochs; what is
-    trained alike is trained once. The network from scratch follows the base's first recipe over as many epochs as the
-    variant has in all.
+    Every variant comes with its own controls: the parent trained on by the variant's recipe, for as many epochs and for
+    as many multiply-accumulates (the nearest number of epochs); what is trained alike is trained once. The network from
+    scratch follows the base's first recipe over as many epochs as the variant has in all, with the paper's halved
+    shortcut and with a plain one, and with the former over as many multiply-accumulates.
 
     Args:
         net: a network of the paper, such as ``morph20_3c1``.
@@ -52,6 +57,7 @@ class _Layout:
     def __init__(self, net: str, variants: Mapping[str, Budget]) -> None:
         self.net, self.variants = net, variants
         self.base = next(iter(variants.values()))
+        self.factor = _macs(net) / _macs(parse_net(net).parent)
         self.jobs: dict[str, Job] = {}
 
     def add(self, name: str, seed: int) -> tuple[str, dict[str, str]]:
@@ -65,11 +71,26 @@ class _Layout:
         after: dict[str, Any] = {"start": start.key, "step": 1}
         child = f"s{seed}-{self.net}-{name}"
         self._job(child, seed, "morph", self.net, epochs, variant=name, **after)
-        same = self._alike(lambda each: (each.first, replace(each.next, newborn_lr=1.0)), name)
-        on = self._job(f"s{seed}-{parent}-on1{same and '-' + same}", seed, "on", parent, epochs, variant=same, **after)
+        same = self._alike(lambda each: (each.first, replace(each.next, newborn_lr=1.0, anneal=0.0)), name)
+        on = {
+            control: self._job(
+                f"s{seed}-{parent}-on{count}{same and '-' + same}", seed, "on", parent, count, variant=same, **after
+            )
+            for control, count in ((ON, epochs), (ON_MACS, round(epochs * self.factor)))
+        }
         total = budget.first.epochs + epochs
-        scratch = self._job(f"s{seed}-{self.net}-scratch{total}", seed, "scratch", self.net, total)
-        return child, {ON: on.key, SCRATCH: scratch.key}
+        equal = round(budget.first.epochs / self.factor + epochs)
+        born = {
+            control: self._job(
+                f"s{seed}-{self.net}-scratch{count}{more and '-plain'}", seed, "scratch", self.net, count, **more
+            )
+            for control, count, more in (
+                (SCRATCH, total, {}),
+                (SCRATCH_MACS, equal, {}),
+                (PLAIN, total, {"shortcut_scale": 1.0}),
+            )
+        }
+        return child, {control: job.key for control, job in (on | born).items()}
 
     def _alike(self, aspect: Callable[[Budget], object], name: str) -> str:
         """Return the first variant that has an aspect in common with one, "" if it is the base."""
@@ -79,3 +100,9 @@ class _Layout:
 
     def _job(self, key: str, seed: int, kind: Kind, net: str, epochs: int, **more: Any) -> Job:
         return self.jobs.setdefault(key, Job(key, kind, net, seed, epochs, **more))
+
+
+def _macs(net: str) -> int:
+    """Return the multiply-accumulates of one image."""
+    side = 224 if parse_net(net).imagenet else 32
+    return cost(build(f"netmorph:{net}", num_classes=10), torch.zeros(1, 3, side, side)).macs

@@ -55,9 +55,9 @@ class Workplace:
         return self.jobs / key
 
     def recipe(self, job: Job) -> Recipe:
-        """Return how a job trains: networks from random weights by the first recipe, over all of the job's epochs."""
+        """Return how a job trains over its epochs: networks from random weights by the first recipe."""
         budget = self.experiment.budget_of(job)
-        return replace(budget.first, epochs=job.epochs) if job.start is None else budget.next
+        return replace(budget.first if job.start is None else budget.next, epochs=job.epochs)
 
 
 def read_done(folder: Path) -> dict[str, Any] | None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from netmorph.train.machine import Compile
+from netmorph.train.replay import Pass, Replayed
 
 __all__ = ["Compiler", "Forward", "Objective"]
-
-Pass = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Objective(nn.Module):
@@ -37,17 +35,19 @@ class Compiler:
     """Compiles what a training calls, until that fails.
 
     Args:
-        mode: of `torch.compile`; None compiles nothing.
+        mode: of `torch.compile`, or "cuda-graphs", which replays what is captured; None compiles nothing.
         device: where the training runs.
     """
 
     def __init__(self, mode: Compile | None, device: torch.device) -> None:
         self.mode = mode
         self.usable = mode is not None
-        self.has_graphs = self.usable and device.type == "cuda"
+        self.marks_steps = mode == "reduce-overhead" and device.type == "cuda"
 
     def compiled(self, objective: nn.Module) -> Pass:
         """Return the objective to be compiled at its first call, each shape for itself: a training has two or three."""
+        if self.mode == "cuda-graphs":
+            return Replayed(objective)
         compiled: Pass = torch.compile(objective, mode=self.mode, dynamic=False)
         return compiled
 
@@ -72,7 +72,7 @@ class Forward:
     def __init__(self, objective: nn.Module, compiler: Compiler) -> None:
         self._plain = objective
         self._compiler = compiler
-        self._marks = compiler.has_graphs
+        self._marks = compiler.marks_steps
         self._call: Pass = self._first if compiler.usable else objective
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

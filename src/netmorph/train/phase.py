@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from netmorph.train.annealing import Annealing
 from netmorph.train.data import Data
 from netmorph.train.machine import Machine
 from netmorph.train.objective import Compiler, Forward, Objective
@@ -72,7 +73,9 @@ class Phase:
         self.batches = resident.train_batches(recipe.batch_size, seed, recipe.pad, **share)
         self.test_batches = resident.test_batches(**share)
         self.optimizer = make_optimizer(model, recipe)
-        self.schedule = make_schedule(self.optimizer, recipe, recipe.epochs * len(self.batches))
+        steps = recipe.epochs * len(self.batches)
+        self.schedule = make_schedule(self.optimizer, recipe, steps)
+        self.annealing = Annealing(model, round(recipe.anneal * steps))
         self._objective = Objective(model)
         compiler = Compiler(machine.compile, self.device)
         self._learn = Forward(fabric.strategy.setup_module(self._objective), compiler)
@@ -105,6 +108,7 @@ class Phase:
         self.batches.epoch = epoch
         backward, step = self._backward, self._step
         zero_grad, advance, groups = self.optimizer.zero_grad, self.schedule.step, self.optimizer.param_groups
+        anneal, before = self.annealing.step, epoch * len(self.batches)
         tally, rate, done = Tally(self.device), 0.0, 0
         with self._seeded(epoch), _scaler_skips(self._scales):
             for images, labels in self.batches:
@@ -113,12 +117,13 @@ class Phase:
                 tally.add(loss.detach(), wrong, len(labels))
                 backward(loss)
                 step()
+                anneal(before + done)
                 zero_grad(set_to_none=True)
                 del loss, wrong  # which the next step may overwrite
                 rate = groups[0]["lr"]
                 advance()
+                done += 1
                 if tell is not None:
-                    done += 1
                     tell(done)
         outcome = tally.read(self.gather)
         return Learned(*outcome, rate, tally.count / (time.perf_counter() - began))
@@ -143,6 +148,7 @@ class Phase:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
+            "annealed": self.annealing.names,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -150,6 +156,7 @@ class Phase:
         self.model.load_state_dict(state["state_dict"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        self.annealing = Annealing(self.model, self.annealing.steps, state["annealed"])
         if state["precision"]:
             self.fabric.strategy.precision.load_state_dict(state["precision"])
 

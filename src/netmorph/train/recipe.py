@@ -42,6 +42,8 @@ class Recipe:
         nesterov: whether momentum looks ahead (beyond the paper).
         newborn_lr: factor on the rate of the parameters of morphed modules, their biases apart, which were the
             layers' (beyond the paper).
+        anneal: share of all steps over which newborn slopes are drawn from 1 to 0; 0 leaves them to their gradients
+            (beyond the paper).
     """
 
     epochs: int = 10
@@ -56,6 +58,7 @@ class Recipe:
     gamma: float = 0.1
     nesterov: bool = True
     newborn_lr: float = 1.0
+    anneal: float = 0.0
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -75,6 +78,8 @@ class Recipe:
                 f"momentum and warmup lie in [0, 1), decay and pad are not below zero: not {self.momentum}, "
                 f"{self.warmup}, {self.weight_decay} and {self.pad}"
             )
+        if not 0 <= self.anneal <= 1:
+            raise NetmorphError(f"anneal is a share of all steps, in [0, 1], not {self.anneal}")
         if self.nesterov and not self.momentum:
             raise NetmorphError("Nesterov's momentum needs some", remedies=["set nesterov to false"])
 
