@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import string
+
 import pytest
 
 from netmorph.errors import NetmorphError
@@ -111,6 +113,8 @@ def test_variants_share_what_is_trained_alike():
     assert ons == [("", 2), ("", 3), ("slow", 2), ("slow", 3), ("early", 5), ("early", 8)]
     scratch = [(job.epochs, job.shortcut_scale) for job in experiment.jobs.values() if job.kind == "scratch"]
     assert scratch == [(8, 0.5), (6, 0.5), (8, 1.0), (7, 0.5)]
+    assert "s0-morph20_3c3-scratch8-plain" in experiment.jobs
+    assert all(set(key) <= set(string.ascii_letters + string.digits + "-_.") for key in experiment.jobs)
     for row in experiment.rows:
         (child,), (on,) = row.result, row.controls[ON]
         assert experiment.jobs[child].start == experiment.jobs[on].start

@@ -82,12 +82,12 @@ class _Layout:
         equal = round(budget.first.epochs / self.factor + epochs)
         born = {
             control: self._job(
-                f"s{seed}-{self.net}-scratch{count}{more and '-plain'}", seed, "scratch", self.net, count, **more
+                f"s{seed}-{self.net}-scratch{key}", seed, "scratch", self.net, count, shortcut_scale=scale
             )
-            for control, count, more in (
-                (SCRATCH, total, {}),
-                (SCRATCH_MACS, equal, {}),
-                (PLAIN, total, {"shortcut_scale": 1.0}),
+            for control, key, count, scale in (
+                (SCRATCH, f"{total}", total, 0.5),
+                (SCRATCH_MACS, f"{equal}", equal, 0.5),
+                (PLAIN, f"{total}-plain", total, 1.0),
             )
         }
         return child, {control: job.key for control, job in (on | born).items()}
