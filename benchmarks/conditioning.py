@@ -4,237 +4,257 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.measure import once
-from benchmarks.report import Report, Target, run
-from torch import Tensor, nn
+from benchmarks.birth import (
+    Child,
+    Nursery,
+    Ratios,
+    Variant,
+    beyond,
+    edge_ratios,
+    extent,
+    geometric_mean,
+    layer_ratios,
+    modules,
+    size_matters,
+    spare_workers,
+)
+from benchmarks.noises import compare_noises
+from benchmarks.real_images import cifar10, fashion, gpu_or_cpu, run_on_images
+from benchmarks.report import Report, Target
+from benchmarks.verdict import Differences, sentences, verdicts
+from torch import nn
 from torch.nn import functional as F
 
 from netmorph.models.registry import build
-from netmorph.nn.dag import MorphedModule
-from netmorph.solver import draws, noise, system
-from netmorph.solver.solution import Solution
-from netmorph.solver.solve import solve
-from netmorph.surgery.morph import morph
 from netmorph.train.data import Dataset
-from netmorph.train.fashion import load_fashion
 
 QUESTION = "Which fill and which noise give the best-conditioned children?"
-GRAPHS = {
-    "3x3 > 1x1": "a chain",
-    "3x3 > 1x1 | 1x1": "a chain and a branch",
-    "3x3:2x > 1x1": "a wide chain",
-    "module_d": "module (D), eq. 6",
-}
-SIZES = (0.0, 0.1, 0.5, 1.0)
+GRAPHS = ("3x3 > 1x1", "3x3 > 1x1 | 1x1", "3x3 > 1x1 | 3x3 > 1x1", "3x3:2x > 1x1", "module_d")
+DEFAULT = ("pointwise", 0.5)
+SIZES = (0.5, 0.0, 0.1, 1.0, 2.0)  # the default first: all others are compared with it
 FACTOR = 10.0
-Drawing = Callable[[int, int, int, torch.Generator], Tensor]
 
 
-def measure(report: Report) -> None:
-    """Compare the ways to draw noise on one layer, then fills and sizes of noise on a trained network."""
-    _layers(report)
-    _networks(report)
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        device: where networks are trained.
+        width: channels of their first stage.
+        graphs: of the children.
+        sizes: of noise, the default first.
+        seeds: children of each kind.
+        parent_steps: training steps of the parent.
+        steps: of the children.
+        rates: learning rates of the children.
+        train: images to train on, at most.
+        test: images to measure on, at most.
+        workers: processes that make children.
+    """
+
+    device: torch.device
+    width: int
+    graphs: Sequence[str]
+    sizes: Sequence[float]
+    seeds: int
+    parent_steps: int
+    steps: int
+    rates: Sequence[float]
+    train: int
+    test: int
+    workers: int
+
+    @classmethod
+    def of(cls, device: torch.device, quick: bool) -> Plan:
+        """Choose by what there is."""
+        if quick:
+            return cls(device, 4, GRAPHS[:2], SIZES[:2], 2, 4, 2, (0.05,), 64, 64, 0)
+        if device.type == "cpu":
+            return cls(device, 16, GRAPHS, SIZES, 3, 200, 50, (0.05,), 8000, 2000, 0)
+        return cls(device, 16, GRAPHS, SIZES, 8, 1000, 50, (0.05, 0.01), 8000, 2000, spare_workers())
 
 
-# Ways to draw noise --------------------------------------------------------------------------------------------------
+@dataclass
+class Found:
+    """What all data sets together came to.
+
+    Attributes:
+        plain: the default children's gradients over their twins'.
+        relative: the same over the control's.
+        differences: losses less the default's.
+    """
+
+    plain: list[float] = field(default_factory=list)
+    relative: list[float] = field(default_factory=list)
+    differences: list[Differences] = field(default_factory=list)
 
 
-def gaussian(batch: int, rows: int, cols: int, random: torch.Generator) -> Tensor:
-    """Draw independent numbers, scaled to keep a signal's variance."""
-    return torch.randn(batch, rows, cols, generator=random, dtype=torch.float64) / cols**0.5
-
-
-def qr(batch: int, rows: int, cols: int, random: torch.Generator) -> Tensor:
-    """Take the factor of a QR, uniformly distributed (cubic)."""
-    tall, wide = max(rows, cols), min(rows, cols)
-    matrix = noise._from_qr(batch, tall, wide, random)
-    return matrix if rows == tall else matrix.mT.contiguous()
-
-
-def blocks(batch: int, rows: int, cols: int, random: torch.Generator) -> Tensor:
-    """Rotate in small blocks, shuffle, and rotate again: what netmorph does above `LARGEST_QR`."""
-    tall, wide = max(rows, cols), min(rows, cols)
-    matrix = noise._from_blocks(batch, tall, wide, random)
-    return matrix if rows == tall else matrix.mT.contiguous()
-
-
-def householder(batch: int, rows: int, cols: int, random: torch.Generator) -> Tensor:
-    """Multiply 24 random reflections (an even number: determinant +1)."""
-    tall, wide = max(rows, cols), min(rows, cols)
-    matrix = torch.eye(tall, wide, dtype=torch.float64).repeat(batch, 1, 1)
-    for _ in range(24):
-        v = F.normalize(torch.randn(batch, tall, 1, generator=random, dtype=torch.float64), dim=1)
-        matrix = matrix - 2 * v @ (v.mT @ matrix)
-    return matrix if rows == tall else matrix.mT.contiguous()
-
-
-def hadamard(batch: int, rows: int, cols: int, random: torch.Generator) -> Tensor:
-    """Flip signs and transform, twice, and shuffle; sizes that are no power of two fall back on a QR."""
-    tall, wide = max(rows, cols), min(rows, cols)
-    if tall & (tall - 1):
-        return qr(batch, rows, cols, random)
-    matrix = torch.eye(tall, dtype=torch.float64)[:, torch.randperm(tall, generator=random)[:wide]]
-    matrix = matrix.repeat(batch, 1, 1)
-    for _ in range(2):
-        signs = torch.randint(2, (batch, tall, 1), generator=random).double() * 2 - 1
-        matrix = _walsh(matrix * signs) / tall**0.5
-    return matrix if rows == tall else matrix.mT.contiguous()
-
-
-def _walsh(matrix: Tensor) -> Tensor:
-    size, step = matrix.shape[1], 1
-    while step < size:
-        pairs = matrix.reshape(matrix.shape[0], size // (2 * step), 2, step, -1)
-        even, odd = pairs[:, :, 0], pairs[:, :, 1]
-        matrix = torch.stack([even + odd, even - odd], dim=2).reshape(matrix.shape)
-        step *= 2
-    return matrix
-
-
-KINDS: dict[str, Drawing] = {
-    "gaussian": gaussian,
-    "QR": qr,
-    "block rotations": blocks,
-    "24 reflections": householder,
-    "Hadamard": hadamard,
-}
-
-
-@contextmanager
-def drawn_by(kind: Drawing) -> Iterator[None]:
-    """Draw the solver's noise another way within a block."""
-    original = draws.semi_orthogonal
-    try:
-        draws.semi_orthogonal = system.semi_orthogonal = kind
-        yield
-    finally:
-        draws.semi_orthogonal = system.semi_orthogonal = original
-
-
-def _layers(report: Report) -> None:
-    channels = 16 if report.quick else 512
-    weight = torch.randn(channels, channels, 3, 3, generator=torch.Generator().manual_seed(0)) / (9 * channels) ** 0.5
-    for kind, draw in KINDS.items():
-        random = torch.Generator().manual_seed(0)
-        draw(1, channels, channels, random)
-        seconds = once(lambda draw=draw, random=random: draw(1, channels, channels, random))
-        matrix = draw(1, channels, channels, random)[0]
-        row: dict[str, Any] = {"noise": kind, "channels": channels, "seconds to draw": seconds}
-        row["largest entry * sqrt(C)"] = float(matrix.abs().max()) * channels**0.5
-        for graph in ("3x3 > 1x1", "module_d"):
-            with drawn_by(draw):
-                solution = solve(weight, _graph(graph), seed=0)
-            row[f"condition, {graph}"] = solution.stats["condition"]
-            row[f"float32 error, {graph}"] = _rounded(solution, weight, torch.float32)
-            row[f"bfloat16 error, {graph}"] = _rounded(solution, weight, torch.bfloat16)
-            row[f"norms, {graph}"] = _norms([solution], [weight])
+def measure(report: Report, cifar: Path | None) -> None:
+    """Compare the ways to draw noise on one layer, then fills and sizes of noise on trained networks."""
+    device = gpu_or_cpu()
+    if device.type == "cuda":
+        report.device = torch.cuda.get_device_name(device)
+    plan, found = Plan.of(device, report.quick), Found()
+    report.notes = _notes(plan)
+    compare_noises(report)
+    sources = [fashion] if cifar is None else [fashion, partial(cifar10, cifar)]
+    for load in sources:
+        _compare_fills(report, plan, load(plan.train, plan.test), found)
+        report.targets = [
+            _target(f"of {len(found.plain)} newborn edges (defaults), gradients more than 10 times off {what}", ratios)
+            for what, ratios in (
+                ("the He twin's", found.plain),
+                ("the He twin's once that of the parent's own layer is divided out", found.relative),
+            )
+        ]
+        report.notes = _notes(plan) + sentences(found.differences, f"{DEFAULT[0]}, size {DEFAULT[1]:g}")
+    for row in verdicts(found.differences):
         report.row(**row)
 
 
-def _graph(name: str) -> Any:
-    from netmorph.graph.catalogue import catalogue
-
-    return catalogue.get(name, name)
+def _target(what: str, ratios: Sequence[float]) -> Target:
+    return Target(what, float(beyond(ratios, FACTOR)), 0.0)
 
 
-def _rounded(solution: Solution, weight: Tensor, dtype: torch.dtype) -> float:
-    """Return the error of the module filter, relative to the target's norm, when the weights are cast."""
-    from netmorph.solver.equation import residual_of
-    from netmorph.solver.target import read_target
-
-    cast = {name: each.to(dtype).to(torch.float64) for name, each in solution.filters.items()}
-    return residual_of(solution.layout.graph, cast, read_target(weight)[0])
-
-
-def _norms(solutions: Sequence[Solution], weights: Sequence[Tensor]) -> str:
-    """Return the smallest and the largest Frobenius norm of a factor, relative to its target's."""
-    ratios = []
-    for solution, weight in zip(solutions, weights, strict=True):
-        free = {edge.name for edge in solution.layout.graph.edges if edge.fixed is None}
-        ratios += [float(f.weight.norm() / weight.norm()) for name, f in solution.filters.items() if name in free]
-    return f"{min(ratios):.2g} to {max(ratios):.2g}"
-
-
-# Fills and sizes of noise on a trained network ------------------------------------------------------------------------
-
-
-def _networks(report: Report) -> None:
-    images, steps, seeds = (64, 2, 1) if report.quick else (8000, 50, 3)
-    data = load_fashion(train_limit=images, test_limit=64 if report.quick else 2000)
-    parent = _parent(data, steps=4 if report.quick else 200)
-    x, labels = next(iter(data.train_batches(min(128, images), 7, 0)))
-    control = [_train(copy.deepcopy(parent), data, steps, seed)[1] for seed in range(seeds)]
-    report.row(graph="the parent itself", **_losses(control))
-    outside, born = 0, 0
-    for graph in list(GRAPHS)[:2] if report.quick else GRAPHS:
-        for fill in ("pointwise", "dense"):
-            for size in (0.5,) if report.quick else SIZES if fill == "pointwise" else (0.5,):
-                children = [
-                    morph(
-                        parent,
-                        {"layer*.conv1": graph},
-                        example_inputs=data.example(4),
-                        seed=seed,
-                        fill=fill,  # type: ignore[arg-type]
-                        noise=size,
-                        check=False,
-                    )
-                    for seed in range(seeds)
-                ]
-                ratios = [r for each in children for r in _gradients(each.model, x, labels)]
-                beyond = sum(not 1 / FACTOR <= r <= FACTOR for r in ratios)
-                half = copy.deepcopy(parent).bfloat16()
-                low = morph(
-                    half,
-                    {"layer*.conv1": graph},
-                    example_inputs=data.example(4).bfloat16(),
-                    fill=fill,  # type: ignore[arg-type]
-                    noise=size,
-                    check=False,
-                )
-                if fill == "pointwise" and size == 0.5:
-                    outside, born = outside + beyond, born + len(ratios)
-                report.row(
-                    graph=graph,
-                    fill=fill,
-                    **{
-                        "size of noise": size if fill == "pointwise" else None,
-                        "float32 parity": max(s.max_rel for each in children for s in each.parity.sites),
-                        "bfloat16 parity": max(s.max_rel for s in low.parity.sites),
-                        "norms of factors": _factor_norms(parent, children[0].model),
-                        "gradient over He twin's": f"{min(ratios):.2g} to {max(ratios):.2g}",
-                        "edges beyond 10": beyond,
-                        "edges": len(ratios),
-                    },
-                    **_losses([_train(each.model, data, steps, seed)[1] for seed, each in enumerate(children)]),
-                )
-    what = f"edges, of {born}, whose gradient at birth is more than {FACTOR:g} times off the He twin's (defaults)"
-    report.targets.append(Target(what, float(outside), 0.0))
-    report.notes = [
-        "Layers: `solve` with each kind of noise; errors of the module filter after its weights are cast. Network: "
-        "ResNet-8 trained on the bundled Fashion-MNIST, every first convolution of a block morphed, then "
-        f"{steps} steps of SGD (0.05, momentum 0.9, batch 128), {seeds} seeds; the loss is the test split's. Size of "
-        "noise: of what cancels within the cut, relative to the layer's filter. Dense fill draws all taps, whatever it "
-        "is.",
-        "The He twin has the same architecture and slopes, its new edges drawn by He's rule (normal, fan-in).",
+def _notes(plan: Plan) -> list[str]:
+    rates = " and ".join(f"{rate:g}" for rate in plan.rates)
+    return [
+        "Layers: `solve` with each kind of noise; errors of the module filter after its weights are cast. Networks: a "
+        f"ResNet-8 trained for {plan.parent_steps} steps on real images, the first convolution of every block morphed, "
+        f"then {plan.steps} steps of SGD ({rates}, momentum 0.9, batch 128), {plan.seeds} seeds; the loss is that of "
+        f"{plan.test} test images. Size of noise: of what cancels within the cut, relative to the layer's filter; "
+        "'any' where nothing can cancel and all sizes give the same child. Dense fill draws all taps, whatever it is.",
+        "Less default's: the loss less that of the default's child of the same graph and seed, trained on the same "
+        "batches; its mean over the seeds and the standard error of that mean.",
+        "The He twin has the same architecture and slopes, its new edges drawn by He's rule (normal, fan-in). The "
+        "control is the parent with its own layers, beside a twin whose layers at the same sites are drawn so: what "
+        "it shows has nothing to do with morphing.",
     ]
 
 
-def _parent(data: Dataset, steps: int) -> nn.Module:
-    torch.manual_seed(0)
-    network = build("netmorph:resnet8", num_classes=10, in_channels=data.channels)
-    _train(network, data, steps, seed=100)
-    return network.eval()
+# One data set --------------------------------------------------------------------------------------------------------
 
 
-def _train(network: nn.Module, data: Dataset, steps: int, seed: int) -> tuple[nn.Module, float]:
-    """Train some steps and return the loss on the test split."""
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+def _compare_fills(report: Report, plan: Plan, data: Dataset, found: Found) -> None:
+    resident, example = data.to(plan.device), data.example(4)
+    parent = _parent(plan, resident)
+    x, labels = next(iter(resident.train_batches(min(128, len(data.train)), 7, 0)))
+    variants = [each for graph in plan.graphs for each in _variants(plan, graph, size_matters(parent, example, graph))]
+    wanted = [(each, seed) for each in variants for seed in range(plan.seeds)]
+    control: dict[str, float] = {}
+    losses: dict[str, dict[float, list[float]]] = {}
+    with Nursery(parent, example, plan.workers).children(wanted) as children:
+        for variant in variants:
+            family = [next(children) for _ in range(plan.seeds)]
+            if not control:
+                control = _control(report, plan, resident, parent, [name for name, _ in modules(family[0].model)])
+            pairs = [pair for seed, each in enumerate(family) for pair in edge_ratios(each.model, x, labels, seed)]
+            ratios = Ratios.of(pairs, control)
+            after = {
+                rate: [_after(plan, resident, c.model, seed, rate) for seed, c in enumerate(family)]
+                for rate in plan.rates
+            }
+            is_default = variant.graph not in losses
+            if is_default:
+                losses[variant.graph] = after
+                found.plain += ratios.plain
+                found.relative += ratios.relative
+            row = _birth_row(data, variant, family, ratios)
+            for rate, each in after.items():
+                gaps = tuple(a - b for a, b in zip(each, losses[variant.graph][rate], strict=True))
+                difference = Differences(data.name, rate, variant.graph, _changed(variant), gaps)
+                if not is_default:
+                    found.differences.append(difference)
+                row |= _loss_cells(rate, each, None if is_default else difference)
+            report.row(**row)
+
+
+def _variants(plan: Plan, graph: str, sized: bool) -> Iterator[Variant]:
+    """Yield the variants of a graph, the default first."""
+    for size in plan.sizes if sized else (None,):
+        yield Variant(graph, "pointwise", size)
+    yield Variant(graph, "dense", None)
+
+
+def _changed(variant: Variant) -> str:
+    return "dense" if variant.fill == "dense" else f"size {variant.size:g}" if variant.size is not None else "default"
+
+
+def _control(report: Report, plan: Plan, data: Dataset, parent: nn.Module, sites: Sequence[str]) -> dict[str, float]:
+    """Return, for each site, the gradient of the parent's own layer over its twin's; report it."""
+    x, labels = next(iter(data.train_batches(min(128, len(data.train)), 7, 0)))
+    found = [layer_ratios(parent, sites, x, labels, seed) for seed in range(plan.seeds)]
+    ratios = [ratio for each in found for ratio in each.values()]
+    row: dict[str, Any] = {"graph": "control: the parent itself", "data": data.name}
+    row |= {
+        "gradient over He twin's": extent(ratios),
+        "edges beyond 10": beyond(ratios, FACTOR),
+        "edges": len(ratios),
+    }
+    for rate in plan.rates:
+        row |= _loss_cells(rate, [_after(plan, data, parent, seed, rate) for seed in range(plan.seeds)], None)
+    report.row(**row)
+    return {site: geometric_mean([each[site] for each in found]) for site in sites}
+
+
+def _birth_row(data: Dataset, variant: Variant, family: Sequence[Child], ratios: Ratios) -> dict[str, Any]:
+    pointwise = variant.fill == "pointwise"
+    return {
+        "graph": variant.graph,
+        "data": data.name,
+        "fill": variant.fill,
+        "size of noise": variant.size if variant.size is not None else "any" if pointwise else None,
+        "float32 parity": max(each.parity for each in family),
+        "bfloat16 parity": max(each.low_parity for each in family if each.low_parity is not None),
+        "norms of factors": extent([norm for each in family for norm in each.norms]),
+        "gradient over He twin's": extent(ratios.plain),
+        "edges beyond 10": beyond(ratios.plain, FACTOR),
+        "over the control's": extent(ratios.relative),
+        "of them beyond 10": beyond(ratios.relative, FACTOR),
+        "edges": len(ratios.plain),
+    }
+
+
+def _loss_cells(rate: float, losses: Sequence[float], difference: Differences | None) -> dict[str, Any]:
+    cells: dict[str, Any] = {f"loss after, rate {rate:g}": sum(losses) / len(losses)}
+    cells[f"less default's, rate {rate:g}"] = None if difference is None else difference.mean
+    cells[f"its standard error, rate {rate:g}"] = None if difference is None else difference.error
+    return cells
+
+
+# Training ------------------------------------------------------------------------------------------------------------
+
+
+def _parent(plan: Plan, data: Dataset) -> nn.Module:
+    """Return a trained network, on the CPU and in eval mode."""
+    network = build("netmorph:resnet8", num_classes=data.classes, in_channels=data.channels, width=plan.width)
+    network.to(plan.device)
+    _train(network, data, plan.parent_steps, 100, 0.05)
+    return network.cpu().eval()
+
+
+def _after(plan: Plan, data: Dataset, network: nn.Module, seed: int, rate: float) -> float:
+    """Train a copy and return its loss on the test split."""
+    own = copy.deepcopy(network).to(plan.device)
+    _train(own, data, plan.steps, seed, rate)
+    own.eval()
+    with torch.no_grad():
+        losses = [F.cross_entropy(own(x), y, reduction="sum") for x, y in data.test_batches()]
+    loss = float(torch.stack(losses).sum()) / len(data.test)
+    return loss if math.isfinite(loss) else math.inf
+
+
+def _train(network: nn.Module, data: Dataset, steps: int, seed: int, rate: float) -> None:
+    """Train some steps; order and augmentation follow from the seed alone."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9)
     batches = data.train_batches(min(128, len(data.train)), seed, 2)
     network.train()
     done = 0
@@ -246,46 +266,7 @@ def _train(network: nn.Module, data: Dataset, steps: int, seed: int) -> tuple[nn
             done += 1
             if done == steps:
                 break
-    network.eval()
-    with torch.no_grad():
-        losses = [F.cross_entropy(network(x), y, reduction="sum") for x, y in data.test_batches()]
-    return network, float(torch.stack(losses).sum()) / len(data.test)
-
-
-def _losses(losses: Sequence[float]) -> dict[str, float]:
-    mean = sum(losses) / len(losses)
-    deviation = math.sqrt(sum((each - mean) ** 2 for each in losses) / max(1, len(losses) - 1))
-    return {"loss after": mean, "its deviation": deviation}
-
-
-def _modules(network: nn.Module) -> Iterator[tuple[str, MorphedModule]]:
-    for name, module in network.named_modules():
-        if isinstance(module, MorphedModule):
-            yield name, module
-
-
-def _gradients(child: nn.Module, x: Tensor, labels: Tensor) -> list[float]:
-    """Return, for each new edge, its gradient's norm at birth over that of its twin."""
-    twin = copy.deepcopy(child)
-    random = torch.Generator().manual_seed(0)
-    for _, module in _modules(twin):
-        for edge in module.edges.parameters():
-            nn.init.kaiming_normal_(edge, generator=random)
-    norms = []
-    for network in (copy.deepcopy(child), twin):
-        F.cross_entropy(network.train()(x), labels).backward()
-        norms.append([float(p.grad.norm()) for _, m in _modules(network) for p in m.edges.parameters()])
-    return [one / other for one, other in zip(*norms, strict=True)]
-
-
-def _factor_norms(parent: nn.Module, child: nn.Module) -> str:
-    ratios = [
-        float(edge.norm() / parent.get_submodule(name).weight.norm())
-        for name, module in _modules(child)
-        for edge in module.edges.parameters()
-    ]
-    return f"{min(ratios):.2g} to {max(ratios):.2g}"
 
 
 if __name__ == "__main__":
-    run("conditioning", QUESTION, measure)
+    run_on_images("conditioning", QUESTION, measure)

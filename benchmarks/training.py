@@ -4,62 +4,79 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.compiled_training import NOTES as COMPILED_NOTES
+from benchmarks.compiled_training import compare_compiled
 from benchmarks.measure import Ratio, race
-from benchmarks.report import Report, Target, run
+from benchmarks.real_images import cifar10, fashion, gpu_or_cpu, run_on_images
+from benchmarks.report import Report, Target
 from torch import nn
 from torch.nn import functional as F
 
 from netmorph.models.registry import build
-from netmorph.train.data import Dataset
-from netmorph.train.fashion import load_fashion
+from netmorph.train.data import Dataset, Split
 from netmorph.train.loop import fit
+from netmorph.train.machine import Machine
 from netmorph.train.recipe import Recipe, make_optimizer, make_schedule
 
 QUESTION = "What does the training loop cost beside a bare PyTorch loop?"
 LIMIT = 1.02
 
 
-def measure(report: Report) -> None:
-    """Race both loops for one epoch, with the evaluation that follows it."""
-    depth, batch, images, tests, rounds = (8, 16, 32, 16, 1) if report.quick else (20, 128, 1280, 128, 9)
-    _compare(
-        report, torch.device("cpu"), f"resnet{depth}", batch, load_fashion(train_limit=images, test_limit=tests), rounds
-    )
-    if torch.cuda.is_available():
-        report.device = torch.cuda.get_device_name()
-        data = load_fashion(train_limit=32 if report.quick else None, test_limit=16 if report.quick else 500)
-        _compare(report, torch.device("cuda"), f"resnet{depth}", batch, data, rounds)
-    else:
+def measure(report: Report, cifar: Path | None) -> None:
+    """Race both loops for one epoch, with the evaluation that follows it; on a GPU, compare them compiled, too."""
+    name, device = "resnet8" if report.quick else "resnet20", gpu_or_cpu()
+    if device.type == "cpu":
+        batch, images, tests, rounds = (16, 32, 16, 1) if report.quick else (128, 1280, 128, 9)
+        _compare(report, device, name, batch, fashion(images, tests), rounds)
         report.notes.append("No GPU was found.")
+        return
+    report.device = torch.cuda.get_device_name(device)
+    data = _epoch_of_50000(cifar, report)
+    report.notes += ["The race on the CPU is left out where there is a GPU.", *COMPILED_NOTES]
+    _compare(report, device, name, 128, data, 1 if report.quick else 5)
+    for batch in (128, 512):
+        compare_compiled(report, device, name, batch, data, 3 if report.quick else 8)
+
+
+def _epoch_of_50000(cifar: Path | None, report: Report) -> Dataset:
+    """Return so many images that an epoch on a GPU takes longer than what surrounds it."""
+    tests = 500
+    if cifar is not None:
+        data = cifar10(cifar, 1024 if report.quick else None, tests)
+        report.notes.append(f"{data.name}, {len(data.train):,} images an epoch.")
+        return data
+    data, times = fashion(1024 if report.quick else None, tests), 1 if report.quick else 7
+    train = Split(data.train.images.repeat(times, 1, 1, 1), data.train.labels.repeat(times))
+    report.notes.append(f"{data.name}, each image {times} times: {len(train):,} an epoch.")
+    return replace(data, train=train)
 
 
 def _compare(report: Report, device: torch.device, name: str, batch: int, data: Dataset, rounds: int) -> None:
-    torch.manual_seed(0)
     network = build(f"netmorph:{name}", num_classes=10, in_channels=data.channels)
-    recipe = Recipe(epochs=1, batch_size=batch, lr=0.01)
+    recipe, machine = Recipe(epochs=1, batch_size=batch, lr=0.01), Machine(accelerator=device.type)
     rivals: dict[str, Callable[[nn.Module], object]] = {
-        "Lightning loop": partial(_fit, data=data, recipe=recipe),
+        "Lightning loop": partial(_fit, data=data, recipe=recipe, machine=machine),
         "bare loop": partial(_bare, data=data, recipe=recipe, device=device),
         "data path alone": partial(_data_only, data=data, recipe=recipe, device=device),
     }
-    if device.type == "cpu" and torch.cuda.is_available():  # Lightning would take the GPU
-        del rivals["Lightning loop"]
     calls = {key: partial(_on_copy, work, network, device) for key, work in rivals.items()}
-    times = race(calls, rounds)
+    with machine.arithmetic(device):  # which `fit` sets for itself: all run alike
+        times = race(calls, rounds)
     images = len(data.train) // batch * batch
     for key, each in times.items():
         row: dict[str, Any] = {"device": device.type, "network": f"{name}, batch {batch}", "loop": key}
         row |= {"seconds": each.median, "images a second": images / each.median}
         ratio = Ratio.of(each, times["bare loop"])
         report.row(**row, **{"over bare": ratio.median}, error=ratio.error, spread=ratio.spread)
-    if "Lightning loop" in times:
-        ratio = Ratio.of(times["Lightning loop"], times["bare loop"])
-        what = f"{name}, batch {batch}, {device.type}: Lightning loop over bare loop"
-        report.targets.append(Target(what, ratio.median, LIMIT, error=2 * ratio.error))
+    ratio = Ratio.of(times["Lightning loop"], times["bare loop"])
+    what = f"{name}, batch {batch}, {device.type}: Lightning loop over bare loop"
+    report.targets.append(Target(what, ratio.median, LIMIT, error=2 * ratio.error))
 
 
 def _on_copy(work: Callable[[nn.Module], object], network: nn.Module, device: torch.device) -> None:
@@ -68,8 +85,8 @@ def _on_copy(work: Callable[[nn.Module], object], network: nn.Module, device: to
         torch.cuda.synchronize()
 
 
-def _fit(network: nn.Module, data: Dataset, recipe: Recipe) -> None:
-    fit(network, data, recipe, seed=0)
+def _fit(network: nn.Module, data: Dataset, recipe: Recipe, machine: Machine) -> None:
+    fit(network, data, recipe, seed=0, machine=machine)
 
 
 def _bare(network: nn.Module, data: Dataset, recipe: Recipe, device: torch.device) -> None:
@@ -106,4 +123,4 @@ def _data_only(network: nn.Module, data: Dataset, recipe: Recipe, device: torch.
 
 
 if __name__ == "__main__":
-    run("training", QUESTION, measure)
+    run_on_images("training", QUESTION, measure)
