@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,9 +26,9 @@ from benchmarks.birth import (
 from benchmarks.noises import compare_noises
 from benchmarks.real_images import cifar10, fashion, gpu_or_cpu, run_on_images
 from benchmarks.report import Report, Target
+from benchmarks.short_training import loss_after, train
 from benchmarks.verdict import Differences, sentences, verdicts
 from torch import nn
-from torch.nn import functional as F
 
 from netmorph.models.registry import build
 from netmorph.train.data import Dataset
@@ -40,6 +38,7 @@ GRAPHS = ("3x3 > 1x1", "3x3 > 1x1 | 1x1", "3x3 > 1x1 | 3x3 > 1x1", "3x3:2x > 1x1
 DEFAULT = ("pointwise", 0.5)
 SIZES = (0.5, 0.0, 0.1, 1.0, 2.0)  # the default first: all others are compared with it
 FACTOR = 10.0
+UNCHANGED = "default"
 
 
 @dataclass(frozen=True)
@@ -90,11 +89,33 @@ class Found:
         plain: the default children's gradients over their twins'.
         relative: the same over the control's.
         differences: losses less the default's.
+        births: by what differs from the default: the gradients over the control's, and bfloat16 parities.
     """
 
     plain: list[float] = field(default_factory=list)
     relative: list[float] = field(default_factory=list)
     differences: list[Differences] = field(default_factory=list)
+    births: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
+
+    def born(self, change: str, family: Sequence[Child], ratios: Ratios) -> None:
+        """Take in the children of one variant."""
+        relative, low = self.births.setdefault(change, ([], []))
+        relative += ratios.relative
+        low += [each.low_parity for each in family if each.low_parity is not None]
+        if change == UNCHANGED:
+            self.plain += ratios.plain
+            self.relative += ratios.relative
+
+    def at_birth(self) -> str:
+        """Return in words what the kinds of children are born with."""
+        parts = (
+            f"{change}: {beyond(relative, FACTOR)} of {len(relative)}, {max(low):.2g}"
+            for change, (relative, low) in self.births.items()
+        )
+        return (
+            f"At birth, edges whose gradients are more than {FACTOR:g} times off, over the control's, and the largest "
+            f"difference of a site in bfloat16, over all graphs and images: {'; '.join(parts)}."
+        )
 
 
 def measure(report: Report, cifar: Path | None) -> None:
@@ -115,7 +136,8 @@ def measure(report: Report, cifar: Path | None) -> None:
                 ("the He twin's once that of the parent's own layer is divided out", found.relative),
             )
         ]
-        report.notes = _notes(plan) + sentences(found.differences, f"{DEFAULT[0]}, size {DEFAULT[1]:g}")
+        said = sentences(found.differences, f"{DEFAULT[0]}, size {DEFAULT[1]:g}")
+        report.notes = [*_notes(plan), found.at_birth(), *said]
     for row in verdicts(found.differences):
         report.row(**row)
 
@@ -163,14 +185,14 @@ def _compare_fills(report: Report, plan: Plan, data: Dataset, found: Found) -> N
                 for rate in plan.rates
             }
             is_default = variant.graph not in losses
+            change = UNCHANGED if is_default else _changed(variant)
+            found.born(change, family, ratios)
             if is_default:
                 losses[variant.graph] = after
-                found.plain += ratios.plain
-                found.relative += ratios.relative
             row = _birth_row(data, variant, family, ratios)
             for rate, each in after.items():
                 gaps = tuple(a - b for a, b in zip(each, losses[variant.graph][rate], strict=True))
-                difference = Differences(data.name, rate, variant.graph, _changed(variant), gaps)
+                difference = Differences(data.name, rate, variant.graph, change, gaps)
                 if not is_default:
                     found.differences.append(difference)
                 row |= _loss_cells(rate, each, None if is_default else difference)
@@ -185,7 +207,7 @@ def _variants(plan: Plan, graph: str, sized: bool) -> Iterator[Variant]:
 
 
 def _changed(variant: Variant) -> str:
-    return "dense" if variant.fill == "dense" else f"size {variant.size:g}" if variant.size is not None else "default"
+    return variant.fill if variant.size is None else f"size {variant.size:g}"
 
 
 def _control(report: Report, plan: Plan, data: Dataset, parent: nn.Module, sites: Sequence[str]) -> dict[str, float]:
@@ -230,42 +252,15 @@ def _loss_cells(rate: float, losses: Sequence[float], difference: Differences | 
     return cells
 
 
-# Training ------------------------------------------------------------------------------------------------------------
-
-
 def _parent(plan: Plan, data: Dataset) -> nn.Module:
     """Return a trained network, on the CPU and in eval mode."""
     network = build("netmorph:resnet8", num_classes=data.classes, in_channels=data.channels, width=plan.width)
-    network.to(plan.device)
-    _train(network, data, plan.parent_steps, 100, 0.05)
+    train(network.to(plan.device), data, plan.parent_steps, 100, 0.05)
     return network.cpu().eval()
 
 
 def _after(plan: Plan, data: Dataset, network: nn.Module, seed: int, rate: float) -> float:
-    """Train a copy and return its loss on the test split."""
-    own = copy.deepcopy(network).to(plan.device)
-    _train(own, data, plan.steps, seed, rate)
-    own.eval()
-    with torch.no_grad():
-        losses = [F.cross_entropy(own(x), y, reduction="sum") for x, y in data.test_batches()]
-    loss = float(torch.stack(losses).sum()) / len(data.test)
-    return loss if math.isfinite(loss) else math.inf
-
-
-def _train(network: nn.Module, data: Dataset, steps: int, seed: int, rate: float) -> None:
-    """Train some steps; order and augmentation follow from the seed alone."""
-    optimizer = torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9)
-    batches = data.train_batches(min(128, len(data.train)), seed, 2)
-    network.train()
-    done = 0
-    while done < steps:
-        for images, labels in batches:
-            optimizer.zero_grad()
-            F.cross_entropy(network(images), labels).backward()
-            optimizer.step()
-            done += 1
-            if done == steps:
-                break
+    return loss_after(network, data, plan.device, plan.steps, seed, rate)
 
 
 if __name__ == "__main__":

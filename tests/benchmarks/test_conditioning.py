@@ -6,6 +6,8 @@ import pytest
 import torch
 from benchmarks.birth import Nursery, Variant, beyond, edge_ratios, layer_ratios, size_matters
 from benchmarks.conditioning import SIZES, Plan
+from benchmarks.real_images import fashion
+from benchmarks.short_training import loss_after
 from benchmarks.verdict import Differences, pooled, sentences, verdicts
 from torch import nn
 
@@ -101,3 +103,14 @@ def test_the_default_is_measured_first() -> None:
     for quick in (True, False):
         assert Plan.of(torch.device("cpu"), quick).sizes[0] == SIZES[0]
         assert Plan.of(torch.device("cuda"), quick).seeds >= 2
+
+
+def test_a_training_follows_from_its_seed_and_leaves_the_network() -> None:
+    parent, data = build("netmorph:resnet8", num_classes=10, in_channels=1, width=4).eval(), fashion(64, 32)
+    before = {key: value.clone() for key, value in parent.state_dict().items()}
+    cpu = torch.device("cpu")
+    first, again, other = (loss_after(parent, data, cpu, 2, seed, 0.05) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+    assert all(torch.equal(before[key], value) for key, value in parent.state_dict().items())
+    assert loss_after(parent, data, cpu, 2, 0, 1e30) == math.inf
