@@ -14,7 +14,7 @@ from netmorph.graph.notation import parse
 from netmorph.solver import Status, module_filter, plan_site, solve
 from netmorph.solver import solve as package_solve
 from netmorph.solver.equation import fixed_filter
-from netmorph.solver.factor import Inverse
+from netmorph.solver.inverse import Inverse
 from netmorph.solver.noise import semi_orthogonal
 
 SITE = ConvSpec.same(4, 6, stride=2)

@@ -12,8 +12,9 @@ from netmorph.graph.cuts import cuts, sink_cut, source_cut
 from netmorph.graph.flow import Side, flow, widths_that_would_do
 from netmorph.graph.layout import Cut, Layout, lay_out
 from netmorph.graph.spec import ModuleGraph
-from netmorph.solver.grid import Grid, equation_groups
-from netmorph.solver.system import Carriers, carriers_of, frame, split_crossing
+from netmorph.solver.factor import Drawn
+from netmorph.solver.grid import Grid, equation_groups, tap_pairs
+from netmorph.solver.system import Carriers, carriers_of, frame, needed_ranks, split_crossing
 
 MIXED_CUTS = 8
 MIXED_LAYOUTS = 96
@@ -32,6 +33,7 @@ class Verdict:
         score: how near an infeasible layout comes, from 0 to 1.
         bottleneck: the blobs that are too narrow.
         condition: of the drawn matrices, where they were looked at.
+        drawn: these, where they suffice and are those of the solution.
     """
 
     layout: Layout
@@ -42,6 +44,7 @@ class Verdict:
     score: float = 1.0
     bottleneck: tuple[str, ...] = field(default=())
     condition: float = 1.0
+    drawn: Drawn | None = field(default=None, repr=False, compare=False)
 
 
 def layouts(graph: ModuleGraph, site: ConvSpec) -> Iterator[Layout | GraphError]:
@@ -157,3 +160,26 @@ def _admitted(layout: Layout, needed: dict[Carriers, list[tuple[int, ...]]]) -> 
     if ends or shared:
         return Verdict(layout, True, "the maximum flow reaches the site's channels")
     return Verdict(layout, None, "several edges cross a middle cut: ranks decide up to 32 channels", score=0.95)
+
+
+def most_share(layout: Layout) -> float:
+    """Return the most that the matrices around the cut could have of the rank they need, without drawing them.
+
+    Less than 1 is certain: blobs with fewer channels than must pass there, or taps that no edge of their cut has.
+    """
+    grid, tables = frame(layout)
+    rows, columns = needed_ranks(layout, grid)
+    widths, graph, shares = layout.widths, layout.graph, [1.0]
+    for names in filter(None, carriers_of(grid, tables)):
+        edges = [graph.edge(name) for name in names]
+        for ends, end, needed in (
+            ({edge.source for edge in edges}, graph.source, columns),
+            ({edge.sink for edge in edges}, graph.sink, rows),
+        ):
+            if end not in ends:
+                shares.append(sum(widths[blob] for blob in ends) / grid.groups / needed)
+    for dim in (*grid.up, *grid.down):
+        places = [{place for _, place in tap_pairs(layout, e, grid, dim)} for e in layout.crossing(layout.cuts[dim])]
+        if all(places):
+            shares.append(len(set().union(*places)) / grid.kernel[dim])
+    return min(shares)

@@ -88,13 +88,12 @@ def target_taps(target: Filter, grid: Grid) -> Tensor:
 
 
 def upstream_matrix(part: Filter, grid: Grid) -> Tensor:
-    """Return the filter from the source to a blob as (groups, width / groups, c_in / groups * taps up)."""
-    own = _flatten(part, grid, grid.up, grid.offset, grid.dilation)
-    return own.reshape(grid.groups, part.c_out // grid.groups, -1)
+    """Return the filter from the source to a blob as (groups, width / groups, c_in / groups * taps up), its groups."""
+    return _flatten(part, grid, grid.up, grid.offset, grid.dilation).flatten(2)
 
 
 def downstream_matrix(part: Filter, grid: Grid, resolution: Ints) -> Tensor:
-    """Return the filter from a blob to the sink as (groups, c_out / groups * taps down, width / groups).
+    """Return the filter from a blob to the sink as (groups, c_out / groups * taps down, width / groups), its groups.
 
     Args:
         part: in the blob's own positions.
@@ -107,13 +106,13 @@ def downstream_matrix(part: Filter, grid: Grid, resolution: Ints) -> Tensor:
         dilation=tuple(d * r for d, r in zip(part.dilation, resolution, strict=True)),
     )
     own = _flatten(scaled, grid, grid.down, grid.offset, grid.dilation)
-    return own.transpose(2, 3).reshape(grid.groups, -1, part.c_in // grid.groups)
+    return own.transpose(2, 3).flatten(1, 2)
 
 
 def _flatten(part: Filter, grid: Grid, dims: Ints, offset: Ints, dilation: Ints) -> Tensor:
     """Return (groups, rows, columns, taps) with the taps of `dims` only; elsewhere a single tap at offset 0."""
     kept = [d in dims for d in range(part.dims)]
-    placed = part.regroup(grid.groups).place(
+    placed = part.place(
         tuple(o if keep else 0 for o, keep in zip(offset, kept, strict=True)),
         tuple(s if keep else 1 for s, keep in zip(dilation, kept, strict=True)),
         tuple(k if keep else 1 for k, keep in zip(grid.kernel, kept, strict=True)),

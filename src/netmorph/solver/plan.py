@@ -14,9 +14,9 @@ from netmorph.graph.notation import parse
 from netmorph.graph.paths import path_count
 from netmorph.graph.reduce import reduce
 from netmorph.graph.spec import ModuleGraph
-from netmorph.solver.candidates import Verdict, judge, layouts
+from netmorph.solver.candidates import Verdict, judge, layouts, most_share
 from netmorph.solver.pointwise import draw_system
-from netmorph.solver.system import split_crossing
+from netmorph.solver.system import frame, needed_ranks, split_crossing
 
 FillName = Literal["pointwise", "dense"]
 STEADY = 10.0  # condition up to which no better layout is looked for
@@ -207,26 +207,33 @@ def ranked(graph: ModuleGraph, site: ConvSpec, *, seed: int) -> list[Verdict]:
 def by_rank(verdict: Verdict, seed: int) -> Verdict:
     """Return the verdict of the numeric rank of the drawn matrices."""
     layout = verdict.layout
+    share = most_share(layout)
+    if share < 1:
+        return _lacking(layout, share)
     try:
-        system, factors, _ = draw_system(layout, seed)
+        drawn = draw_system(layout, seed)
     except GraphError as error:
         return Verdict(layout, False, error.what, missing=error.what, score=0.1)
+    factors = drawn[1]
     known = [factor.full_rank for factor in factors.values()]
     if all(known):
         condition = max((factor.condition for factor in factors.values()), default=1.0)
-        return Verdict(layout, True, "the drawn matrices have full rank", condition=condition)
+        return Verdict(layout, True, "the drawn matrices have full rank", condition=condition, drawn=drawn)
     if any(rank is False for rank in known):
-        lacking = min(factor.share for factor in factors.values())
-        return Verdict(
-            layout,
-            False,
-            "the matrices around the cut lack rank",
-            missing=f"{system.columns} channels (times the taps carried there) must pass before the cut "
-            f"and {system.rows} behind it",
-            remedy="widen the inner blobs; fixed or grouped edges, and taps on both sides, need more than the max-flow",
-            score=0.9 + lacking / 20,
-        )
+        return _lacking(layout, min(factor.share for factor in factors.values()))
     return Verdict(layout, None, "only the residual decides (several edges cross a middle cut)", score=0.95)
+
+
+def _lacking(layout: Layout, share: float) -> Verdict:
+    rows, columns = needed_ranks(layout, frame(layout)[0])
+    return Verdict(
+        layout,
+        False,
+        "the matrices around the cut lack rank",
+        missing=f"{columns} channels (times the taps carried there) must pass before the cut and {rows} behind it",
+        remedy="widen the inner blobs; fixed or grouped edges, and taps on both sides, need more than the max-flow",
+        score=0.9 + share / 20,
+    )
 
 
 def _cost(layout: Layout) -> tuple[int, int]:

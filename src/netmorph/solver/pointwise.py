@@ -18,11 +18,11 @@ from torch import Tensor
 from netmorph.filters.filter import Filter
 from netmorph.graph.layout import Layout
 from netmorph.graph.spec import Edge
-from netmorph.solver.factor import Factor
+from netmorph.solver.factor import Drawn, Factor
 from netmorph.solver.grid import ravel, target_taps
 from netmorph.solver.iterate import conjugate_gradients
 from netmorph.solver.noise import generator, uniform
-from netmorph.solver.system import Carriers, System, build, carriers_of, frame
+from netmorph.solver.system import Carriers, System, build, carriers_of, frame, split_crossing
 
 DRAWS = 8
 GENERIC_DRAWS = 3  # a rank that three independent draws lack is lacking for good
@@ -56,7 +56,7 @@ def weakest(layout: Layout) -> Carriers:
     return min(sets, key=len) if sets else ()
 
 
-def draw_system(layout: Layout, seed: int, *, aside_scale: float = 1.0) -> tuple[System, dict[Carriers, Factor], int]:
+def draw_system(layout: Layout, seed: int, *, aside_scale: float = 1.0) -> Drawn:
     """Draw until every stacked matrix has full rank and a condition below 100; the best of 8 draws.
 
     Returns:
@@ -78,7 +78,7 @@ def draw_system(layout: Layout, seed: int, *, aside_scale: float = 1.0) -> tuple
     return best[1], best[2], attempt + 1
 
 
-def fill(layout: Layout, target: Filter, *, seed: int, noise: float) -> Fill:
+def fill(layout: Layout, target: Filter, *, seed: int, noise: float, drawn: Drawn | None = None) -> Fill:
     """Return filters for every edge whose module filter is `target`, or as near as the layout comes.
 
     Args:
@@ -86,9 +86,12 @@ def fill(layout: Layout, target: Filter, *, seed: int, noise: float) -> Fill:
         target: float64 filter of the site's shape.
         seed: of every draw.
         noise: size of the part that cancels within the cut, relative to the target; it breaks symmetry.
+        drawn: what `draw_system` returned for this layout and seed, where that was needed before.
     """
     size = float(target.weight.norm()) or target.c_out**0.5
-    system, factors, draws = draw_system(layout, seed, aside_scale=noise * size / target.c_out**0.5)
+    if drawn is None or split_crossing(layout)[1]:
+        drawn = draw_system(layout, seed, aside_scale=noise * size / target.c_out**0.5)
+    system, factors, draws = drawn
     rest = _remainder(system, target)
     rows = {edge.name: torch.full((len(rest),), -1) for edge in system.solved}
     solved = {}
@@ -136,7 +139,7 @@ def _remainder(system: System, target: Filter) -> Tensor:
     rest = target_taps(target, system.grid)
     for passing in system.passing():
         rest = rest - target_taps(passing.trim(), system.grid)
-    return rest.reshape(-1, *rest.shape[-3:])
+    return system.enter(rest.reshape(-1, *rest.shape[-3:]))
 
 
 def _start(
@@ -154,11 +157,10 @@ def _start(
     sizes = sizes * (len(names) / len(drawn)) ** 0.5
     out: list[Tensor | None] = [None] * (len(names) - len(drawn))
     for name in drawn:
-        spec, g = system.layout.specs[name], system.grid.groups
-        shape = (len(sizes), *system.block(name))
-        per_entry = sizes / (live * spec.c_out * shape[3]) ** 0.5
-        draws = uniform(shape, random[name]).to(sizes.device).mul_(per_entry[:, None, None, None])
-        out.append(draws if spec.groups == g else draws.mul_(system.mask(name)))
+        spec = system.layout.specs[name]
+        per_entry = sizes / (live * spec.c_out * spec.c_in / system.grid.groups) ** 0.5
+        draws = uniform((len(sizes), *system.block(name)), random[name])
+        out.append(draws.to(sizes.device).mul_(per_entry[:, None, None, None]))
     return out
 
 
@@ -169,7 +171,7 @@ def _places(system: System, edge: Edge) -> list[int]:
 
 
 def _written(system: System, edge: Edge, solved: Tensor) -> Filter:
-    """Return an edge's filter from its matrices, (taps that it has on the grid, groups, rows, columns)."""
+    """Return an edge's filter from its matrices, (taps that it has on the grid, own groups, rows, columns)."""
     spec, grid = system.layout.specs[edge.name], system.grid
     taps = []
     for pair in product(*system.tables[edge.name]):
@@ -177,20 +179,9 @@ def _written(system: System, edge: Edge, solved: Tensor) -> Filter:
         for d, (k, _) in zip(grid.star, pair, strict=True):
             index[d] = k
         taps.append(ravel(index, spec.kernel))
-    columns = _compact(solved, spec.groups, grid.groups).permute(1, 2, 0)
+    columns = solved.flatten(1, 2).permute(1, 2, 0)
     if taps == [*range(spec.taps)]:
         return Filter.of(columns.reshape(spec.weight_shape), spec)
     weight = torch.zeros(spec.flat_shape, dtype=solved.dtype, device=solved.device)
     weight[:, :, taps] = columns
     return Filter.of(weight.reshape(spec.weight_shape), spec)
-
-
-def _compact(blocks: Tensor, own: int, groups: int) -> Tensor:
-    """Return (taps, c_out, c_in / own) from (taps, groups, rows, columns), without zeros outside the edge's groups."""
-    t, g, rows, cols = blocks.shape
-    if own == groups:
-        return blocks.reshape(t, g * rows, cols)
-    inner = own // groups
-    split = blocks.reshape(t, g, inner, rows // inner, inner, cols // inner)
-    kept = split.diagonal(dim1=2, dim2=4)  # (t, g, rows / inner, cols / inner, inner)
-    return kept.movedim(-1, 2).reshape(t, g * rows, cols // inner)

@@ -158,7 +158,7 @@ def _pointwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Opti
     for verdict in verdicts[:TRIES]:
         layout = verdict.layout
         try:
-            found = fill(layout, target, seed=options.seed, noise=options.noise)
+            found = fill(layout, target, seed=options.seed, noise=options.noise, drawn=verdict.drawn)
         except GraphError:
             if verdict.feasible:
                 raise

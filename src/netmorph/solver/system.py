@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from netmorph.filters.filter import Filter
+from netmorph.filters.geometry import ConvSpec
 from netmorph.graph.layout import Layout, resolutions
 from netmorph.graph.spec import Edge
 from netmorph.solver.draws import draw, sides_of
@@ -39,9 +40,10 @@ class System:
         grid: taps of the equation.
         solved: the edges solved for.
         drawn: filters of all edges but those.
-        up: for each blob before the cut, (groups, width, c_in * taps up), or None for the identity.
-        down: for each blob behind it, (groups, c_out * taps down, width), or None for the identity.
+        up: for each blob before the cut, blocks of (width, c_in * taps up), or None for the identity.
+        down: for each blob behind it, blocks of (c_out * taps down, width), or None for the identity.
         tables: for each solved edge and star dimension, its taps on the grid.
+        entry: the filter of the lone first edge, where the target is divided by it instead of `up` being multiplied.
     """
 
     layout: Layout
@@ -51,6 +53,7 @@ class System:
     up: dict[str, Tensor | None]
     down: dict[str, Tensor | None]
     tables: dict[str, list[list[tuple[int, int]]]]
+    entry: Filter | None = None
 
     def edge(self, name: str) -> Edge:
         """Return the edge of that name."""
@@ -58,28 +61,27 @@ class System:
 
     @property
     def rows(self) -> int:
-        """Rows of each tap's equation: output channels of a group times the taps carried behind the cut."""
-        return self.layout.site.c_out // self.grid.groups * self.grid.taps_down
+        """Rows of each tap's equation."""
+        return needed_ranks(self.layout, self.grid)[0]
 
     @property
     def columns(self) -> int:
-        """Columns of each tap's equation: input channels of a group times the taps carried before the cut."""
-        return self.layout.site.c_in // self.grid.groups * self.grid.taps_up
+        """Columns of each tap's equation."""
+        return needed_ranks(self.layout, self.grid)[1]
 
     def block(self, name: str) -> tuple[int, int, int]:
-        """Return the shape of an edge's matrices at one tap: groups of the equation, rows and columns."""
-        spec, groups = self.layout.specs[name], self.grid.groups
-        return groups, spec.c_out // groups, spec.c_in // groups
+        """Return the shape of an edge's matrices at one tap: its own groups, rows and columns."""
+        spec = self.layout.specs[name]
+        return spec.groups, spec.c_out // spec.groups, spec.c_in // spec.groups
 
-    def mask(self, name: str) -> Tensor:
-        """Return ones where an edge has weights within the equation's groups, broadcast over (taps, groups, ., .)."""
-        spec, groups = self.layout.specs[name], self.grid.groups
-        inner = spec.groups // groups
-        if inner == 1:
-            return torch.ones(1, 1, 1, 1, dtype=torch.float64)
-        rows, columns = spec.c_out // spec.groups, spec.c_in // spec.groups
-        blocks = torch.eye(inner, dtype=torch.float64)
-        return torch.kron(blocks, torch.ones(rows, columns, dtype=torch.float64))[None, None]
+    def enter(self, rest: Tensor) -> Tensor:
+        """Return the target's taps, (taps, groups, rows, columns), divided by the lone first edge, if any."""
+        if self.entry is None:
+            return rest
+        first = self.entry.blocks()[..., 0]
+        inverse = first.mT / first.square().sum((-2, -1), keepdim=True) * first.shape[-1]  # it is orthogonal
+        apart = rest.reshape(*rest.shape[:-1], first.shape[-1], -1)
+        return torch.einsum("tgrck,gca->tgrak", apart, inverse).flatten(-2)
 
     def carriers(self) -> dict[Carriers, list[Tap]]:
         """Return the star taps of the grid by the solved edges that have them."""
@@ -125,6 +127,12 @@ def frame(layout: Layout) -> tuple[Grid, dict[str, list[list[tuple[int, int]]]]]
     return grid, {edge.name: [tap_pairs(layout, edge, grid, d) for d in grid.star] for edge in solved}
 
 
+def needed_ranks(layout: Layout, grid: Grid) -> tuple[int, int]:
+    """Return rows and columns of each tap's equation: a group's channels times the taps carried on that side."""
+    site, groups = layout.site, grid.groups
+    return site.c_out // groups * grid.taps_down, site.c_in // groups * grid.taps_up
+
+
 def carriers_of(grid: Grid, tables: dict[str, list[list[tuple[int, int]]]]) -> dict[Carriers, list[Tap]]:
     """Return the star taps of the grid by the names of the edges that have them."""
     found: dict[Carriers, list[Tap]] = {}
@@ -149,7 +157,10 @@ def build(layout: Layout, carrying: Sequence[str], seed: int, attempt: int, asid
     drawn = draw(layout, grid, sides_of(layout, carrying), seed, attempt)
     solved, aside = split_crossing(layout)
     drawn |= {edge.name: _aside(layout, edge, seed, attempt, aside_scale) for edge in aside}
-    inner = upstream(layout.graph, drawn, layout.cut)
+    first = _lone_entry(layout, grid)
+    entry = None if first is None else drawn[first.name]
+    skipping = drawn if first is None else drawn | {first.name: _nothing(layout.specs[first.name])}
+    inner = upstream(layout.graph, skipping, layout.cut)
     outer = downstream(layout.graph, drawn, frozenset(layout.graph.blobs) - layout.cut)
     sources, sinks = {edge.source for edge in solved}, {edge.sink for edge in solved}
     steps = [resolutions(layout.graph, layout.site, layout.cuts[d], d) for d in range(layout.site.dims)]
@@ -165,7 +176,28 @@ def build(layout: Layout, carrying: Sequence[str], seed: int, attempt: int, asid
             if b in sinks
         },
         tables,
+        entry,
     )
+
+
+def _lone_entry(layout: Layout, grid: Grid) -> Edge | None:
+    """Return the one edge that leaves the source, where it is a square 1x1 and taps are carried between it and the cut.
+
+    These are then often a depthwise edge's, whose matrix falls apart into small blocks. Multiplied by the first edge's,
+    it would have as many columns as there are channels and taps, and no zeros.
+    """
+    edges = layout.graph.outgoing[layout.graph.source]
+    if not grid.up or len(edges) > 1 or edges[0].sink not in layout.cut or edges[0].fixed is not None:
+        return None
+    spec = layout.specs[edges[0].name]
+    carries = any(edges[0].sink not in cut for cut in layout.cuts)
+    plain = spec.groups == grid.groups and spec.taps == 1 and all(step == 1 for step in spec.stride)
+    return edges[0] if spec.c_in == spec.c_out and plain and not carries else None
+
+
+def _nothing(spec: ConvSpec) -> Filter:
+    """Return the identity on an edge's channels, channel by channel."""
+    return Filter.of(torch.ones(spec.c_in, 1, *spec.kernel, dtype=torch.float64), spec.with_(groups=spec.c_in))
 
 
 def _aside(layout: Layout, edge: Edge, seed: int, attempt: int, scale: float) -> Filter:
