@@ -42,11 +42,7 @@ def assign(
         SiteError: a pattern matches nothing or names a refused place, or two patterns match one site.
         GraphError: a notation cannot be read.
     """
-    if not isinstance(mapping, Mapping) or not mapping or not all(isinstance(key, str) for key in mapping):
-        raise SiteError(
-            f"the mapping takes names of sites to graphs, not {mapping!r}",
-            remedies=['write {"layer1.*.conv1": "3x3 > 1x1 | 1x1"}'],
-        )
+    check_mapping(mapping)
     by_name: dict[str, tuple[str, ModuleGraph]] = {}
     skipped: dict[str, str] = {}
     for pattern, value in mapping.items():
@@ -65,6 +61,19 @@ def assign(
         Assignment(site, by_name[site.name][1], site_seed(seed, site.name)) for site in sites if site.name in by_name
     ]
     return tuple(found), skipped
+
+
+def check_mapping(mapping: object) -> None:
+    """Raise where a mapping takes anything but names.
+
+    Raises:
+        SiteError: it does, or is none, or empty.
+    """
+    if not isinstance(mapping, Mapping) or not mapping or not all(isinstance(key, str) for key in mapping):
+        raise SiteError(
+            f"the mapping takes names of sites to graphs, not {mapping!r}",
+            remedies=['write {"layer1.*.conv1": "3x3 > 1x1 | 1x1"}'],
+        )
 
 
 def read_graph(value: ModuleGraph | str) -> ModuleGraph:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -99,8 +99,7 @@ def undisturbed(*models: nn.Module) -> Iterator[None]:
             stack.enter_context(torch.autocast(device, enabled=False))
         stack.enter_context(fixed_rng())
         stack.enter_context(full_precision())
-        for module in modules:
-            stack.enter_context(_module_kept(module))
+        stack.enter_context(_kept(modules))
         yield
 
 
@@ -127,25 +126,39 @@ def fixed_rng(seed: int = 0) -> Iterator[None]:
 
 
 @contextmanager
-def _module_kept(module: nn.Module) -> Iterator[None]:
-    """Put one module's mode, plain attributes and buffers back (its children are kept on their own)."""
-    training, scripted = module.training, isinstance(module, torch.jit.ScriptModule)
-    attributes = dict(module.__dict__)
-    registered: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    if not scripted:
-        registered = [(slots, dict(slots)) for slots in (module._buffers, module._parameters)]
-    contents = [(buffer, buffer.detach().clone()) for buffer in module.buffers(recurse=False) if not buffer.is_meta]
+def _kept(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Put the modes, plain attributes and buffers of modules back (not those of their children)."""
+    kept = [_State(module) for module in modules]
     try:
         yield
     finally:
+        for state in reversed(kept):
+            state.restore()
+
+
+class _State:
+    """One module's mode, plain attributes and buffers."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module, self.training, self.attributes = module, module.training, dict(module.__dict__)
+        scripted = isinstance(module, torch.jit.ScriptModule)
+        self.registered: list[tuple[dict[str, Any], dict[str, Any]]] = []
         if not scripted:
-            module.__dict__.clear()
-            module.__dict__.update(attributes)
-            for slots, content in registered:
+            self.registered = [(slots, dict(slots)) for slots in (module._buffers, module._parameters)]
+        buffers = module.buffers(recurse=False) if scripted else module._buffers.values()
+        real = [buffer for buffer in buffers if buffer is not None and not buffer.is_meta]
+        self.contents = [(buffer, buffer.detach().clone()) for buffer in real]
+
+    def restore(self) -> None:
+        """Put them back."""
+        if self.registered:  # else it is scripted: it has no attributes of its own
+            self.module.__dict__.clear()
+            self.module.__dict__.update(self.attributes)
+            for slots, content in self.registered:
                 slots.clear()
                 slots.update(content)
-        module.training = training
-        for buffer, values in contents:
+        self.module.training = self.training
+        for buffer, values in self.contents:
             if not torch.equal(buffer, values):
                 buffer.copy_(values)
 

@@ -15,7 +15,7 @@ from netmorph.nn import MorphedModule
 from netmorph.surgery.call import Call, reason
 from netmorph.surgery.collapse_record import note_collapse, within
 from netmorph.surgery.collapse_site import CollapsedSite, collapse_site
-from netmorph.surgery.cost import CostChange, cost
+from netmorph.surgery.cost import CostChange, sized
 from netmorph.surgery.history import MorphedSite, history_of, remember
 from netmorph.surgery.layers import Kind, check_unwrapped, wrapped_above
 from netmorph.surgery.lineage import Lineage, trace
@@ -109,15 +109,16 @@ def collapse(
         )
     parameters = dict(model.named_parameters(remove_duplicate=False))
     repeat = None if call is None or before is None else repeat_gap(model, call, before)
-    price = None if call is None else cost(model, call)
+    price = None if before is None else sized(model, before.macs)
     child = _swap(model, run, inplace=inplace)
     lineage = trace(parameters, child, run.layers, inplace=inplace)
     result = CollapseResult(child, tuple(run.sites), run.kept, _lineage=lineage)
     if call is None or before is None or repeat is None or price is None:
         return result
-    parity = differences(before, probe(child, {}, call), repeat=repeat, like=child)
+    after = probe(child, {}, call)
+    parity = differences(before, after, repeat=repeat, like=child)
     parity = replace(parity, sites=tuple(site.parity for site in run.sites))
-    return replace(result, parity=parity, cost=CostChange(price, cost(child, call)))
+    return replace(result, parity=parity, cost=CostChange(price, sized(child, after.macs)))
 
 
 class _Collapse:

@@ -14,6 +14,7 @@ from netmorph.surgery.call import Call, undisturbed
 
 _ATEN = torch.ops.aten
 _CONVOLUTIONS = (_ATEN.convolution, _ATEN._convolution, _ATEN.convolution_overrideable)
+_FUSED = (_ATEN._transformer_encoder_layer_fwd, _ATEN._native_multi_head_attention)
 
 
 @dataclass(frozen=True)
@@ -76,25 +77,30 @@ def cost(model: nn.Module, example_inputs: Any) -> Cost:
     Raises:
         SiteError: the model raised on the example.
     """
-    counter = _Counter(model)
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # its one fused operation cannot be counted
-    try:
-        with undisturbed(model), counter:
-            Call.of(example_inputs).run(model.eval())
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fused)
+    counter = Counter(model)
+    with undisturbed(model), counter:
+        Call.of(example_inputs).run(model.eval())
+    return sized(model, counter.macs)
+
+
+def sized(model: nn.Module, macs: int) -> Cost:
+    """Return the cost of a model whose MACs have been counted."""
     params = sum(p.numel() for p in model.parameters())
-    return Cost(params, sum(b.numel() for b in model.buffers()), counter.macs)
+    return Cost(params, sum(b.numel() for b in model.buffers()), macs)
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts MACs of the operations that convolutions and linear layers come down to."""
+class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts MACs of the operations that convolutions and linear layers come down to.
+
+    Attributes:
+        macs: of what ran within its block so far.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.macs = 0
-        self._weights = {_memory(parameter) for parameter in model.parameters()}
+        plain = (p for p in model.parameters() if not isinstance(p, nn.UninitializedParameter))
+        self._weights = {_memory(parameter) for parameter in plain if type(parameter.data) is Tensor}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
@@ -108,6 +114,11 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.macs += _product(args[1], args[2])
         elif packet is _ATEN.bmm and not self._weights.isdisjoint(map(_memory, args)):
             self.macs += int(args[0].shape[0]) * _product(args[0][0], args[1][0])
+        elif packet in _FUSED:  # whole layers of a transformer; each of their matrices meets each token once
+            tensors = [arg for arg in args if isinstance(arg, Tensor)]
+            weights = [arg.numel() for arg in tensors[1:] if arg.dim() == 2 and _memory(arg) in self._weights]
+            width = next(arg for arg in args if isinstance(arg, int))
+            self.macs += tensors[0].numel() // width * sum(weights)
         return output
 
 

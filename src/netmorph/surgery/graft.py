@@ -16,8 +16,9 @@ from netmorph.surgery.assign import Assignment
 from netmorph.surgery.foreign import layer_weight, origin_of
 from netmorph.surgery.history import MorphedSite
 from netmorph.surgery.site import Site
-from netmorph.surgery.site_parity import SiteParity, site_parity
+from netmorph.surgery.site_parity import SiteParity, has_modes, site_parity
 from netmorph.surgery.state import memory_format_of
+from netmorph.surgery.windows import windows
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,6 @@ class Graft:
         site: the place.
         layer: what stands there.
         module: what comes.
-        recorded: an input of the layer, where the example reaches it.
         record: for the history.
         parity: the measured difference.
     """
@@ -49,20 +49,20 @@ class Graft:
     site: Site
     layer: nn.Module
     module: MorphedModule
-    recorded: Tensor | None
     record: MorphedSite
     parity: SiteParity
 
-    def measured_again(self, *, check: bool) -> Graft:
+    def measured_again(self, recorded: Tensor | None, *, check: bool) -> Graft:
         """Return the graft with its parity as it is now.
 
+        Args:
+            recorded: an input of the layer, where the example reaches it.
+            check: raise where the difference is above the tolerance.
+
         Raises:
-            ParityError: with `check`, the difference is above the tolerance.
+            ParityError: the difference is above the tolerance.
         """
-        parity = site_parity(
-            self.layer, self.module, self.recorded, site=self.site.name, spec=self.site.spec, check=check
-        )
-        return replace(self, parity=parity)
+        return replace(self, parity=_parity(self.site, self.layer, self.module, recorded, check=check))
 
 
 def check_layer(site: Site, layer: nn.Module) -> None:
@@ -137,8 +137,12 @@ def make_graft(assignment: Assignment, layer: nn.Module, recorded: Tensor | None
         with torch.no_grad():
             module.bias.copy_(bias)
     keep_memory_format(layer, module)
-    parity = site_parity(layer, module, recorded, site=site.name, spec=site.spec, check=options.check)
-    return Graft(site, layer, module, recorded, record, parity)
+    return Graft(site, layer, module, record, _parity(site, layer, module, recorded, check=options.check))
+
+
+def _parity(site: Site, layer: nn.Module, module: MorphedModule, recorded: Tensor | None, *, check: bool) -> SiteParity:
+    part = recorded if recorded is None or has_modes(module) else windows(recorded, site.spec)
+    return site_parity(layer, module, part, site=site.name, spec=site.spec, check=check)
 
 
 def target_of(site: Site, layer: nn.Module) -> Filter:

@@ -15,7 +15,7 @@ from netmorph.errors import NetmorphError, ParityError, SiteError
 from netmorph.nn import MorphedModule
 from netmorph.surgery.calibrate import has_newborn_norm, run_through
 from netmorph.surgery.call import Call
-from netmorph.surgery.cost import CostChange, cost
+from netmorph.surgery.cost import CostChange, sized
 from netmorph.surgery.growth_record import GrownPlace, GrowthRecord
 from netmorph.surgery.history import MorphedSite, Record, history_of, remember
 from netmorph.surgery.layers import wrapped_above
@@ -115,7 +115,7 @@ def perform(
     """
     _check(model, makers)
     before = probe(model, {name: model.get_submodule(name) for name in makers}, call, keep=True)
-    price, repeat = cost(model, call), repeat_gap(model, call, before)
+    price, repeat = sized(model, before.macs), repeat_gap(model, call, before)
     child = own_copy(model, inplace, dict.fromkeys(makers, nn.Identity()))
     parameters = dict(model.named_parameters(remove_duplicate=False))
     changes: dict[str, Change] = {}
@@ -136,7 +136,6 @@ def perform(
         parity = differences(before, after, repeat=repeat, like=model)
         if strict:
             _check_outputs(parity)
-        paid = cost(child, call)
     record = GrowthRecord(operation, tuple(p for change in changes.values() for p in change.places), dict(options))
     remember(child, record)
     return GrowthResult(
@@ -144,7 +143,7 @@ def perform(
         replace(parity, sites=tuple(measured.values())),
         record.sites,
         history_of(child),
-        CostChange(price, paid),
+        CostChange(price, sized(child, after.macs)),
         tuple(_notices(changes, before)),
         trace(parameters, child, modules, inplace=inplace),
         Again(partial(_again, operation, call, makers, options, strict)),

@@ -13,20 +13,22 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from netmorph.errors import SiteError
 from netmorph.graph.spec import ModuleGraph
 from netmorph.solver.solve import Method
-from netmorph.surgery.assign import Assignment, assign
+from netmorph.surgery.assign import Assignment
 from netmorph.surgery.calibrate import has_newborn_norm, run_through
 from netmorph.surgery.call import Call, reason
-from netmorph.surgery.cost import CostChange, cost
+from netmorph.surgery.cost import CostChange, sized
 from netmorph.surgery.foreign import notice
 from netmorph.surgery.graft import Graft, Options, check_layer, make_graft
 from netmorph.surgery.history import MorphedSite, MorphRecord, Record, history_of, remember
 from netmorph.surgery.layers import check_unwrapped
 from netmorph.surgery.lineage import Lineage, trace
 from netmorph.surgery.parity import Parity, differences, repeat_gap
-from netmorph.surgery.probe import Run, probe
-from netmorph.surgery.sites import find_sites
+from netmorph.surgery.probe import Run, few, probe
+from netmorph.surgery.site_parity import has_modes
+from netmorph.surgery.sites import chosen_among
 from netmorph.surgery.slots import opened
 from netmorph.surgery.swap import inherit, swapped
+from netmorph.surgery.windows import windows_of
 
 _NEEDY = ("calibrated", "paper")
 
@@ -80,6 +82,11 @@ def morph(  # noqa: PLR0913 - the public verb; all but the first two are keyword
     border included, and only when every site has passed are the modules swapped in: if anything fails, nothing has
     changed. Modes, BatchNorm statistics, gradients and random generators are left as they are.
 
+    The model runs on the example three times (in eval and in train mode, since some code does other things in one of
+    them, and in eval mode again, to tell whether it is deterministic), the child once; in train mode too where a new
+    module has a norm, or where only that mode reaches a site. Without, new modules compute the same in both modes:
+    there is nothing that its outputs in train mode would show and the sites' parity does not (`verify` measures them).
+
     Args:
         model: any network, on any device, in train or eval mode.
         mapping: names or globs of sites (`fnmatchcase` on the full dotted name, `*` crosses dots; "" is the model
@@ -113,19 +120,25 @@ def morph(  # noqa: PLR0913 - the public verb; all but the first two are keyword
     """
     call = Call.of(example_inputs)
     check_unwrapped(model)
-    chosen, skipped = assign(find_sites(model, call), mapping, seed)
+    normed = calibration is not None or norm not in (None, "auto")
+    part = few if normed else windows_of  # in train mode a norm is told by the whole batch
+    chosen, skipped, run = chosen_among(model, call, mapping, seed, keep=True, part=part)
     norm, notices = _norm(norm, model, chosen, calibrated=calibration is not None)
     options = Options(method, fill, noise, keep_parent, "relu" if act == "auto" else act, norm, check)
     notices += [f"skipped {name!r}: {why}" for name, why in skipped.items()]
     given = {"mapping": {pattern: str(graph) for pattern, graph in mapping.items()}, "seed": seed, **asdict(options)}
     with opened(model, [each.site for each in chosen], keep=inplace):
-        return _replace(model, call, chosen, options, calibration, inplace=inplace, given=given, notices=notices)
+        if any(each.site.slot is not None for each in chosen):  # what stands there now was not there to be seen
+            layers = {each.site.name: model.get_submodule(each.site.name) for each in chosen}
+            run = probe(model, layers, call, keep=True, part=part)
+        return _replace(model, call, chosen, run, options, calibration, inplace=inplace, given=given, notices=notices)
 
 
 def _replace(
     model: nn.Module,
     call: Call,
     chosen: Sequence[Assignment],
+    before: Run,
     options: Options,
     calibration: Any,
     *,
@@ -137,11 +150,13 @@ def _replace(
     layers = {each.site.name: model.get_submodule(each.site.name) for each in chosen}
     for each in chosen:
         check_layer(each.site, layers[each.site.name])
-    before, price = probe(model, layers, call, keep=True), cost(model, call)
     repeat = repeat_gap(model, call, before)
-    grafts = [
-        make_graft(each, layers[each.site.name], before.seen[each.site.name].recorded, options) for each in chosen
-    ]
+    grafts = []
+    for each in chosen:
+        seen = before.seen[each.site.name]
+        grafts.append(make_graft(each, layers[each.site.name], seen.recorded, options))
+        if calibration is None:
+            seen.recorded = None  # else records add up with the network's depth
     modules = {graft.site.name: graft.module for graft in grafts}
     target = own_copy(model, inplace, modules)
     parameters = dict(model.named_parameters(remove_duplicate=False))
@@ -150,10 +165,14 @@ def _replace(
     with swapped(target, modules) as child:
         if calibration is not None and any(map(has_newborn_norm, modules.values())):
             run_through(child, modules, calibration)
-            grafts = [graft.measured_again(check=options.check and not _is_paper(graft)) for graft in grafts]
-        after = run_child(child, modules, call, before)
+            grafts = [
+                graft.measured_again(before.seen[name].recorded, check=options.check and not _is_paper(graft))
+                for name, graft in zip(modules, grafts, strict=True)
+            ]
+        reached = not any(before.seen[name].late for name in modules)
+        train = not reached or any(map(has_modes, modules.values()))
+        after = run_child(child, modules, call, before, train=train)
         parity = differences(before, after, repeat=repeat, like=model)
-        paid = cost(child, call)
     record = MorphRecord(tuple(graft.record for graft in grafts), given)
     remember(child, record)
     return MorphResult(
@@ -161,7 +180,7 @@ def _replace(
         replace(parity, sites=tuple(graft.parity for graft in grafts)),
         record.sites,
         history_of(child),
-        CostChange(price, paid),
+        CostChange(sized(model, before.macs), sized(child, after.macs)),
         (*notices, *_notices(grafts, before)),
         trace(parameters, child, modules, inplace=inplace),
     )
@@ -216,10 +235,12 @@ def own_copy(model: nn.Module, inplace: bool, modules: Mapping[str, nn.Module]) 
     return model
 
 
-def run_child(child: nn.Module, modules: Mapping[str, nn.Module], call: Call, before: Run) -> Run:
+def run_child(
+    child: nn.Module, modules: Mapping[str, nn.Module], call: Call, before: Run, *, train: bool = True
+) -> Run:
     """Run the child; every new module must be called where its layer was."""
     try:
-        after = probe(child, modules, call)
+        after = probe(child, modules, call, train=train)
     except SiteError as error:
         raise SiteError(
             f"the network does not run with the new modules: {error.what}",

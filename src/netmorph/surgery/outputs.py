@@ -52,11 +52,14 @@ def compare(parent: Mapping[str, Tensor], child: Mapping[str, Tensor]) -> tuple[
 
 def largest_gap(parent: Tensor, child: Tensor) -> float:
     """Return the largest absolute difference in float64; equal values, infinite ones too, differ by 0, NaN by inf."""
+    return float(gap_of(parent, child).max()) if parent.numel() else 0.0
+
+
+def gap_of(parent: Tensor, child: Tensor) -> Tensor:
+    """Return the absolute differences in float64 on the CPU, counted as `largest_gap` does."""
     a, b = _real(parent), _real(child)
-    if not a.numel():
-        return 0.0
     gap = torch.where(a == b, torch.zeros_like(a), (a - b).abs())
-    return float(gap.nan_to_num(nan=torch.inf, posinf=torch.inf).max())
+    return gap.nan_to_num(nan=torch.inf, posinf=torch.inf)
 
 
 def largest(values: Tensor) -> float:

@@ -12,7 +12,7 @@ from torch import nn
 from netmorph.errors import ParityError
 from netmorph.surgery.call import Call, undisturbed
 from netmorph.surgery.outputs import OutputParity, compare, tensors_in
-from netmorph.surgery.probe import Run, probe
+from netmorph.surgery.probe import NOT_RUN, Run, probe
 from netmorph.surgery.site_parity import SiteParity, tolerance_of
 
 
@@ -22,8 +22,9 @@ class Parity:
 
     Attributes:
         outputs: in eval mode, one for each tensor that the models return.
-        train: in train mode, with the same random numbers; None where it is not measurable.
-        note: why it is not.
+        train: in train mode, with the same random numbers; None where it is not measurable, and where `morph` need not
+            run the child in train mode: no new module has a norm, or anything else that knows the mode.
+        note: why it is None.
         repeat: largest difference of the parent's output from its own in a second run; 0 where it is deterministic.
         tolerance: largest relative difference that the models' dtype accounts for in one layer.
         sites: the difference at each morphed site, where it was measured.
@@ -48,7 +49,7 @@ class Parity:
 
     @property
     def train_max_rel(self) -> float:
-        """Largest relative difference of the outputs in train mode; NaN where it is not measurable."""
+        """Largest relative difference of the outputs in train mode; NaN where `train` is None."""
         return max((each.max_rel for each in self.train or ()), default=math.nan)
 
     @property
@@ -64,7 +65,7 @@ class Parity:
     def __str__(self) -> str:
         lines = [f"eval   {each}" for each in self.outputs] or ["eval   not measurable: the models return no tensor"]
         if self.train is None:
-            lines.append(f"train  not measurable: {self.note}")
+            lines.append(f"train  {'not run' if self.note == NOT_RUN else 'not measurable'}: {self.note}")
         lines += [f"train  {each}" for each in self.train or ()]
         if not self.deterministic:
             lines.append(f"repeat the parent differs from itself by {self.repeat:.3g}: it is not deterministic")

@@ -11,12 +11,12 @@ from torch import nn
 from netmorph.errors import GraphError
 from netmorph.graph.spec import ModuleGraph
 from netmorph.solver.plan import FillName, SitePlan, plan_site
-from netmorph.surgery.assign import Assignment, assign
+from netmorph.surgery.assign import Assignment
 from netmorph.surgery.call import Call
-from netmorph.surgery.cost import Cost, CostChange, cost
+from netmorph.surgery.cost import Cost, CostChange, sized
 from netmorph.surgery.layers import check_unwrapped
 from netmorph.surgery.site import Site
-from netmorph.surgery.sites import find_sites
+from netmorph.surgery.sites import chosen_among
 
 
 @dataclass(frozen=True)
@@ -126,9 +126,9 @@ def plan(
     """
     call = Call.of(example_inputs)
     check_unwrapped(model)
-    chosen, refused = assign(find_sites(model, call), mapping, seed)
+    chosen, refused, run = chosen_among(model, call, mapping, seed)
     sites = tuple(PlannedSite(each.site, _plan(each, fill)) for each in chosen)
-    before = cost(model, call)
+    before = sized(model, run.macs)
     params = before.params + sum(each.plan.params - each.plan.parent_params for each in sites)
     macs = before.macs + sum(each.macs[1] - each.macs[0] for each in sites)
     return ModelPlan(sites, refused, CostChange(before, Cost(params, before.buffers, macs)))

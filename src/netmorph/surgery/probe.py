@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from netmorph.errors import SiteError
 from netmorph.surgery.call import Call, undisturbed
+from netmorph.surgery.cost import Counter
 from netmorph.surgery.outputs import tensors_in
 
 _MOST_ELEMENTS = 1 << 20
+NOT_RUN = "no new module computes anything else in train mode"
 
 
 @dataclass
@@ -31,7 +33,8 @@ class Seen:
         channels: sizes of dimension 1 and of the last dimension over all calls.
         odd: what else than one tensor it was called with, in words.
         read: parameters that were read outside its own forward.
-        recorded: the first input itself, where asked for; fewer samples where it is larger than `_MOST_ELEMENTS`.
+        recorded: the first input, or a part of it, where asked for.
+        late: whether only the run in train mode reached it.
     """
 
     calls: int = 0
@@ -43,6 +46,7 @@ class Seen:
     odd: str | None = None
     read: set[str] = field(default_factory=set)
     recorded: Tensor | None = None
+    late: bool = False
     depth: int = 0
 
     def note(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
@@ -59,6 +63,18 @@ class Seen:
         self.calls += 1
 
 
+def few(x: Tensor, layer: nn.Module) -> Tensor:
+    """Return a layer's input, of as many samples as keep it small (at least one)."""
+    weight = layer._parameters.get("weight")
+    batched = x.dim() > 1 and (weight is None or weight.dim() == 2 or weight.dim() == x.dim())
+    if batched and x.numel() > _MOST_ELEMENTS:
+        x = x[: max(1, _MOST_ELEMENTS * x.shape[0] // x.numel())]
+    return x
+
+
+Part = Callable[[Tensor, nn.Module], Tensor]
+
+
 @dataclass(frozen=True)
 class Run:
     """What a model returned on one call, in eval and in train mode, and what was seen of the watched layers.
@@ -68,15 +84,25 @@ class Run:
         train: in train mode; None where it cannot be measured.
         note: why it cannot.
         seen: by name of the layer.
+        macs: of the run in eval mode (`cost`), where they were counted.
     """
 
     outputs: Mapping[str, Tensor]
     train: Mapping[str, Tensor] | None
     note: str
     seen: Mapping[str, Seen]
+    macs: int = 0
 
 
-def probe(model: nn.Module, layers: Mapping[str, nn.Module], call: Call, *, keep: bool = False) -> Run:
+def probe(
+    model: nn.Module,
+    layers: Mapping[str, nn.Module],
+    call: Call,
+    *,
+    keep: bool = False,
+    part: Part = few,
+    train: bool = True,
+) -> Run:
     """Run a model in eval mode, then in train mode, each with the same random numbers; nothing is changed.
 
     A model that raises in train mode (BatchNorm on a single value, detection models without targets) is watched as far
@@ -87,30 +113,37 @@ def probe(model: nn.Module, layers: Mapping[str, nn.Module], call: Call, *, keep
         layers: the layers to watch, by name.
         call: the example inputs.
         keep: keep the first input of each layer.
+        part: what of it to keep.
+        train: run it in train mode too.
 
     Raises:
         SiteError: the model raised in eval mode.
     """
     seen = {name: Seen() for name in layers}
-    with undisturbed(model), watched(layers, seen, keep):
+    counter = Counter(model)
+    with undisturbed(model), watched(layers, seen, keep, part), counter:
         outputs = tensors_in(call.run(model.eval()))
     late = {name: Seen() for name in layers}
-    train, note = None, ""
-    with undisturbed(model), watched(layers, late, keep):
-        try:
-            train = tensors_in(call.run(model.train()))
-        except SiteError as error:
-            note = error.what
+    in_train, note = None, "" if train else NOT_RUN
+    if train:
+        with undisturbed(model), watched(layers, late, keep, part):
+            try:
+                in_train = tensors_in(call.run(model.train()))
+            except SiteError as error:
+                note = error.what
     for name, record in late.items():
         read = seen[name].read | record.read
         if not seen[name].calls and seen[name].odd is None:
             seen[name] = record
+            record.late = record.calls > 0
         seen[name].read = read
-    return Run(outputs, train, note, seen)
+    return Run(outputs, in_train, note, seen, counter.macs)
 
 
 @contextmanager
-def watched(layers: Mapping[str, nn.Module], seen: Mapping[str, Seen], keep: bool = False) -> Iterator[None]:
+def watched(
+    layers: Mapping[str, nn.Module], seen: Mapping[str, Seen], keep: bool = False, part: Part = few
+) -> Iterator[None]:
     """Watch layers within a block.
 
     Forwards are shadowed on the instances rather than hooked: PyTorch's transformer layers take another path where
@@ -119,7 +152,7 @@ def watched(layers: Mapping[str, nn.Module], seen: Mapping[str, Seen], keep: boo
     shadows = []
     for name, layer in layers.items():
         parameters = layer._parameters
-        layer.__dict__["forward"] = _shadow(layer, seen[name], keep)
+        layer.__dict__["forward"] = _shadow(layer, seen[name], part if keep else None)
         layer.__dict__["_parameters"] = _Reads(parameters, seen[name])
         shadows.append((layer, parameters))
     try:
@@ -143,7 +176,7 @@ class _Reads(dict[str, Any]):
         return super().__getitem__(key)
 
 
-def _shadow(layer: nn.Module, seen: Seen, keep: bool) -> Any:
+def _shadow(layer: nn.Module, seen: Seen, part: Part | None) -> Any:
     original = layer.forward
 
     @wraps(original)
@@ -151,20 +184,11 @@ def _shadow(layer: nn.Module, seen: Seen, keep: bool) -> Any:
         seen.depth += 1
         try:
             output = original(*args, **kwargs)
+            seen.note(args, kwargs, output)
+            if part is not None and seen.calls == 1:
+                seen.recorded = part([*args, *kwargs.values()][0], layer).detach().clone()
         finally:
             seen.depth -= 1
-        seen.note(args, kwargs, output)
-        if keep and seen.calls == 1:
-            seen.recorded = _few([*args, *kwargs.values()][0], layer)
         return output
 
     return forward
-
-
-def _few(x: Tensor, layer: nn.Module) -> Tensor:
-    """Return a copy of the input, of as many samples as keep it small (at least one)."""
-    weight = layer._parameters.get("weight")
-    batched = x.dim() > 1 and (weight is None or weight.dim() == 2 or weight.dim() == x.dim())
-    if batched and x.numel() > _MOST_ELEMENTS:
-        x = x[: max(1, _MOST_ELEMENTS * x.shape[0] // x.numel())]
-    return x.detach().clone()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 
 from torch import Tensor, nn
@@ -26,8 +27,10 @@ from netmorph.surgery.rewire import Undo, loosened, rewire, rewiring_of, shortcu
 from netmorph.surgery.slots import Slot, empty_attributes, fill_empty
 from netmorph.surgery.trace import code_of
 
-# Attributes that hold None where a block needs no projection on its shortcut; the proof decides.
+# Attributes that hold None where a block needs no projection on its shortcut; the proof decides. The names given to
+# shortcuts of additions are like these.
 _EMPTY = re.compile(r"down|short|skip|proj|resid|ident|match|adapt|^res$")
+_GLOB = re.compile(r"[*?\[\]]")
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,19 @@ def find_shortcuts(model: nn.Module, call: Call) -> dict[str, Shortcut | str]:
             here = search.slots() or search.additions()
             found.update((f"{name}.{leaf}".lstrip("."), result) for leaf, result in here.items())
     return found
+
+
+def may_name_shortcut(pattern: str, modules: Sequence[str]) -> bool:
+    """Return whether a name or glob may mean a shortcut for which no module stands.
+
+    Args:
+        pattern: the name or glob.
+        modules: names of the network's modules. What matches none of them may mean anything.
+    """
+    if pattern in modules:
+        return False
+    leaf = pattern.rpartition(".")[2]
+    return bool(_GLOB.search(leaf) or _EMPTY.search(leaf)) or not any(fnmatchcase(name, pattern) for name in modules)
 
 
 class _UntraceableError(SiteError):

@@ -17,7 +17,7 @@ from netmorph.nn.children import NamedChildren
 from netmorph.nn.edges import GroupedLinear, ScaledAverage, ScaledIdentity
 from netmorph.solver.target import spec_of
 from netmorph.surgery.call import reason, undisturbed
-from netmorph.surgery.outputs import largest, largest_gap
+from netmorph.surgery.outputs import gap_of, largest, largest_gap
 from netmorph.surgery.padded import SamePaddedModule
 
 _TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5}
@@ -191,17 +191,18 @@ def _measure(original: nn.Module, morphed: nn.Module, spec: ConvSpec, site: str,
     if isinstance(morphed, SamePaddedModule):
         spec = morphed.spec_at(x.shape[-spec.dims :])
     inside = _interior(spec, x.shape)
-    halves = [mask.expand(y.shape) for mask in (inside.to(y.device), ~inside.to(y.device))]
-    gaps = [largest_gap(y[mask], z[mask]) / scale if mask.any() else None for mask in halves]
-    worst = largest_gap(y, z)
-    train: float | None = None if _has_modes(morphed) else worst / scale
+    gaps = gap_of(y, z)
+    places = gaps.flatten(0, y.dim() - spec.dims - 1).amax(0)  # at each of the output's spatial positions
+    halves = [float(places[mask].max()) / scale if mask.any() else None for mask in (inside, ~inside)]
+    worst = float(places.max())
+    train: float | None = None if has_modes(morphed) else worst / scale
     if train is None:
         with undisturbed(morphed), suppress(ValueError):  # BatchNorm refuses a single value
             train = largest_gap(y, morphed.train().forward(x)) / scale
-    return Measured(tuple(x.shape), source, gaps[0], gaps[1], worst, train)
+    return Measured(tuple(x.shape), source, halves[0], halves[1], worst, train)
 
 
-def _has_modes(module: nn.Module) -> bool:
+def has_modes(module: nn.Module) -> bool:
     """Return whether a module may compute something else in train mode than in eval mode."""
     return not all(isinstance(each, _MODELESS) or type(each) in _MODELESS_TYPES for each in module.modules())
 
@@ -241,7 +242,7 @@ def _shape(spec: ConvSpec, reach: tuple[int, ...], skew: int) -> tuple[int, ...]
     if not spec.dims:
         return (3 + skew, spec.c_in)
     sizes = [
-        max(extent, sum(pads) + 1, least) + stride * (3 + skew * dim) + skew
+        max(extent, sum(pads) + 1, least) + stride * (2 - skew + skew * dim) + skew * (stride > 1)
         for dim, (extent, pads, stride, least) in enumerate(
             zip(spec.extent, spec.padding, spec.stride, reach, strict=True)
         )

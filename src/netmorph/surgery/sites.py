@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
+from netmorph.graph.spec import ModuleGraph
+from netmorph.surgery.assign import Assignment, assign, check_mapping
 from netmorph.surgery.call import Call
 from netmorph.surgery.foreign import is_transposed, layer_spec, pads_same
 from netmorph.surgery.layers import BASES, candidates, identity_spec, is_lazy, kind_of
-from netmorph.surgery.probe import Seen, probe
-from netmorph.surgery.shortcut import find_shortcuts
+from netmorph.surgery.probe import Part, Run, Seen, few, probe
+from netmorph.surgery.shortcut import find_shortcuts, may_name_shortcut
 from netmorph.surgery.site import Site, Sites
 
 __all__ = ["Site", "Sites", "find_sites"]
@@ -47,12 +49,26 @@ def find_sites(model: nn.Module, example_inputs: Any, *, shortcuts: bool = True)
     Raises:
         SiteError: the model raised on the example.
     """
+    return look(model, Call.of(example_inputs), shortcuts=shortcuts)[0]
+
+
+def look(
+    model: nn.Module, call: Call, *, shortcuts: bool = True, keep: bool = False, part: Part = few
+) -> tuple[Sites, Run]:
+    """Return the sites of a network, and the run in which they were seen; its records are those of `probe`.
+
+    Args:
+        model: any network.
+        call: the example inputs.
+        shortcuts: as for `find_sites`.
+        keep: as for `probe`.
+        part: as for `probe`.
+    """
     if any(is_lazy(module) for module in model.modules()):
         model = copy.deepcopy(model)  # running it would initialise the caller's
     layers, refused = candidates(model)
-    call = Call.of(example_inputs)
-    seen = probe(model, layers, call).seen if layers else {}
-    results = {name: _site(model, name, layer, seen[name]) for name, layer in layers.items()}
+    run = probe(model, layers, call, keep=keep, part=part)
+    results = {name: _site(model, name, layer, run.seen[name]) for name, layer in layers.items()}
     for name, found in (find_shortcuts(model, call) if shortcuts else {}).items():
         site = found if isinstance(found, str) else _site(model, name, nn.Identity(), found.seen)
         results[name] = site if isinstance(site, str) or isinstance(found, str) else replace(site, slot=found.slot)
@@ -60,11 +76,49 @@ def find_sites(model: nn.Module, example_inputs: Any, *, shortcuts: bool = True)
     sites = {name: site for name, site in results.items() if isinstance(site, Site)}
     kinds = {name: type(module).__name__ for name, module in model.named_modules(remove_duplicate=False)}
     names = _ordered(list(kinds), results)
-    return Sites(
+    listed = Sites(
         [sites[name] for name in names if name in sites],
         {name: refused[name] for name in names if name in refused},
         {name: kind for name, kind in kinds.items() if name not in sites and name not in refused},
     )
+    return listed, run
+
+
+def chosen_among(
+    model: nn.Module,
+    call: Call,
+    mapping: Mapping[str, ModuleGraph | str],
+    seed: int,
+    *,
+    keep: bool = False,
+    part: Part = few,
+) -> tuple[tuple[Assignment, ...], dict[str, str], Run]:
+    """Find the sites that a mapping names, and the graph of each; shortcuts are looked for only where it may name one.
+
+    Args:
+        model: any network.
+        call: the example inputs.
+        mapping: as for `assign`.
+        seed: as for `assign`.
+        keep: as for `probe`, of the chosen sites.
+        part: as for `probe`.
+
+    Returns:
+        What `assign` returns, and the run in which the sites were seen.
+
+    Raises:
+        SiteError: as from `find_sites` and `assign`.
+        GraphError: as from `assign`.
+    """
+    check_mapping(mapping)
+    names = [name for name, _ in model.named_modules(remove_duplicate=False)]
+    shortcuts = any(may_name_shortcut(pattern, names) for pattern in mapping)
+    sites, run = look(model, call, shortcuts=shortcuts, keep=keep, part=part)
+    chosen, skipped = assign(sites, mapping, seed)
+    wanted = {each.site.name for each in chosen}
+    for name in run.seen.keys() - wanted:
+        run.seen[name].recorded = None
+    return chosen, skipped, run
 
 
 def _ordered(modules: list[str], found: Iterable[str]) -> list[str]:
