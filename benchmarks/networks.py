@@ -49,8 +49,8 @@ def measure(report: Report, only: Sequence[str] = ()) -> None:
         "other programs on the machine do not add to.",
         "Parts: looking: the parent's runs in eval and in train mode, which find the sites, record what reaches them "
         "and count its MACs; verifying: each module against its layer at two sizes, the child's run with its outputs "
-        "against the parent's, and the parent's second run, which tells whether it is deterministic; solving: the rest, "
-        "with building and swapping.",
+        "against the parent's, and the parent's second run, which tells whether it is deterministic; solving: the "
+        "rest, with building and swapping.",
         "A pass of the example: of the child, which is what is verified; its outputs cannot be compared without one. "
         "`K > 1 | 1` multiplies the cost of 1x1 convolutions, so that the child's pass is several of the parent's.",
     ]

@@ -11,6 +11,7 @@ from torch import nn
 
 from netmorph.errors import GraphError
 from netmorph.filters import Filter
+from netmorph.nn import MorphedModule
 
 
 @given(problems(border="halo"))
@@ -87,3 +88,11 @@ def test_an_edge_that_was_morphed_again_has_no_filter_of_its_own() -> None:
     net.set_submodule("edges.a_t", nn.Identity())
     with pytest.raises(GraphError, match="edge 'a_t' is now a Identity"):
         net.filters()
+
+
+def test_a_module_whose_weights_are_all_loaded_need_not_draw_them() -> None:
+    drawn = build("3x3 > 1x1 | 1x1", dtype=torch.float64)
+    loaded = MorphedModule(drawn.layout, dtype=torch.float64, seed=None)
+    loaded.load_filters(drawn.filters())
+    for name, value in drawn.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value)

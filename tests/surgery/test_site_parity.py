@@ -46,7 +46,7 @@ def test_tolerances(dtype: torch.dtype, bound: float) -> None:
     assert parity.train == pytest.approx(parity.measured[0].train)
     recorded, synthetic = parity.measured
     assert (recorded.source, recorded.input_shape) == ("recorded", (2, 6, 9, 7))
-    assert (synthetic.source, synthetic.input_shape) == ("synthetic", (2, 6, 4, 5))
+    assert (synthetic.source, synthetic.input_shape) == ("synthetic", (1, 6, 4, 5))
     assert str(parity).startswith("here: recorded (2, 6, 9, 7): interior ")
 
 
@@ -124,7 +124,7 @@ def test_a_wrong_module_is_refused_with_numbers_and_remedies() -> None:
 
 
 def test_another_shape_is_refused() -> None:
-    with pytest.raises(ParityError, match=r"another shape.*expected \(2, 8, 5, 5\)"):
+    with pytest.raises(ParityError, match=r"another shape.*expected \(1, 8, 5, 5\)"):
         site_parity(conv(), conv(padding=0), None)
 
 

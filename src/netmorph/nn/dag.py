@@ -65,7 +65,8 @@ class MorphedModule(nn.Module):
             "layer".
         device: of the parameters.
         dtype: of the parameters.
-        seed: of the initial weights; the global random state is left alone.
+        seed: of the initial weights; the global random state is left alone. None leaves them and the bias as memory
+            is, for who sets them all.
 
     Raises:
         GraphError: an activation or a norm that does not exist.
@@ -82,7 +83,7 @@ class MorphedModule(nn.Module):
         norm: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-        seed: int = 0,
+        seed: int | None = 0,
     ) -> None:
         super().__init__()
         phi_name(act)  # a typing error is one even where no blob or edge uses the name
@@ -112,7 +113,8 @@ class MorphedModule(nn.Module):
         self._slots = len(graph.blobs)
         self._steps = _steps(layout, self, fits)
         self._answer()
-        self.reset_parameters(torch.Generator().manual_seed(seed))
+        if seed is not None:
+            self.reset_parameters(torch.Generator().manual_seed(seed))
 
     def _answer(self) -> None:
         """Take on the attributes of the layer that is replaced."""

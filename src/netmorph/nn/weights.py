@@ -45,16 +45,17 @@ def load_filters(layout: Layout, edges: NamedChildren, filters: Mapping[str, Fil
             _check_fixed(edge, given, spec)
             continue
         weight = own_weight(edge.name, edges[edge.name], spec)
-        cast = given.weight.detach().to(device=weight.device, dtype=weight.dtype)
-        if not cast.isfinite().all():
+        values = given.weight.detach()
+        low, high = values.aminmax()  # NaN if any is
+        if not max(-float(low), float(high)) <= torch.finfo(weight.dtype).max:
             raise GraphError(
                 f"the filter of edge {edge.name!r} is not finite in {weight.dtype}",
                 remedies=["look for NaN in the weights that are morphed, or morph in a wider dtype"],
             )
-        pairs.append((weight, cast))
+        pairs.append((weight, values))
     with torch.no_grad():
-        for weight, cast in pairs:
-            weight.copy_(cast)
+        for weight, values in pairs:
+            weight.copy_(values)
 
 
 def read_filters(layout: Layout, edges: NamedChildren, dtype: torch.dtype) -> dict[str, Filter]:

@@ -128,7 +128,7 @@ def make_graft(assignment: Assignment, layer: nn.Module, recorded: Tensor | None
             site.same_padding,
             site.slot,
         )
-        module = record.build(device=site.device, dtype=site.dtype)
+        module = record.build(device=site.device, dtype=site.dtype, drawn=False)
         module.load_filters(solution.filters)
     except NetmorphError as error:
         raise _located(error, assignment) from error

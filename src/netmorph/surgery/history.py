@@ -114,12 +114,13 @@ class MorphedSite:
 
         return to_svg(draw_graph(self.graph, self.marks)) if is_drawable(self.graph) else None
 
-    def build(self, *, device: torch.device | str | None, dtype: torch.dtype | None) -> MorphedModule:
-        """Return the running module with weights drawn at random."""
+    def build(
+        self, *, device: torch.device | str | None, dtype: torch.dtype | None, drawn: bool = True
+    ) -> MorphedModule:
+        """Return the running module; its weights are drawn at random, or left as memory is."""
         kind = SamePaddedModule if self.same_padding else MorphedModule
-        return kind(
-            self.layout, bias=self.bias, act=self.act, norm=self.norm, device=device, dtype=dtype, seed=self.seed
-        )
+        seed = self.seed if drawn else None
+        return kind(self.layout, bias=self.bias, act=self.act, norm=self.norm, device=device, dtype=dtype, seed=seed)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; `from_dict` is the inverse."""

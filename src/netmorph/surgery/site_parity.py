@@ -142,7 +142,8 @@ def site_parity(
     weight = original._parameters.get("weight")
     like = weight if weight is not None else next(morphed.parameters(), recorded)
     assert like is not None
-    inputs = _inputs(spec, recorded, like, _reach(morphed, spec))
+    samples = 2 if has_modes(morphed) else 1  # a norm may mix samples; no convolution does
+    inputs = _inputs(spec, recorded, like, _reach(morphed, spec), samples)
     with undisturbed(original, morphed):
         measured = tuple(_measure(original, morphed, spec, site, source, x) for source, x in inputs)
     result = SiteParity(site, like.dtype, tolerance_of(like.dtype), measured)
@@ -225,7 +226,9 @@ def _reach(morphed: nn.Module, spec: ConvSpec) -> tuple[int, ...]:
     return tuple(max(each, default=0) + 1 for each in pads)
 
 
-def _inputs(spec: ConvSpec, recorded: Tensor | None, like: Tensor, reach: tuple[int, ...]) -> list[tuple[str, Tensor]]:
+def _inputs(
+    spec: ConvSpec, recorded: Tensor | None, like: Tensor, reach: tuple[int, ...], samples: int
+) -> list[tuple[str, Tensor]]:
     generator = torch.Generator().manual_seed(0)
 
     def draw(shape: tuple[int, ...], scale: float) -> Tensor:
@@ -233,11 +236,15 @@ def _inputs(spec: ConvSpec, recorded: Tensor | None, like: Tensor, reach: tuple[
 
     scale = 1.0 if recorded is None else float(recorded.double().std()) if recorded.numel() > 1 else 1.0
     scale = scale if math.isfinite(scale) and scale > 0 else 1.0
-    first = ("synthetic", draw(_shape(spec, reach, 0), scale)) if recorded is None else ("recorded", recorded.to(like))
-    return [first, ("synthetic", draw(_shape(spec, reach, 1), scale))]
+    first = (
+        ("synthetic", draw(_shape(spec, reach, 0, samples), scale))
+        if recorded is None
+        else ("recorded", recorded.to(like))
+    )
+    return [first, ("synthetic", draw(_shape(spec, reach, 1, samples), scale))]
 
 
-def _shape(spec: ConvSpec, reach: tuple[int, ...], skew: int) -> tuple[int, ...]:
+def _shape(spec: ConvSpec, reach: tuple[int, ...], skew: int, samples: int) -> tuple[int, ...]:
     """Return an input shape with outputs at the border and away from it; `skew` makes its sides differ."""
     if not spec.dims:
         return (3 + skew, spec.c_in)
@@ -247,4 +254,4 @@ def _shape(spec: ConvSpec, reach: tuple[int, ...], skew: int) -> tuple[int, ...]
             zip(spec.extent, spec.padding, spec.stride, reach, strict=True)
         )
     ]
-    return (2, spec.c_in, *sizes)
+    return (samples, spec.c_in, *sizes)
