@@ -222,6 +222,42 @@ def test_bad_options() -> None:
         solve(torch.randn(4, 2, 3, 3), "3x3 | id")
 
 
+@pytest.mark.parametrize(
+    "graph", ["3x3*dw > 1x1", "3x3*dw:2x > 1x1", "1x1 > 3x3*dw:5x > 1x1", "3x3:0.5x*4 > 1x1 > 1x1"]
+)
+def test_large_grouped_edges_that_fit_no_target_are_refused(graph: str) -> None:
+    """A matrix that is applied as it was drawn once met the blocks of a depthwise edge."""
+    site = ConvSpec.same(264, 264)
+    assert plan_site(graph, site).feasible is False
+    with pytest.raises(InfeasibleMorph, match="cannot hold"):
+        solve(random_filter(site, 0), graph, spec=site)
+
+
+@pytest.mark.parametrize("channels", [12, 264])
+@pytest.mark.parametrize(
+    "graph",
+    [
+        "3x3*dw:9x > 1x1",
+        "1x1 > 3x3*dw:9x > 1x1",
+        "1x1:2x > 3x3*dw:18x > 1x1",
+        "3x3:2x > 1x1",
+        "3x3*4:12x > 1x1",
+        "3x3 > 1x1 | 3x3*dw",
+        "1x3:3x > 3x1",
+    ],
+)
+def test_both_sides_of_the_size_from_which_matrices_stay_as_drawn(graph: str, channels: int) -> None:
+    site = ConvSpec.same(channels, channels)
+    if channels > 100 and "18x" in graph:
+        site = ConvSpec.same(30, 30)
+    target = random_filter(site, 0)
+    solution = solve(target, graph, spec=site)
+    assert solution.status.exact
+    assert solution.stats["condition"] < 10
+    made = module_filter(solution.layout.graph, solution.filters).place(target.offset, target.dilation, target.kernel)
+    assert float((made.dense().weight - target.weight).norm()) < 1e-12 * float(target.weight.norm())
+
+
 def test_a_zero_target() -> None:
     site = ConvSpec.same(4, 4)
     solution = solve(torch.zeros(4, 4, 3, 3), "3x3 > 1x1 | 3x3", spec=site)

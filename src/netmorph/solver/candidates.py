@@ -121,13 +121,17 @@ def _generic(layout: Layout) -> bool:
 def _narrowest(layout: Layout, sets: list[Carriers]) -> Verdict | None:
     """Return the verdict of the worst bottleneck, or None where every flow suffices."""
     worst: Verdict | None = None
+    most = max(layout.site.c_in, layout.site.c_out)
+    widths = layout.widths
+    if all(widths[blob] >= most for blob in layout.graph.inner):
+        return None
     for names in sets:
         for side, needed, ends in _ends(layout):
-            found = flow(layout.graph, layout.widths, names, side)
+            found = flow(layout.graph, widths, names, side)
             if found.unbounded or found.value >= needed:
                 continue
-            wider = widths_that_would_do(layout.graph, layout.widths, names, side, needed) or {}
-            named = " and ".join(f"{blob!r} ({layout.widths[blob]} channels)" for blob in found.bottleneck)
+            wider = widths_that_would_do(layout.graph, widths, names, side, needed) or {}
+            named = " and ".join(f"{blob!r} ({widths[blob]} channels)" for blob in found.bottleneck)
             verdict = Verdict(
                 layout,
                 False,

@@ -7,7 +7,7 @@ others get 0.25, shared among those that meet.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
@@ -20,7 +20,7 @@ from netmorph.graph.layout import Layout
 from netmorph.graph.spec import Edge
 from netmorph.solver.equation import fixed_filter
 from netmorph.solver.grid import Grid, middle_tap, ravel, tap_pairs
-from netmorph.solver.noise import generator, semi_orthogonal
+from netmorph.solver.noise import LARGEST_QR, Mixing, generator, semi_orthogonal
 
 OFF_FLOW_GAIN = 0.25
 
@@ -66,8 +66,14 @@ def sides_of(layout: Layout, carrying: Collection[str]) -> tuple[Side, Side]:
     return made[0], made[1]
 
 
-def draw(layout: Layout, grid: Grid, sides: tuple[Side, Side], seed: int, attempt: int) -> dict[str, Filter]:
-    """Return a filter for every edge that does not cross the solved cut, and for all edges without weights."""
+def draw(
+    layout: Layout, grid: Grid, sides: tuple[Side, Side], seed: int, attempt: int
+) -> tuple[dict[str, Filter], dict[str, Mixing]]:
+    """Return a filter for every edge that does not cross the solved cut, and for all edges without weights.
+
+    The second dictionary has the matrices of large edges to the sink that alone leave their blob, as they were made.
+    """
+    mixings: dict[str, Mixing] = {}
     filters = {
         edge.name: fixed_filter(edge, layout.specs[edge.name]) for edge in layout.graph.edges if edge.fixed is not None
     }
@@ -81,12 +87,29 @@ def draw(layout: Layout, grid: Grid, sides: tuple[Side, Side], seed: int, attemp
         off = _off_flow_counts(side)
         for (key, groups), edges in together.items():
             random = generator(seed, attempt, key, groups, *(edge.name for edge in edges))
-            for edge, matrix in _matrices(layout, grid, side, edges, groups, random):
+            mixing = _mixing(layout, side, edges, random)
+            if mixing is None:
+                made = _matrices(layout, grid, side, edges, groups, random)
+            else:
+                made = [(edges[0], mixing.matrix().unsqueeze(0))]
+            for edge, matrix in made:
                 gain = 1.0 if edge.name in side.on else OFF_FLOW_GAIN / off[side.meeting(edge)]
                 if attempt:  # matrices of size 1 are all alike: only their gains can be drawn anew
                     gain *= 0.25 + float(torch.rand((), generator=random))
-                filters[edge.name] = _spread(layout, grid, edge, gain * matrix)
-    return filters
+                filters[edge.name] = _spread(layout, grid, edge, matrix if gain == 1 else gain * matrix)
+                if mixing is not None:
+                    mixings[edge.name] = replace(mixing, scale=gain)
+    return filters, mixings
+
+
+def _mixing(layout: Layout, side: Side, edges: list[Edge], random: torch.Generator) -> Mixing | None:
+    """Return the drawn matrix of a large dense edge to the sink that alone leaves its blob; None for others."""
+    edge, graph = edges[0], layout.graph
+    spec = layout.specs[edge.name]
+    alone = side.behind and edge.sink == graph.sink and len(graph.outgoing[edge.source]) == 1
+    if not alone or spec.groups > 1 or not LARGEST_QR < spec.c_in >= spec.c_out or _carries_taps(layout, edge):
+        return None
+    return Mixing.draw(spec.c_out, spec.c_in, random) if len(edges) == 1 else None
 
 
 def _off_flow_counts(side: Side) -> Mapping[str, int]:
@@ -159,6 +182,8 @@ def _tap_count(layout: Layout, grid: Grid, edge: Edge) -> int:
 def _spread(layout: Layout, grid: Grid, edge: Edge, matrix: Tensor) -> Filter:
     """Return the edge's filter with `matrix` (groups, rows, columns * taps) on its taps and zeros elsewhere."""
     spec = layout.specs[edge.name]
+    if spec.taps == 1:
+        return Filter.of(matrix.reshape(spec.weight_shape), spec)
     taps = _shared_taps(layout, grid, edge)
     weight = matrix.new_zeros(spec.flat_shape)
     flat = torch.tensor([ravel(tap, spec.kernel) for tap in product(*taps)])

@@ -51,11 +51,13 @@ class Factor:
         shapes = [system.block(name) for name in names]
         sinks, sources = [e.sink for e in edges], [e.source for e in edges]
         source, sink = len(set(sources)) == 1, len(set(sinks)) == 1
-        outer = Inverse.of(_stack(left, groups, rows, distinct=None if source else sinks))
+        stacked = _stack(left, groups, rows, distinct=None if source else sinks)
+        plain = all(own == groups for own, *_ in shapes)
+        outer = Inverse.of(stacked, system.mixings.get(sinks[0]) if plain and stacked is left[0] else None)
         flipped = [None if b is None else b.mT for b in right]
         inner = Inverse.of(_stack(flipped, groups, columns, distinct=None if sink and not source else sources))
         full: bool | None = outer.full_rank and inner.full_rank
-        direct = all(own == groups for own, *_ in shapes) and (source or sink)
+        direct = plain and (source or sink)
         if full and not direct:
             full = _kronecker_rank(left, right, shapes, system)
         direct = direct and (full is True or max(rows, columns) <= SMALL)
@@ -86,9 +88,11 @@ class Factor:
     def apply(self, filters: Sequence[Tensor | None]) -> Tensor:
         """Return sum of A_e F_e B_e; F_e is (taps, blocks, rows, columns), None is zero (not all are)."""
         total: Tensor | None = None
+        mixing = self.outer.mixing  # there is one A then
         for a, f, b in zip(self.left, filters, self.right, strict=True):
             if f is not None:
-                part = expand(multiply(a, multiply(f, b)), self.groups)
+                part = multiply(f, b)
+                part = expand(multiply(a, part) if mixing is None else mixing.times(part), self.groups)
                 total = part if total is None else total + part
         assert total is not None
         return total
@@ -122,7 +126,7 @@ class Factor:
 
     def _correct(self, gap: Tensor) -> list[Tensor]:
         """Return the smallest change of the filters that makes up for `gap`."""
-        part = multiply(self.outer.inverse, gap)
+        part = self.outer.undo(gap)
         part = part if self.inner.inverse is None else multiply(part, self.inner.inverse.mT)
         if len(self.shapes) == 1:
             return [part]

@@ -9,6 +9,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from netmorph.solver.blocks import multiply
+from netmorph.solver.noise import Mixing
+
 RANK_TOLERANCE = 1e-9
 NEARLY_ORTHOGONAL = 1e-13
 SMALL = 512
@@ -25,18 +28,20 @@ class Inverse:
         known: (groups, columns, rows), the Moore-Penrose inverse where it came with the factorisation.
         condition: the largest over groups of the ratio of extreme singular values; infinite below full rank.
         share: the rank, relative to the rows.
+        mixing: the matrix as it was drawn, where its inverse is to be had without writing it out.
     """
 
     matrix: Tensor | None
     known: Tensor | None
     condition: float
     share: float = 1.0
+    mixing: Mixing | None = None
 
     @classmethod
-    def of(cls, matrix: Tensor | None) -> Inverse:
-        """Factorise; a matrix with orthonormal rows needs no inversion."""
-        if matrix is None:
-            return cls(None, None, 1.0)
+    def of(cls, matrix: Tensor | None, mixing: Mixing | None = None) -> Inverse:
+        """Factorise; a matrix with orthonormal rows needs no inversion, nor does one that is known to have them."""
+        if matrix is None or mixing is not None:
+            return cls(matrix, None, 1.0, mixing=mixing)
         rows, columns = matrix.shape[-2:]
         if rows <= columns:
             scale = matrix.square().sum((-2, -1)).mean() / rows
@@ -60,6 +65,10 @@ class Inverse:
         values, left, right = _singular(self.matrix)
         kept = values > RANK_TOLERANCE * values[..., :1]
         return right * torch.where(kept, 1 / values, 0.0).unsqueeze(-2) @ left.mT
+
+    def undo(self, product: Tensor) -> Tensor:
+        """Return the smallest matrix whose product with this one is `product`, (taps, groups, rows, n)."""
+        return multiply(self.inverse, product) if self.mixing is None else self.mixing.undo(product)
 
     @property
     def short(self) -> bool:
@@ -93,8 +102,8 @@ def _seems_orthogonal(matrix: Tensor, scale: Tensor) -> bool:
     The solution's residual is measured afterwards, so that a mistake here could not go unseen.
     """
     random = torch.Generator().manual_seed(0)
-    probe = torch.randn(matrix.shape[-2], WATCHED, generator=random, dtype=torch.float64).to(matrix)
-    gap = matrix @ (matrix.mT @ probe) - scale * probe
+    probe = torch.randn(WATCHED, matrix.shape[-2], generator=random, dtype=torch.float64).to(matrix)
+    gap = probe @ matrix @ matrix.mT - scale * probe
     return bool(gap.norm(dim=(-2, -1)).max() < NEARLY_ORTHOGONAL * scale * probe.norm())
 
 

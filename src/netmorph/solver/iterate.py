@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from netmorph.errors import GraphError
 from netmorph.solver.factor import Factor
 
 MOST = 400
 TOLERANCE = 1e-14
-GLANCE = 8
+GLANCE, FEW = 8, 8
 
 
 def conjugate_gradients(
@@ -26,7 +27,11 @@ def conjugate_gradients(
         factor: the matrices.
         target: (taps, groups, rows, columns).
         start: noise, (taps, groups, rows, columns) for each edge; None is zero.
+
+    Raises:
+        GraphError: the matrices lack rank, and this target is far from what they reach.
     """
+    _try_few(factor, target)
     zeros = [torch.zeros_like(f) for f in factor.adjoint(target)]
     filters = [zero if f is None else f for f, zero in zip(start or [None] * len(zeros), zeros, strict=True)]
     gap = target - factor.apply(filters)
@@ -46,11 +51,21 @@ def conjugate_gradients(
         if bool((left <= TOLERANCE**2 * scale).all()) or bool((fresh <= TOLERANCE**2 * scale).all()):
             return filters, count
         if count == GLANCE and factor.full_rank is False and bool((left > scale / 4).any()):
-            return filters, count  # where not every target fits, one that does comes near at once
+            raise GraphError("this target is out of reach")  # one that is not comes near at once
         ratio = torch.where(size > 0, fresh / size.clamp(min=torch.finfo(size.dtype).tiny), 0.0)[:, None, None, None]
         direction = [g + ratio * d for g, d in zip(gradient, direction, strict=True)]
         size = fresh
     return filters, MOST
+
+
+def _try_few(factor: Factor, target: Tensor) -> None:
+    """Look at some rows (or columns) first, where each is a problem of its own and not every target fits."""
+    if factor.full_rank is not False or any(own != factor.groups for own, *_ in factor.shapes):
+        return
+    if all(a is None for a in factor.left) and target.shape[-2] > FEW:
+        conjugate_gradients(factor, target[..., :FEW, :], None)
+    elif all(b is None for b in factor.right) and target.shape[-1] > FEW:
+        conjugate_gradients(factor, target[..., :FEW], None)
 
 
 def _square(parts: list[Tensor]) -> Tensor:

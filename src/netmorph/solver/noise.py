@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 LARGEST_QR = 256
+STRIP = 256
 
 
 def generator(seed: int, *words: object) -> torch.Generator:
@@ -21,14 +24,14 @@ def semi_orthogonal(batch: int, rows: int, cols: int, random: torch.Generator) -
     """Return (batch, rows, cols) float64 matrices with orthonormal rows or columns, whichever are fewer.
 
     Square ones have determinant +1: a QR's factor has determinant -1 for even sizes, and the identity plus such a
-    matrix is always singular. Small ones come from a QR (cubic in the size); large ones from two layers of small
-    rotations with a shuffle between them, in little more than the time of writing them.
+    matrix is always singular. Small ones come from a QR (cubic in the size); large ones are a `Mixing` written out.
     """
     tall, wide = max(rows, cols), min(rows, cols)
-    make = _from_qr if tall <= LARGEST_QR else _from_blocks
-    matrix = make(batch, tall, wide, random)
-    result: Tensor = matrix if rows == tall else matrix.mT.contiguous()
-    return result
+    if tall > LARGEST_QR:
+        each = [Mixing.draw(rows, cols, random).matrix() for _ in range(batch)]
+        return torch.stack(each) if batch > 1 else each[0].unsqueeze(0)
+    matrix = _from_qr(batch, tall, wide, random)
+    return matrix if rows == tall else matrix.mT.contiguous()
 
 
 def _from_qr(batch: int, tall: int, wide: int, random: torch.Generator) -> Tensor:
@@ -41,30 +44,103 @@ def _from_qr(batch: int, tall: int, wide: int, random: torch.Generator) -> Tenso
     return matrix
 
 
-def _from_blocks(batch: int, tall: int, wide: int, random: torch.Generator) -> Tensor:
-    """Shuffle, rotate in blocks, shuffle, rotate in blocks: every entry mixes about `block`^2 >= `tall` numbers."""
-    block = max(16, math.isqrt(tall - 1) + 1)
-    out = []
-    for _ in range(batch):
+@dataclass(frozen=True)
+class Mixing:
+    """A large semi-orthogonal matrix as two layers of small rotations with a shuffle before each.
+
+    Every entry mixes about `block`^2 >= `tall` numbers. Written out or applied it takes little more than the time of
+    reading and writing.
+
+    Attributes:
+        rows: of the matrix.
+        cols: of the matrix.
+        start: where the first shuffle puts each of the fewer.
+        spread: the second shuffle; neighbours part.
+        rotations: of both layers, (count, block, block) and what is left at the end.
+        flip: whether the first sign is turned, so that a square one has determinant +1.
+        scale: a factor.
+    """
+
+    rows: int
+    cols: int
+    start: Tensor
+    spread: Tensor
+    rotations: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
+    flip: bool
+    scale: float = 1.0
+
+    @classmethod
+    def draw(cls, rows: int, cols: int, random: torch.Generator) -> Mixing:
+        """Draw one."""
+        tall = max(rows, cols)
+        block = max(16, math.isqrt(tall - 1) + 1)
         start = torch.randperm(tall, generator=random)
-        matrix = torch.zeros(tall, wide, dtype=torch.float64)
-        matrix[start[:wide], torch.arange(wide)] = 1
-        spread = torch.argsort(torch.arange(tall) % math.ceil(tall / block), stable=True)  # neighbours part
-        matrix = _rotate(_rotate(matrix, block, random)[spread], block, random)
-        if tall == wide and _is_odd(start) != _is_odd(spread):
-            matrix[:, 0] *= -1
-        out.append(matrix)
-    return torch.stack(out)
+        spread = torch.argsort(torch.arange(tall) % math.ceil(tall / block), stable=True)
+        first, second = (_rotations(tall, block, random) for _ in range(2))
+        flip = rows == cols and _is_odd(start) != _is_odd(spread)
+        return cls(rows, cols, start[: min(rows, cols)], spread, (first, second), flip)
+
+    def matrix(self) -> Tensor:
+        """Return it written out, (rows, cols)."""
+        columns = torch.arange(len(self.start))
+        first, at = torch.zeros(len(self.spread), len(columns), dtype=torch.float64), 0
+        for layer in self.rotations[0]:  # of the shuffled identity this picks columns
+            count, block, _ = layer.shape
+            here = columns[(self.start >= at) & (self.start < at + count * block)]
+            number, place = (self.start[here] - at) // max(1, block), (self.start[here] - at) % max(1, block)
+            rows = at + number.unsqueeze(1) * block + torch.arange(block)
+            first[rows, here.unsqueeze(1)] = layer[number, :, place]
+            at += count * block
+        if self.flip:
+            first[:, 0] *= -1
+        whole = _rotate(first[self.spread], self.rotations[1])
+        whole = whole if self.scale == 1 else whole * self.scale
+        return whole if self.rows >= self.cols else whole.mT.contiguous()
+
+    def times(self, x: Tensor) -> Tensor:
+        """Return its product with matrices (..., cols, n)."""
+        return _strips(self._forth if self.rows >= self.cols else self._back, x).mul_(self.scale)
+
+    def undo(self, y: Tensor) -> Tensor:
+        """Return the product of its Moore-Penrose inverse with matrices (..., rows, n)."""
+        return _strips(self._back if self.rows >= self.cols else self._forth, y).div_(self.scale)
+
+    def _forth(self, few: Tensor) -> Tensor:
+        many = few.new_zeros(*few.shape[:-2], len(self.spread), few.shape[-1])
+        many[..., self.start, :] = few
+        if self.flip:
+            many[..., self.start[0], :] *= -1
+        return _rotate(_rotate(many, self.rotations[0])[..., self.spread, :], self.rotations[1])
+
+    def _back(self, many: Tensor) -> Tensor:
+        first, second = (tuple(each.mT for each in layer) for layer in self.rotations)
+        few = _rotate(_rotate(many, second)[..., torch.argsort(self.spread), :], first)[..., self.start, :]
+        if self.flip:
+            few[..., 0, :] *= -1
+        return few
 
 
-def _rotate(matrix: Tensor, block: int, random: torch.Generator) -> Tensor:
-    """Return the matrix with each `block` rows rotated among themselves; the last rows have a block of their own."""
-    tall, wide = matrix.shape
-    count = tall // block
-    body = _from_qr(count, block, block, random) @ matrix[: count * block].reshape(count, block, wide)
-    rest = tall - count * block
-    tail = [_from_qr(1, rest, rest, random)[0] @ matrix[count * block :]] if rest else []
-    return torch.cat([body.reshape(count * block, wide), *tail])
+def _strips(work: Callable[[Tensor], Tensor], matrix: Tensor) -> Tensor:
+    """Apply work to some columns at a time, which the processor's caches hold through both layers."""
+    return torch.cat([work(strip) for strip in torch.split(matrix, STRIP, -1)], -1)
+
+
+def _rotations(tall: int, block: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return rotations of `block` rows each, and one of the rows that are left (none: of size 0)."""
+    body, rest = _from_qr(tall // block, block, block, random), tall % block
+    return body, _from_qr(1, rest, rest, random) if rest else body.new_zeros(1, 0, 0)
+
+
+def _rotate(matrix: Tensor, rotations: Iterable[Tensor]) -> Tensor:
+    """Return the matrices (..., rows, n) with each block of rows rotated among itself."""
+    out, at = torch.empty_like(matrix), 0
+    for layer in rotations:
+        count, block, _ = layer.shape
+        shape = (*matrix.shape[:-2], count, block, matrix.shape[-1])
+        piece, place = (each[..., at : at + count * block, :].reshape(shape) for each in (matrix, out))
+        torch.matmul(layer, piece, out=place)
+        at += count * block
+    return out
 
 
 def _is_odd(permutation: Tensor) -> bool:

@@ -15,6 +15,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from netmorph.errors import GraphError
 from netmorph.filters.filter import Filter
 from netmorph.graph.layout import Layout
 from netmorph.graph.spec import Edge
@@ -22,11 +23,12 @@ from netmorph.solver.factor import Drawn, Factor
 from netmorph.solver.grid import ravel, target_taps
 from netmorph.solver.iterate import conjugate_gradients
 from netmorph.solver.noise import generator, uniform
-from netmorph.solver.system import Carriers, System, build, carriers_of, frame, split_crossing
+from netmorph.solver.system import Carriers, System, build, split_crossing
 
 DRAWS = 8
 GENERIC_DRAWS = 3  # a rank that three independent draws lack is lacking for good
 WELL_CONDITIONED = 100.0
+BEYOND = 1e-9  # relative size of what no edge has, above which no solution is exact
 TAPS_AT_ONCE = 1 << 17  # numbers
 
 
@@ -49,23 +51,15 @@ class Fill:
     iterations: int = 0
 
 
-def weakest(layout: Layout) -> Carriers:
-    """Return the edges of the tap that fewest edges carry (and that some edge carries)."""
-    grid, tables = frame(layout)
-    sets = [names for names in carriers_of(grid, tables) if names]
-    return min(sets, key=len) if sets else ()
-
-
 def draw_system(layout: Layout, seed: int, *, aside_scale: float = 1.0) -> Drawn:
     """Draw until every stacked matrix has full rank and a condition below 100; the best of 8 draws.
 
     Returns:
         the system, its factors by carrying edges, and the number of draws.
     """
-    carrying = weakest(layout)
     best: tuple[float, System, dict[Carriers, Factor]] | None = None
     for attempt in range(DRAWS):
-        system = build(layout, carrying, seed, attempt, aside_scale)
+        system = build(layout, seed, attempt, aside_scale)
         factors = {names: Factor.of(system, names) for names in system.carriers() if names}
         worst = max((factor.condition for factor in factors.values()), default=1.0)
         if best is None or worst < best[0]:
@@ -87,6 +81,9 @@ def fill(layout: Layout, target: Filter, *, seed: int, noise: float, drawn: Draw
         seed: of every draw.
         noise: size of the part that cancels within the cut, relative to the target; it breaks symmetry.
         drawn: what `draw_system` returned for this layout and seed, where that was needed before.
+
+    Raises:
+        GraphError: the layout cannot hold this target.
     """
     size = float(target.weight.norm()) or target.c_out**0.5
     if drawn is None or split_crossing(layout)[1]:
@@ -106,6 +103,8 @@ def fill(layout: Layout, target: Filter, *, seed: int, noise: float, drawn: Draw
         places = torch.tensor([ravel(tap, system.grid.star_kernel) for tap in taps], device=rest.device)
         live = alive[places]
         if not names:
+            if float(rest[places].norm()) > BEYOND * size:
+                raise GraphError("the target has taps that no edge at this cut has")
             result.full_rank &= not bool(live.any())
             continue
         factor = factors[names]

@@ -162,7 +162,7 @@ def _pointwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Opti
         except GraphError:
             if verdict.feasible:
                 raise
-            continue  # taps that lie between the site's: only a guess was lost
+            continue  # only a guess was lost
         residual = residual_of(layout.graph, found.filters, target)
         if residual > EXACT:
             continue

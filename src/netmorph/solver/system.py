@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -25,7 +25,7 @@ from netmorph.solver.grid import (
     tap_pairs,
     upstream_matrix,
 )
-from netmorph.solver.noise import generator, semi_orthogonal
+from netmorph.solver.noise import Mixing, generator, semi_orthogonal
 
 Tap = tuple[int, ...]
 Carriers = tuple[str, ...]
@@ -43,6 +43,7 @@ class System:
         up: for each blob before the cut, blocks of (width, c_in * taps up), or None for the identity.
         down: for each blob behind it, blocks of (c_out * taps down, width), or None for the identity.
         tables: for each solved edge and star dimension, its taps on the grid.
+        mixings: for blobs behind the cut with a lone, large edge to the sink: that edge's matrix as it was drawn.
         entry: the filter of the lone first edge, where the target is divided by it instead of `up` being multiplied.
     """
 
@@ -53,6 +54,7 @@ class System:
     up: dict[str, Tensor | None]
     down: dict[str, Tensor | None]
     tables: dict[str, list[list[tuple[int, int]]]]
+    mixings: dict[str, Mixing]
     entry: Filter | None = None
 
     def edge(self, name: str) -> Edge:
@@ -143,18 +145,18 @@ def carriers_of(grid: Grid, tables: dict[str, list[list[tuple[int, int]]]]) -> d
     return found
 
 
-def build(layout: Layout, carrying: Sequence[str], seed: int, attempt: int, aside_scale: float = 1.0) -> System:
+def build(layout: Layout, seed: int, attempt: int, aside_scale: float = 1.0) -> System:
     """Draw the edges around the cut and reduce both sides to matrices.
 
     Args:
         layout: how the module runs.
-        carrying: the edges that the flow must serve (those of the tap that fewest edges have).
         seed: of every draw.
         attempt: counts redraws.
         aside_scale: size of the edges that only pass by.
     """
     grid, tables = frame(layout)
-    drawn = draw(layout, grid, sides_of(layout, carrying), seed, attempt)
+    weakest = min(filter(None, carriers_of(grid, tables)), key=len, default=())  # the flow must serve these
+    drawn, mixings = draw(layout, grid, sides_of(layout, weakest), seed, attempt)
     solved, aside = split_crossing(layout)
     drawn |= {edge.name: _aside(layout, edge, seed, attempt, aside_scale) for edge in aside}
     first = _lone_entry(layout, grid)
@@ -176,6 +178,7 @@ def build(layout: Layout, carrying: Sequence[str], seed: int, attempt: int, asid
             if b in sinks
         },
         tables,
+        {} if grid.down else {layout.graph.edge(name).source: mixing for name, mixing in mixings.items()},
         entry,
     )
 
