@@ -49,7 +49,8 @@ def measure(report: Report) -> None:
         "the highest during the morph, less what was resident before it (the parent, PyTorch, one forward pass and "
         "one morph of a small layer), less the bytes of the child.",
         "glibc's usual allocator keeps what was freed and lets it be broken up: the last column, which is no more than "
-        "the process's size. What grows with the depth are the recorded inputs, one sample for each site.",
+        "the process's size. What is recorded of a site's input, about 32 windows, is freed "
+        "with its solution, before the next site is solved.",
     ]
 
 

@@ -30,7 +30,7 @@ NETWORKS = {
 }
 BATCH, SIDE = 32, 224
 # What looks at the network, and what compares; the rest of `morph` solves, builds and swaps.
-WATCHED = {
+WATCHED: dict[str, dict[str, tuple[str, ...]]] = {
     "looking": {"morph": ("chosen_among",)},
     "verifying": {"morph": ("repeat_gap", "run_child", "differences"), "graft": ("site_parity",)},
 }
