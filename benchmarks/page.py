@@ -31,10 +31,11 @@ sets itself; a missed one says so. Your machine's figures will differ: run `make
 
 
 def page(folder: Path) -> str:
-    """Return the page's text."""
-    found = [json.loads(path.read_text()) for name in ORDER if (path := folder / f"{name}.json").exists()]
+    """Return the page's text; what was run on another device stands in a file of its own, ``training-h100.json``."""
+    paths = [path for name in ORDER for path in (folder / f"{name}.json", *sorted(folder.glob(f"{name}-*.json")))]
+    found = [json.loads(path.read_text()) for path in paths if path.exists()]
     summary = [
-        {"question": each["question"], "script": f"`{each['benchmark']}.py`", "targets reached": _reached(each)}
+        {"question": each["question"], "on": each["device"], "script": f"`{each['benchmark']}.py`", "targets reached": _reached(each)}
         for each in found
     ]
     return "\n".join([HEAD, table(summary), "", *(_section(each) for each in found)])
@@ -42,6 +43,11 @@ def page(folder: Path) -> str:
 
 def _reached(data: dict[str, Any]) -> str:
     return f"{sum(each['met'] for each in data['targets'])} of {len(data['targets'])}"
+
+
+def _title(data: dict[str, Any]) -> str:
+    name = data["benchmark"].capitalize()
+    return name if data["device"] == "cpu" else f"{name}, on {data['device']}"
 
 
 def _section(data: dict[str, Any]) -> str:
@@ -55,7 +61,7 @@ def _section(data: dict[str, Any]) -> str:
     )
     return "\n".join(
         [
-            f"## {data['benchmark'].capitalize()}",
+            f"## {_title(data)}",
             "",
             data["question"],
             "",

@@ -48,3 +48,19 @@ def test_the_table_follows_from_the_jobs(tmp_path):
     render(experiment, tmp_path / "table1")
     for name in ("table.md", "table.json"):
         assert (tmp_path / "table1" / name).read_bytes() == (folder / "table1" / name).read_bytes()
+
+
+def test_the_exploration_at_equal_compute_follows_from_its_jobs(tmp_path):
+    """The same of the variants that grow ResNet-20 to 3c3."""
+    import shutil
+
+    from netmorph.lab.budget import load_variants
+    from netmorph.lab.explore import make_exploration
+    from netmorph.lab.render import render
+
+    folder = ROOT / "results" / "cifar10-resnet20-h100"
+    shutil.copytree(folder / "explore-3c3", tmp_path / "out")
+    experiment = make_exploration("morph20_3c3", load_variants(folder / "variants-3c3.yaml"), 3)
+    render(experiment, tmp_path / "out")
+    for name in ("table.md", "table.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (folder / "explore-3c3" / name).read_bytes()

@@ -33,9 +33,11 @@ def explore(tmp_path, capsys):
 
 def test_each_variant_stands_beside_its_controls(explore, tmp_path):
     out = explore().out
-    assert "5 of 5 trainings" in out  # a parent, two children, one control of both trained on, one from scratch
+    # A parent, two children, and what serves both: one control trained on (an epoch of equal MACs is one, too), and two
+    # from scratch, with either shortcut.
+    assert "6 of 6 trainings" in out
     content = json.loads(explore("--json").out)
-    assert content["header"]["jobs"] == {"done": 5, "total": 5}
+    assert content["header"]["jobs"] == {"done": 6, "total": 6}
     assert len(content["rows"]) == 2
     page = (tmp_path / "out" / "table.md").read_text()
     assert "morph14_1c1: fast" in page
@@ -65,3 +67,13 @@ def test_the_shipped_variants_are_printed_and_can_be_read(capsys):
     variants = load_variants(VARIANTS)
     assert next(iter(variants)) == "base"
     assert len({(each.first, each.next, each.noise, each.fill) for each in variants.values()}) == len(variants)
+
+
+def test_where_jobs_fail_the_others_are_shown(explore, tmp_path):
+    (tmp_path / "dense.yaml").write_text(FILE + "dense:\n  fill: dense\n")
+    told = explore("--variants", "dense.yaml", net="morph14_3c3", code=2)
+    assert "1 of" in told.err
+    assert "jobs failed: s0-morph14_3c3-dense" in told.err
+    assert "dense fill leaves a relative residual" in told.err
+    assert "morph14_3c3: fast" in (tmp_path / "out" / "table.md").read_text()
+    assert "trainings are done" in told.out

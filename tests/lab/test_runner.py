@@ -149,7 +149,30 @@ def _renamed(name):
 def test_a_job_that_fails_does_not_keep_others_from_being_done(tmp_path):
     bad = Budget("bad", BUDGET.first, Recipe(epochs=1, batch_size=32, lr=1e30, pad=1), warm_batches=1)
     experiment = make_exploration("morph14_1c1", {"base": bad}, seeds=1)
-    with pytest.raises(NetmorphError, match=r"2 of 4 jobs failed.*diverged"):
+    with pytest.raises(NetmorphError, match=r"2 of 5 jobs failed.*diverged"):
         reproduce(experiment, tiny_data, tmp_path / "run", machine=CPU)
     done = {path.parent.name for path in (tmp_path / "run").rglob("done.json")}
     assert {experiment.jobs[key].kind for key in done} == {"parent", "scratch"}
+
+
+def test_no_job_is_begun_whose_first_epoch_would_end_too_late(monkeypatch):
+    from netmorph.lab import worker
+
+    now = [0.0]
+    monkeypatch.setattr(worker.time, "time", lambda: now[0])
+    clock = worker._Clock(deadline=100.0)
+
+    def after(seconds):
+        now[0] += seconds
+        return clock.tick()
+
+    clock.begin()
+    assert not after(30)  # to be born, and the first epoch
+    assert not after(10)
+    assert now[0] == 40
+    assert not after(10)
+    assert not clock.is_over(birth=True)  # another job would reach its first epoch's end at 86
+    assert not after(15)
+    assert clock.is_over(birth=True)  # at 101 now
+    assert not clock.is_over()  # an epoch takes 15
+    assert after(20)

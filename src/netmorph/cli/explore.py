@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from netmorph.cli.reproduce import add_running, check_running, report, train
+from netmorph.cli.reproduce import add_running, carry_out, check_running
 from netmorph.cli.training import add_data
 
 __all__ = ["add_arguments", "run"]
@@ -40,6 +40,4 @@ def run(options: Any) -> int:
     variants = load_variants(VARIANTS if options.variants is None else Path(options.variants))
     experiment = make_exploration(options.net, variants, options.seeds)
     out = Path(options.out or f"runs/explore-{options.net}-{options.data_name}")
-    if not options.table_only:
-        train(experiment, options.data_name, out, options)
-    return report(experiment, out, as_json=options.json)
+    return carry_out(experiment, options.data_name, out, options)

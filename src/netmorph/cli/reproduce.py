@@ -27,7 +27,7 @@ from netmorph.errors import NetmorphError
 if TYPE_CHECKING:
     from netmorph.lab.experiment import Experiment
 
-__all__ = ["add_arguments", "add_running", "check_running", "report", "run", "train"]
+__all__ = ["add_arguments", "add_running", "carry_out", "check_running", "report", "run"]
 
 _DATA = {
     "table3": "cifar100",
@@ -80,8 +80,20 @@ def run(options: Any) -> int:
     budget = load_budget(options.budget, table)
     experiment = make_experiment(table, budget, options.seeds, _rows(options.rows), controls=not options.no_controls)
     out = Path(options.out or f"runs/{table}-{data_name}-{budget.name}")
-    if not options.table_only:
-        train(experiment, data_name, out, options)
+    return carry_out(experiment, data_name, out, options)
+
+
+def carry_out(experiment: Experiment, data_name: str, out: Path, options: Any) -> int:
+    """Train what is left, report what is done, also where jobs failed, and return the exit code."""
+    if options.table_only:
+        return report(experiment, out, as_json=options.json)
+    from netmorph.lab.runner import JobsError
+
+    try:
+        _train(experiment, data_name, out, options)
+    except JobsError:
+        report(experiment, out, as_json=options.json)
+        raise
     return report(experiment, out, as_json=options.json)
 
 
@@ -108,7 +120,7 @@ def _rows(given: Any) -> list[str] | None:
     return flat or None
 
 
-def train(experiment: Experiment, data_name: str, out: Path, options: Any) -> None:
+def _train(experiment: Experiment, data_name: str, out: Path, options: Any) -> None:
     """Run the trainings that are not done yet."""
     from netmorph.cli.experiment_progress import showing
     from netmorph.lab.runner import reproduce

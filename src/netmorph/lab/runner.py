@@ -20,9 +20,13 @@ from netmorph.lab.worker import Orders, work
 from netmorph.train.data import Data
 from netmorph.train.machine import Machine
 
-__all__ = ["Listener", "Summary", "reproduce"]
+__all__ = ["JobsError", "Listener", "Summary", "reproduce"]
 
 JOBS, IDENTITY = "jobs", "experiment.json"
+
+
+class JobsError(NetmorphError):
+    """Jobs of an experiment failed; the others were run."""
 
 
 class Listener(Protocol):
@@ -94,7 +98,8 @@ def reproduce(
         How far it has come.
 
     Raises:
-        NetmorphError: the folder holds another experiment, or jobs failed (the others are run first).
+        JobsError: jobs failed; the others were run.
+        NetmorphError: the folder holds another experiment, or the data cannot be read.
     """
     began = time.monotonic()
     _claim_folder(experiment, out)
@@ -116,7 +121,7 @@ def reproduce(
         _work_together(orders, workers, hear)
     if failures:
         told = "; ".join(f"{key}: {message}" for key, message in failures.items())
-        raise NetmorphError(f"{len(failures)} of {len(experiment.jobs)} jobs failed: {told}")
+        raise JobsError(f"{len(failures)} of {len(experiment.jobs)} jobs failed: {told}")
     done = sum((out / JOBS / key / DONE).exists() for key in experiment.jobs)
     return Summary(done, len(experiment.jobs), time.monotonic() - began)
 

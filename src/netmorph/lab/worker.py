@@ -55,7 +55,7 @@ def work(orders: Orders, tell: Callable[[tuple[Any, ...]], None]) -> None:
     place = Workplace(orders.jobs, orders.experiment, orders.data(), orders.machine)
     _claim_data(orders.jobs, place.data.name)
     clock = _Clock(orders.deadline)
-    while not clock.is_over():
+    while not clock.is_over(birth=True):
         claimed = queue.claim()
         if claimed is None:
             if not queue.open_jobs():
@@ -151,28 +151,34 @@ class _Queue:
 
 
 class _Clock:
-    """Says when to stop: before an epoch that would not end in time, as far as the last one tells."""
+    """Says when to stop: before what would not end in time, as far as what was seen tells.
+
+    A job's first epoch takes longer than the others, since the network is born, placed and compiled before it.
+    """
 
     def __init__(self, deadline: float | None) -> None:
         self.deadline = deadline
-        self.epoch = 0.0
-        self.last: float | None = None
+        self.epoch = self.birth = self.last = 0.0
+        self.newborn = True
 
     def begin(self) -> None:
-        """A job begins; what passes until its first epoch's end is no measure of an epoch."""
-        self.last = None
+        """A job begins."""
+        self.last, self.newborn = time.time(), True
 
     def tick(self) -> bool:
         """An epoch has ended; return whether the time is up."""
-        now = time.time()
-        if self.last is not None:
-            self.epoch = now - self.last
-        self.last = now
+        took, self.last = time.time() - self.last, time.time()
+        if self.newborn:
+            self.birth = max(self.birth, took)
+        else:
+            self.epoch = took
+        self.newborn = False
         return self.is_over()
 
-    def is_over(self) -> bool:
-        """Return whether no further epoch would end in time."""
-        return self.deadline is not None and time.time() + 1.2 * self.epoch > self.deadline
+    def is_over(self, *, birth: bool = False) -> bool:
+        """Return whether no further epoch would end in time, or with `birth` none of a further job."""
+        longest = self.birth if birth else self.epoch
+        return self.deadline is not None and time.time() + 1.2 * longest > self.deadline
 
 
 class _Voice:

@@ -16,7 +16,7 @@ from netmorph.errors import NetmorphError
 from netmorph.train.checkpoint import fingerprint, read_checkpoint, write_checkpoint
 from netmorph.train.data import Data
 from netmorph.train.logs import Logs
-from netmorph.train.machine import Machine
+from netmorph.train.machine import Machine, quiet_lightning
 from netmorph.train.phase import Phase
 from netmorph.train.recipe import Recipe
 from netmorph.train.rows import Before, EpochRow
@@ -107,7 +107,8 @@ def fit(
     finished = False
     try:
         rows: list[EpochRow]
-        rows, finished = fabric.launch(run)
+        with quiet_lightning():
+            rows, finished = fabric.launch(run)
     finally:
         if machine.compile is not None:
             torch.compiler.reset()  # frees the memory of CUDA graphs
