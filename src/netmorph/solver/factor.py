@@ -113,13 +113,16 @@ class Factor:
         return out
 
     def solve(self, target: Tensor, start: Sequence[Tensor | None] | None) -> tuple[list[Tensor], int]:
-        """Return the filters nearest to `start` (None: to zero) that meet `target`; refined where that gains digits."""
+        """Return the filters nearest to `start` (None: to zero) that meet `target`; refined where that gains digits.
+
+        What `start` holds is overwritten.
+        """
         filters = None if start is None else list(start)
         solved: list[Tensor] = []
         for _ in range(1 if self.condition < REFINED_ABOVE else 2):
             step = self._correct(target if filters is None else target - self.apply(filters))
             solved = (
-                step if filters is None else [s if f is None else f + s for f, s in zip(filters, step, strict=True)]
+                step if filters is None else [s if f is None else f.add_(s) for f, s in zip(filters, step, strict=True)]
             )
             filters = [*solved]
         return solved, 0

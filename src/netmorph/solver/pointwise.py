@@ -96,7 +96,7 @@ def fill(layout: Layout, target: Filter, *, seed: int, noise: float, drawn: Draw
         here = _places(system, edge)
         rows[edge.name][here] = torch.arange(len(here))
         shape = (len(here), *system.block(edge.name))
-        solved[edge.name] = torch.zeros(shape, dtype=torch.float64, device=rest.device)
+        solved[edge.name] = torch.empty(shape, dtype=torch.float64, device=rest.device)  # each tap has its factor
     result = Fill(system.drawn, draws=draws)
     alive = torch.linalg.vector_norm(rest, ord=math.inf, dim=(1, 2, 3)) > 0
     for names, taps in system.carriers().items():
@@ -110,8 +110,7 @@ def fill(layout: Layout, target: Filter, *, seed: int, noise: float, drawn: Draw
         factor = factors[names]
         result.condition = max(result.condition, factor.condition)
         result.full_rank &= factor.full_rank is True
-        if not live.any() and not target.weight.any():
-            live = ~live
+        live ^= not live.any() and not target.weight.any()
         scale = noise * size * live * (not factor.determined)
         random = {name: generator(seed, "start", name, names) for name in names}
         few = _at_once(rest)
@@ -121,7 +120,8 @@ def fill(layout: Layout, target: Filter, *, seed: int, noise: float, drawn: Draw
             found, count = method(rest[part], start)
             result.iterations = max(result.iterations, count)
             for name, block in zip(names, found, strict=True):
-                solved[name][rows[name][part.cpu()]] = block
+                whole, lone = solved[name], len(names) == 1 == len(solved[name])
+                solved[name] = block if lone else whole.index_copy_(0, rows[name][part.cpu()], block)
     del rest
     for edge in system.solved:
         result.filters[edge.name] = _written(system, edge, solved.pop(edge.name))
@@ -157,7 +157,7 @@ def _start(
     out: list[Tensor | None] = [None] * (len(names) - len(drawn))
     for name in drawn:
         spec = system.layout.specs[name]
-        per_entry = sizes / (live * spec.c_out * spec.c_in / system.grid.groups) ** 0.5
+        per_entry = sizes * (12 * system.grid.groups / (live * spec.c_out * spec.c_in)) ** 0.5
         draws = uniform((len(sizes), *system.block(name)), random[name])
         out.append(draws.to(sizes.device).mul_(per_entry[:, None, None, None]))
     return out
