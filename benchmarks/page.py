@@ -35,7 +35,12 @@ def page(folder: Path) -> str:
     paths = [path for name in ORDER for path in (folder / f"{name}.json", *sorted(folder.glob(f"{name}-*.json")))]
     found = [json.loads(path.read_text()) for path in paths if path.exists()]
     summary = [
-        {"question": each["question"], "on": each["device"], "script": f"`{each['benchmark']}.py`", "targets reached": _reached(each)}
+        {
+            "question": each["question"],
+            "on": each["device"],
+            "script": f"`{each['benchmark']}.py`",
+            "targets reached": _reached(each),
+        }
         for each in found
     ]
     return "\n".join([HEAD, table(summary), "", *(_section(each) for each in found)])
