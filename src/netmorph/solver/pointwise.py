@@ -60,7 +60,7 @@ def draw_system(layout: Layout, seed: int, *, aside_scale: float = 1.0) -> Drawn
     best: tuple[float, System, dict[Carriers, Factor]] | None = None
     for attempt in range(DRAWS):
         system = build(layout, seed, attempt, aside_scale)
-        factors = {names: Factor.of(system, names) for names in system.carriers() if names}
+        factors = {names: Factor.of(system, names) for names in system.carriers if names}
         worst = max((factor.condition for factor in factors.values()), default=1.0)
         if best is None or worst < best[0]:
             best = (worst, system, factors)
@@ -99,7 +99,7 @@ def fill(layout: Layout, target: Filter, *, seed: int, noise: float, drawn: Draw
         solved[edge.name] = torch.empty(shape, dtype=torch.float64, device=rest.device)  # each tap has its factor
     result = Fill(system.drawn, draws=draws)
     alive = torch.linalg.vector_norm(rest, ord=math.inf, dim=(1, 2, 3)) > 0
-    for names, taps in system.carriers().items():
+    for names, taps in system.carriers.items():
         places = torch.tensor([ravel(tap, system.grid.star_kernel) for tap in taps], device=rest.device)
         live = alive[places]
         if not names:

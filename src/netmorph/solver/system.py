@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import torch
@@ -85,8 +86,9 @@ class System:
         apart = rest.reshape(*rest.shape[:-1], first.shape[-1], -1)
         return torch.einsum("tgrck,gca->tgrak", apart, inverse).flatten(-2)
 
+    @cached_property
     def carriers(self) -> dict[Carriers, list[Tap]]:
-        """Return the star taps of the grid by the solved edges that have them."""
+        """The star taps of the grid by the solved edges that have them."""
         return carriers_of(self.grid, self.tables)
 
     def passing(self) -> Iterator[Filter]:

@@ -1,0 +1,75 @@
+"""Block-diagonal matrices and matrices as they were drawn, against the same written out."""
+
+from dataclasses import replace
+from math import gcd
+
+import pytest
+import torch
+from hypothesis import given, settings
+from tests.strategies import module_graphs, seeds, sites
+
+from netmorph.errors import GraphError
+from netmorph.filters import ConvSpec
+from netmorph.graph.spec import ModuleGraph
+from netmorph.solver.blocks import expand, multiply, shrink
+from netmorph.solver.candidates import layouts, most_share
+from netmorph.solver.inverse import Inverse
+from netmorph.solver.noise import Mixing, generator
+from netmorph.solver.pointwise import draw_system
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 4), (6, 2), (2, 6), (4, 6), (6, 4), (6, 6)])
+@pytest.mark.parametrize("taps", [(), (3,)])
+def test_products_of_blocks(n: int, m: int, taps: tuple[int, ...]) -> None:
+    left, right = noise(n, 5, 12 // n), noise(*taps, m, 12 // m, 2, seed=1)
+    made = multiply(left, right)
+    assert made.shape[-3] == gcd(n, m)
+    torch.testing.assert_close(expand(made, 1), expand(left, 1) @ expand(right, 1))
+
+
+def test_expand_and_shrink_are_inverse() -> None:
+    blocks = noise(3, 6, 2, 5)
+    for groups in (1, 2, 3, 6):
+        whole = expand(blocks, groups)
+        assert whole.shape == (3, groups, 12 // groups, 30 // groups)
+        assert torch.equal(shrink(whole, 6), blocks)
+        assert float(whole.abs().sum()) == pytest.approx(float(blocks.abs().sum()))
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(300, 700), (529, 529), (600, 270), (258, 257)])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_mixing_is_its_matrix(rows: int, cols: int, seed: int) -> None:
+    mixing = replace(Mixing.draw(rows, cols, generator(seed)), scale=0.25)
+    matrix = mixing.matrix()
+    few = min(rows, cols)
+    gram = matrix @ matrix.mT if rows <= cols else matrix.mT @ matrix
+    torch.testing.assert_close(gram, torch.eye(few, dtype=torch.float64) / 16, rtol=0, atol=1e-13)
+    x, y = noise(2, 1, cols, 3), noise(2, 1, rows, 300)
+    torch.testing.assert_close(mixing.times(x), matrix @ x, rtol=0, atol=1e-13)
+    torch.testing.assert_close(mixing.undo(y), 16 * matrix.mT @ y, rtol=0, atol=1e-12)
+
+
+def test_the_inverse_of_blocks_is_that_of_each() -> None:
+    blocks = noise(5, 3, 7)
+    inverse = Inverse.of(blocks)
+    torch.testing.assert_close(inverse.inverse, torch.linalg.pinv(blocks))
+    assert inverse.condition == pytest.approx(float(torch.linalg.cond(blocks).max()), rel=0.1)
+    blocks[2, 0] = blocks[2, 1]
+    assert Inverse.of(blocks).share == pytest.approx(2 / 3)
+
+
+@given(module_graphs(max_blobs=6, widths=True, fixed=True), sites(largest_kernel=3, max_channels=5), seeds())
+@settings(max_examples=60, deadline=None)
+def test_what_structure_refuses_lacks_rank(graph: ModuleGraph, site: ConvSpec, seed: int) -> None:
+    for layout in layouts(graph, site):
+        if isinstance(layout, GraphError) or most_share(layout) == 1:
+            continue
+        try:
+            factors = draw_system(layout, seed)[1].values()
+        except GraphError:
+            continue
+        assert any(factor.full_rank is False for factor in factors), layout
