@@ -50,7 +50,14 @@ def test_a_mixing_is_its_matrix(rows: int, cols: int, seed: int) -> None:
     torch.testing.assert_close(gram, torch.eye(few, dtype=torch.float64) / 16, rtol=0, atol=1e-13)
     x, y = noise(2, 1, cols, 3), noise(2, 1, rows, 300)
     torch.testing.assert_close(mixing.times(x), matrix @ x, rtol=0, atol=1e-13)
-    torch.testing.assert_close(mixing.undo(y), 16 * matrix.mT @ y, rtol=0, atol=1e-12)
+    least = mixing.undo(y)
+    torch.testing.assert_close(least, 16 * matrix.mT @ y, rtol=0, atol=1e-12)
+    if rows < cols:
+        beside = noise(2, 1, cols, 300, seed=2)
+        size = float(beside.square().mean()) * (cols - rows) / cols
+        noisy = mixing.undo(y, beside)
+        torch.testing.assert_close(matrix @ noisy, y, rtol=0, atol=1e-12)
+        assert float((noisy - least).square().mean()) == pytest.approx(size, rel=0.02)
 
 
 def test_the_inverse_of_blocks_is_that_of_each() -> None:

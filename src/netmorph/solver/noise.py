@@ -101,12 +101,20 @@ class Mixing:
         """Return its product with matrices (..., cols, n)."""
         return _strips(self._forth if self.rows >= self.cols else self._back, x).mul_(self.scale)
 
-    def undo(self, y: Tensor) -> Tensor:
-        """Return the product of its Moore-Penrose inverse with matrices (..., rows, n)."""
+    def undo(self, y: Tensor, beside: Tensor | None = None) -> Tensor:
+        """Return the product of its Moore-Penrose inverse with matrices (..., rows, n).
+
+        Args:
+            y: the product to be met.
+            beside: where there are more columns than rows, noise (..., cols, n): mixed, and without what would show in
+                the product, it is added. Overwritten.
+        """
+        if beside is not None:
+            return _strips(self._forth, y / self.scale, beside)
         return _strips(self._back if self.rows >= self.cols else self._forth, y).div_(self.scale)
 
-    def _forth(self, few: Tensor) -> Tensor:
-        many = few.new_zeros(*few.shape[:-2], len(self.spread), few.shape[-1])
+    def _forth(self, few: Tensor, many: Tensor | None = None) -> Tensor:
+        many = few.new_zeros(*few.shape[:-2], len(self.spread), few.shape[-1]) if many is None else many
         many[..., self.start, :] = few
         if self.flip:
             many[..., self.start[0], :] *= -1
@@ -120,9 +128,10 @@ class Mixing:
         return few
 
 
-def _strips(work: Callable[[Tensor], Tensor], matrix: Tensor) -> Tensor:
+def _strips(work: Callable[..., Tensor], *matrices: Tensor) -> Tensor:
     """Apply work to some columns at a time, which the processor's caches hold through both layers."""
-    return torch.cat([work(strip) for strip in torch.split(matrix, STRIP, -1)], -1)
+    strips = (torch.split(matrix, STRIP, -1) for matrix in matrices)
+    return torch.cat([work(*strip) for strip in zip(*strips, strict=True)], -1)
 
 
 def _rotations(tall: int, block: int, random: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -98,7 +98,7 @@ def fill(layout: Layout, target: Filter, *, seed: int, noise: float, drawn: Draw
         shape = (len(here), *system.block(edge.name))
         solved[edge.name] = torch.empty(shape, dtype=torch.float64, device=rest.device)  # each tap has its factor
     result = Fill(system.drawn, draws=draws)
-    alive = torch.linalg.vector_norm(rest, ord=math.inf, dim=(1, 2, 3)) > 0
+    alive = torch.linalg.vector_norm(rest, dim=(1, 2, 3)) > 0
     for names, taps in system.carriers.items():
         places = torch.tensor([ravel(tap, system.grid.star_kernel) for tap in taps], device=rest.device)
         live = alive[places]
