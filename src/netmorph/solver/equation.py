@@ -82,7 +82,7 @@ def after(outer: Filter, inner: Filter | None) -> Filter:
     if inner is None:
         return outer
     plain = math.prod(inner.kernel) == inner.groups == outer.groups == 1 < math.prod(outer.kernel)
-    few = plain and inner.c_in <= PROBES and inner.c_out == outer.c_in
+    few = plain and inner.c_in <= PROBES and inner.c_out == outer.c_in and outer.weight.is_contiguous()
     return _on_few(outer, inner) if few else compose(outer, inner)
 
 
