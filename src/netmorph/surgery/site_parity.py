@@ -22,6 +22,7 @@ from netmorph.surgery.padded import SamePaddedModule
 
 _TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5}
 _ULPS = 4
+_LEAST = 3
 _MODELESS = (MorphedModule, NamedChildren, ScaledIdentity, ScaledAverage, GroupedLinear)
 _MODELESS_TYPES = {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.PReLU, LastPReLU}  # subclasses may do anything
 
@@ -247,9 +248,9 @@ def _inputs(
 def _shape(spec: ConvSpec, reach: tuple[int, ...], skew: int, samples: int) -> tuple[int, ...]:
     """Return an input shape with outputs at the border and away from it; `skew` makes its sides differ."""
     if not spec.dims:
-        return (3 + skew, spec.c_in)
+        return (8 + skew, spec.c_in)
     sizes = [
-        max(extent, sum(pads) + 1, least) + stride * (2 - skew + skew * dim) + skew * (stride > 1)
+        max(extent, sum(pads) + 1, least, _LEAST) + stride * (2 - skew + skew * dim) + skew * (stride > 1)
         for dim, (extent, pads, stride, least) in enumerate(
             zip(spec.extent, spec.padding, spec.stride, reach, strict=True)
         )
