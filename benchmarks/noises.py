@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -33,9 +34,7 @@ def qr(batch: int, rows: int, cols: int, random: torch.Generator) -> Tensor:
 
 def blocks(batch: int, rows: int, cols: int, random: torch.Generator) -> Tensor:
     """Rotate in small blocks, shuffle, and rotate again: what netmorph does above `LARGEST_QR`."""
-    tall, wide = max(rows, cols), min(rows, cols)
-    matrix = noise._from_blocks(batch, tall, wide, random)
-    return matrix if rows == tall else matrix.mT.contiguous()
+    return torch.stack([noise.Mixing.draw(rows, cols, random).matrix() for _ in range(batch)])
 
 
 def householder(batch: int, rows: int, cols: int, random: torch.Generator) -> Tensor:
@@ -83,12 +82,14 @@ KINDS: dict[str, Drawing] = {
 @contextmanager
 def drawn_by(kind: Drawing) -> Iterator[None]:
     """Draw the solver's noise another way within a block."""
-    original = draws.semi_orthogonal
+    original, largest = draws.semi_orthogonal, draws.LARGEST_QR
     try:
         draws.semi_orthogonal = system.semi_orthogonal = kind
+        draws.LARGEST_QR = sys.maxsize  # above it a lone matrix is not written out, so not drawn by the function above
         yield
     finally:
         draws.semi_orthogonal = system.semi_orthogonal = original
+        draws.LARGEST_QR = largest
 
 
 def compare_noises(report: Report) -> None:
