@@ -80,3 +80,22 @@ def test_what_structure_refuses_lacks_rank(graph: ModuleGraph, site: ConvSpec, s
         except GraphError:
             continue
         assert any(factor.full_rank is False for factor in factors), layout
+
+
+@pytest.mark.parametrize("cols", [300, 341])
+def test_mixings_beside_identities_are_undone_as_if_written_out(cols: int) -> None:
+    mixing = replace(Mixing.draw(300, cols, generator(1)), scale=0.5)
+    eye = torch.eye(300, dtype=torch.float64)
+    parts = (mixing, None, replace(Mixing.draw(300, 300, generator(2)), scale=2.0))
+    whole = torch.cat([eye if each is None else each.matrix() for each in parts], dim=-1)
+    inverse = Inverse.beside(parts)
+    assert inverse.full_rank
+    assert not inverse.square
+    product = torch.randn(2, 1, 300, 5, dtype=torch.float64, generator=generator(3))
+    torch.testing.assert_close(inverse.undo(product), torch.linalg.pinv(whole) @ product, rtol=0, atol=1e-12)
+
+
+def test_one_square_mixing_leaves_no_freedom() -> None:
+    assert Inverse.beside((Mixing.draw(300, 300, generator(0)),)).square
+    assert not Inverse.beside((Mixing.draw(300, 341, generator(0)),)).square
+    assert Inverse.beside((None,)).square

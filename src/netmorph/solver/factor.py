@@ -10,6 +10,7 @@ from torch import Tensor
 
 from netmorph.solver.blocks import expand, identity, multiply, shrink
 from netmorph.solver.inverse import RANK_TOLERANCE, SMALL, Inverse
+from netmorph.solver.noise import Mixing
 from netmorph.solver.system import Carriers, System
 
 REFINED_ABOVE = 10.0
@@ -30,6 +31,7 @@ class Factor:
         inner: inverse of the stacked B, transposed.
         full_rank: whether any right-hand side can be met; None where only the residual decides.
         shared_source: whether all edges leave the same blob.
+        mixings: A as it was drawn, for each edge where that is known.
     """
 
     groups: int
@@ -41,6 +43,7 @@ class Factor:
     inner: Inverse
     full_rank: bool | None
     shared_source: bool
+    mixings: list[Mixing | None]
 
     @classmethod
     def of(cls, system: System, names: Carriers) -> Factor:
@@ -51,9 +54,12 @@ class Factor:
         shapes = [system.block(name) for name in names]
         sinks, sources = [e.sink for e in edges], [e.source for e in edges]
         source, sink = len(set(sources)) == 1, len(set(sinks)) == 1
-        stacked = _stack(left, groups, rows, distinct=None if source else sinks)
         plain = all(own == groups for own, *_ in shapes)
-        outer = Inverse.of(stacked, system.mixings.get(sinks[0]) if plain and stacked is left[0] else None)
+        mixings = [system.mixings.get(name) if plain else None for name in sinks]
+        if any(mixings) and source and all(m is not None or a is None for m, a in zip(mixings, left, strict=True)):
+            outer = Inverse.beside(mixings)
+        else:
+            outer = Inverse.of(_stack(left, groups, rows, distinct=None if source else sinks))
         flipped = [None if b is None else b.mT for b in right]
         inner = Inverse.of(_stack(flipped, groups, columns, distinct=None if sink and not source else sources))
         full: bool | None = outer.full_rank and inner.full_rank
@@ -61,7 +67,7 @@ class Factor:
         if full and not direct:
             full = _kronecker_rank(left, right, shapes, system)
         direct = direct and (full is True or max(rows, columns) <= SMALL)
-        return cls(groups, left, right, shapes, direct, outer, inner, full, source)
+        return cls(groups, left, right, shapes, direct, outer, inner, full, source, mixings)
 
     @property
     def condition(self) -> float:
@@ -71,9 +77,7 @@ class Factor:
     @property
     def determined(self) -> bool:
         """Whether a target leaves no freedom: then noise has no say."""
-        return self.direct and all(
-            side.matrix is None or side.matrix.shape[-1] == side.matrix.shape[-2] for side in (self.outer, self.inner)
-        )
+        return self.direct and self.outer.square and self.inner.square
 
     @property
     def short(self) -> bool:
@@ -88,8 +92,7 @@ class Factor:
     def apply(self, filters: Sequence[Tensor | None]) -> Tensor:
         """Return sum of A_e F_e B_e; F_e is (taps, blocks, rows, columns), None is zero (not all are)."""
         total: Tensor | None = None
-        mixing = self.outer.mixing  # there is one A then
-        for a, f, b in zip(self.left, filters, self.right, strict=True):
+        for a, f, b, mixing in zip(self.left, filters, self.right, self.mixings, strict=True):
             if f is not None:
                 part = multiply(f, b)
                 part = expand(multiply(a, part) if mixing is None else mixing.times(part), self.groups)
@@ -117,7 +120,7 @@ class Factor:
 
         What `start` holds is overwritten.
         """
-        mixing, lone = self.outer.mixing, len(self.shapes) == 1 and self.right[0] is None
+        mixing, lone = self.mixings[0], len(self.shapes) == 1 and self.right[0] is None
         if mixing is not None and lone and start is not None and start[0] is not None:
             return [mixing.undo(target, start[0])], 0  # the noise is mixed, too: that is cheaper than to take some away
         filters = None if start is None else list(start)

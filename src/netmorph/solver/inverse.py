@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,24 +25,29 @@ class Inverse:
     """A right inverse of a matrix with at least as many columns as rows.
 
     Attributes:
-        matrix: (groups, rows, columns); None is the identity.
+        matrix: (groups, rows, columns); None is the identity, or what `parts` say.
         known: (groups, columns, rows), the Moore-Penrose inverse where it came with the factorisation.
         condition: the largest over groups of the ratio of extreme singular values; infinite below full rank.
         share: the rank, relative to the rows.
-        mixing: the matrix as it was drawn, where its inverse is to be had without writing it out.
+        parts: matrices side by side as they were drawn, None the identity, that need not be written out.
     """
 
     matrix: Tensor | None
     known: Tensor | None
     condition: float
     share: float = 1.0
-    mixing: Mixing | None = None
+    parts: tuple[Mixing | None, ...] = ()
 
     @classmethod
-    def of(cls, matrix: Tensor | None, mixing: Mixing | None = None) -> Inverse:
-        """Factorise; a matrix with orthonormal rows needs no inversion, nor does one that is known to have them."""
-        if matrix is None or mixing is not None:
-            return cls(matrix, None, 1.0, mixing=mixing)
+    def beside(cls, parts: Sequence[Mixing | None]) -> Inverse:
+        """Return the inverse of matrices side by side, each with orthogonal rows of one length."""
+        return cls(None, None, 1.0, parts=tuple(parts))
+
+    @classmethod
+    def of(cls, matrix: Tensor | None) -> Inverse:
+        """Factorise; a matrix with orthonormal rows needs no inversion."""
+        if matrix is None:
+            return cls(None, None, 1.0)
         rows, columns = matrix.shape[-2:]
         if rows <= columns:
             scale = matrix.square().sum((-2, -1)).mean() / rows
@@ -68,7 +74,22 @@ class Inverse:
 
     def undo(self, product: Tensor) -> Tensor:
         """Return the smallest matrix whose product with this one is `product`, (taps, groups, rows, n)."""
-        return multiply(self.inverse, product) if self.mixing is None else self.mixing.undo(product)
+        if not self.parts:
+            return multiply(self.inverse, product)
+        squares = [1.0 if each is None else each.scale**2 for each in self.parts]
+        shares = [square / sum(squares) for square in squares]
+        undone = (
+            product * share if each is None else each.undo(product).mul_(share)
+            for each, share in zip(self.parts, shares, strict=True)
+        )
+        return next(undone) if len(shares) == 1 else torch.cat([*undone], dim=-2)
+
+    @property
+    def square(self) -> bool:
+        """Whether a product leaves no freedom."""
+        if self.parts:
+            return len(self.parts) == 1 and (self.parts[0] is None or self.parts[0].rows == self.parts[0].cols)
+        return self.matrix is None or self.matrix.shape[-1] == self.matrix.shape[-2]
 
     @property
     def short(self) -> bool:
