@@ -82,18 +82,18 @@ class Mixing:
 
     def matrix(self) -> Tensor:
         """Return it written out, (rows, cols)."""
-        columns = torch.arange(len(self.start))
+        columns, place_of = torch.arange(len(self.start)), torch.argsort(self.spread)
         first, at = torch.zeros(len(self.spread), len(columns), dtype=torch.float64), 0
         for layer in self.rotations[0]:  # of the shuffled identity this picks columns
             count, block, _ = layer.shape
             here = columns[(self.start >= at) & (self.start < at + count * block)]
             number, place = (self.start[here] - at) // max(1, block), (self.start[here] - at) % max(1, block)
             rows = at + number.unsqueeze(1) * block + torch.arange(block)
-            first[rows, here.unsqueeze(1)] = layer[number, :, place]
+            first[place_of[rows], here.unsqueeze(1)] = layer[number, :, place]
             at += count * block
         if self.flip:
             first[:, 0] *= -1
-        whole = _rotate(first[self.spread], self.rotations[1])
+        whole = _rotate(first, self.rotations[1])
         whole = whole if self.scale == 1 else whole * self.scale
         return whole if self.rows >= self.cols else whole.mT.contiguous()
 
