@@ -6,7 +6,7 @@ import pytest
 from tests.train.pictures import pixels, write_folders, write_parquet
 
 from netmorph.cli.main import main
-from netmorph.lab.experiment import CONTROLS
+from netmorph.lab.experiment import NET2NET, ON, PLAIN, SCRATCH
 
 TINY = """
 first: {epochs: 1, batch_size: 4, lr: 0.01, pad: 1}
@@ -55,6 +55,6 @@ def test_table_3_learns_from_parquet_files(capsys, tmp_path):
         check(row["figures"]["error"], error, 2)
         assert row["figures"]["params_mib"]["ours"]["mean"] == pytest.approx(params, abs=0.01)
         assert row["figures"]["flop_m"]["ours"]["mean"] == pytest.approx(flop, abs=0.1)
-    assert set(content["rows"][1]["controls"]) == set(CONTROLS)
+    assert set(content["rows"][1]["controls"]) == {ON, SCRATCH, PLAIN, NET2NET}
     assert content["parity"]["growths"] == 2  # the morph, and the control that Net2Net deepens
     assert content["parity"]["max_rel"] < 1e-5
