@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import process_time
 from typing import Any
 
@@ -26,8 +26,10 @@ from netmorph.surgery.outputs import tensors_in
 from netmorph.surgery.parity import differences, repeat_gap
 from netmorph.surgery.probe import Run, Seen, watched
 from netmorph.surgery.site import Site
-from netmorph.surgery.sites import find_sites
+from netmorph.surgery.sites import look
 from netmorph.surgery.swap import swap
+
+_EVAL_ONLY = "not run in train mode"
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,14 @@ def check(
     """
     limits = limits or Limits()
     model.eval()
-    sites = find_sites(model, call, shortcuts=False)
+    sites, before = look(model, call, shortcuts=False, keep=True)
+    before = replace(before, train=None, note=_EVAL_ONLY)
     names = {name for name, module in model.named_modules() if not isinstance(module, nn.Identity)}
     refused = Counter(_general(why) for name, why in sites.refused.items() if name in names)
     wanted = [site for site in sites if site.kind != "identity"]
     watched = {site.name for site in wanted} if only is None else set().union(*only.values())
-    layers = {site.name: model.get_submodule(site.name) for site in wanted if site.name in watched}
-    before = _run(model, layers, call, keep=True)
+    for name in before.seen.keys() - watched:
+        before.seen[name].recorded = None
     row: dict[str, Any] = {
         "params": sum(p.numel() for p in model.parameters()),
         "convolutions": sum(isinstance(module, CONVOLUTIONS) for module in model.modules()),
@@ -93,12 +96,12 @@ def check(
     return row
 
 
-def _run(model: nn.Module, layers: Mapping[str, nn.Module], call: Call, *, keep: bool = False) -> Run:
-    """Run a model in eval mode alone: train mode would double the time, and `find_sites` looks at it already."""
+def _run(model: nn.Module, layers: Mapping[str, nn.Module], call: Call) -> Run:
+    """Run a model in eval mode alone: train mode would double the time."""
     seen = {name: Seen() for name in layers}
-    with undisturbed(model), watched(layers, seen, keep):
+    with undisturbed(model), watched(layers, seen):
         outputs = tensors_in(call.run(model.eval()))
-    return Run(outputs, None, "not run in train mode", seen)
+    return Run(outputs, None, _EVAL_ONLY, seen)
 
 
 def _kind(model: nn.Module, call: Call, kind: str, sites: list[Site], before: Run, limits: Limits) -> dict[str, Any]:
