@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ __all__ = ["Learned", "Phase"]
 
 
 _MEASURING = -1  # no epoch's number
+_SCHEDULE_AHEAD = "Detected call of `lr_scheduler.step"  # where the scaler skipped a first step
+_OTHER_STREAM = "The AccumulateGrad node's stream"  # that in which the graphs were captured
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Phase:
         # Compiled code marks buffers that it allocates in inference mode, and fails when they are written outside.
         self._no_grad = torch.inference_mode if machine.compile is None else torch.no_grad
         self._scales = machine.scales_gradients
+        self._unsaid = [_SCHEDULE_AHEAD] * self._scales + [_OTHER_STREAM] * (machine.compile == "cuda-graphs")
         self._backward: Callable[[Tensor], None] = Tensor.backward
         self._step: Callable[[], Any] = self.optimizer.step
         if self._scales:
@@ -110,7 +113,7 @@ class Phase:
         zero_grad, advance, groups = self.optimizer.zero_grad, self.schedule.step, self.optimizer.param_groups
         anneal, before = self.annealing.step, epoch * len(self.batches)
         tally, rate, done = Tally(self.device), 0.0, 0
-        with self._seeded(epoch), _scaler_skips(self._scales):
+        with self._seeded(epoch), _without(self._unsaid):
             for images, labels in self.batches:
                 with self.fabric.autocast():
                     loss, wrong = self._learn(images, labels)
@@ -177,9 +180,9 @@ class Phase:
 
 
 @contextmanager
-def _scaler_skips(scales: bool) -> Iterator[None]:
-    """Keep PyTorch from warning that the schedule ran ahead where the scaler skipped a first step."""
+def _without(messages: Iterable[str]) -> Iterator[None]:
+    """Keep PyTorch from warning of what is meant to be so."""
     with warnings.catch_warnings():
-        if scales:
-            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+        for message in messages:
+            warnings.filterwarnings("ignore", message=message)
         yield
