@@ -146,6 +146,6 @@ def _timed(spent: dict[str, float]) -> Iterator[None]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--only", nargs="+", default=(), metavar="NETWORK")
+    parser.add_argument("--only", nargs="+", default=(), metavar="NETWORK", help="some of them")
     own, others = parser.parse_known_args()
-    run("networks", f"{QUESTION} (--only NETWORK ...: some of them)", partial(measure, only=own.only), others)
+    run("networks", QUESTION, partial(measure, only=own.only), others)
