@@ -148,4 +148,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--only", nargs="+", default=(), metavar="NETWORK", help="some of them")
     own, others = parser.parse_known_args()
-    run("networks", QUESTION, partial(measure, only=own.only), others)
+    run("networks", QUESTION, partial(measure, only=own.only), others, [parser])

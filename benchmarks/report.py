@@ -166,7 +166,13 @@ def _measured(target: Mapping[str, Any]) -> str:
     return show(float(target["value"])) + (f" ± {target['error']:.2g}" if target["error"] else "")
 
 
-def run(name: str, question: str, measure: Callable[[Report], None], arguments: Sequence[str] | None = None) -> Path:
+def run(
+    name: str,
+    question: str,
+    measure: Callable[[Report], None],
+    arguments: Sequence[str] | None = None,
+    own: Sequence[argparse.ArgumentParser] = (),
+) -> Path:
     """Run one benchmark from the command line: measure, print the table, write the JSON.
 
     Args:
@@ -174,8 +180,9 @@ def run(name: str, question: str, measure: Callable[[Report], None], arguments: 
         question: that it answers.
         measure: fills the report.
         arguments: of the command line; default: the process's own.
+        own: parsers of the script's own options, which it has read already, for the help.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=question)
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=question, parents=[*own])
     parser.add_argument(
         "--quick", action="store_true", help="seconds; shows that the script runs, its numbers say nothing"
     )
