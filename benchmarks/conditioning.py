@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,7 @@ class Plan:
         train: images to train on, at most.
         test: images to measure on, at most.
         workers: processes that make children.
+        dense: whether dense fill is compared, too; if not, neither are graphs for which no size of noise matters.
     """
 
     device: torch.device
@@ -70,6 +73,7 @@ class Plan:
     train: int
     test: int
     workers: int
+    dense: bool = True
 
     @classmethod
     def of(cls, device: torch.device, quick: bool) -> Plan:
@@ -118,12 +122,18 @@ class Found:
         )
 
 
-def measure(report: Report, cifar: Path | None) -> None:
-    """Compare the ways to draw noise on one layer, then fills and sizes of noise on trained networks."""
+def measure(report: Report, cifar: Path | None, **changes: Any) -> None:
+    """Compare the ways to draw noise on one layer, then fills and sizes of noise on trained networks.
+
+    Args:
+        report: what to fill.
+        cifar: the folder of CIFAR-10, if there is one.
+        **changes: of the plan that is chosen by the machine.
+    """
     device = gpu_or_cpu()
     if device.type == "cuda":
         report.device = torch.cuda.get_device_name(device)
-    plan, found = Plan.of(device, report.quick), Found()
+    plan, found = replace(Plan.of(device, report.quick), **changes), Found()
     report.notes = _notes(plan)
     compare_noises(report)
     sources = [fashion] if cifar is None else [fashion, partial(cifar10, cifar)]
@@ -201,9 +211,11 @@ def _compare_fills(report: Report, plan: Plan, data: Dataset, found: Found) -> N
 
 def _variants(plan: Plan, graph: str, sized: bool) -> Iterator[Variant]:
     """Yield the variants of a graph, the default first."""
-    for size in plan.sizes if sized else (None,):
-        yield Variant(graph, "pointwise", size)
-    yield Variant(graph, "dense", None)
+    if sized or plan.dense:
+        for size in plan.sizes if sized else (None,):
+            yield Variant(graph, "pointwise", size)
+    if plan.dense:
+        yield Variant(graph, "dense", None)
 
 
 def _changed(variant: Variant) -> str:
@@ -263,5 +275,20 @@ def _after(plan: Plan, data: Dataset, network: nn.Module, seed: int, rate: float
     return loss_after(network, data, plan.device, plan.steps, seed, rate)
 
 
+def _changes(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str], argparse.ArgumentParser]:
+    """Read what the command line changes of the plan; return it, the other arguments, and the parser."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--seeds", type=int, metavar="N", help="children of each kind (default: 3, on a GPU 8)")
+    parser.add_argument(
+        "--sizes", type=float, nargs="+", metavar="SIZE", help="compare these sizes of noise with the default only"
+    )
+    own, others = parser.parse_known_args(arguments)
+    changes: dict[str, Any] = {} if own.seeds is None else {"seeds": own.seeds}
+    if own.sizes:
+        changes |= {"sizes": (DEFAULT[1], *own.sizes), "dense": False}
+    return changes, others, parser
+
+
 if __name__ == "__main__":
-    run_on_images("conditioning", QUESTION, measure)
+    _given, _others, _parser = _changes(sys.argv[1:])
+    run_on_images("conditioning", QUESTION, partial(measure, **_given), _others, [_parser])

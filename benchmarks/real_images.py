@@ -25,6 +25,7 @@ def run_on_images(
     question: str,
     measure: Callable[[Report, Path | None], None],
     arguments: Sequence[str] | None = None,
+    own: Sequence[argparse.ArgumentParser] = (),
 ) -> Path:
     """Run a benchmark as `benchmarks.report.run` does, with one more option: the folder of CIFAR-10.
 
@@ -33,6 +34,7 @@ def run_on_images(
         question: that it answers.
         measure: fills the report; given the folder, or None.
         arguments: of the command line; default: the process's own.
+        own: parsers of the script's own options, as for `run`.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", add_help=False)
     told = os.environ.get(VARIABLE)
@@ -44,11 +46,9 @@ def run_on_images(
         help=f"folder of CIFAR-10, Parquet or binary; default: the environment's {VARIABLE}, else none",
     )
     options, rest = parser.parse_known_args(sys.argv[1:] if arguments is None else arguments)
-    if {"-h", "--help"} & set(rest):
-        print(parser.format_help())
     if options.cifar is not None and not options.cifar.is_dir():
         parser.error(f"--cifar: there is no folder {options.cifar}")
-    return run(name, question, partial(_measured, measure, options.cifar), rest)
+    return run(name, question, partial(_measured, measure, options.cifar), rest, [*own, parser])
 
 
 def _measured(measure: Callable[[Report, Path | None], None], cifar: Path | None, report: Report) -> None:
