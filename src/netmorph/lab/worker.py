@@ -167,7 +167,8 @@ class _Clock:
 
     def tick(self) -> bool:
         """An epoch has ended; return whether the time is up."""
-        took, self.last = time.time() - self.last, time.time()
+        now = time.time()
+        took, self.last = now - self.last, now
         if self.newborn:
             self.birth = max(self.birth, took)
         else:

@@ -91,11 +91,13 @@ def _as_it_was(module: nn.Module, device: torch.device) -> Iterator[None]:
     """Undo what the warm-up does to buffers, such as the statistics of BatchNorm, and to the random generators."""
     buffers = list(module.buffers())
     before = [buffer.clone() for buffer in buffers]
-    with torch.random.fork_rng([device]):
-        yield
-    with torch.no_grad():
-        for buffer, value in zip(buffers, before, strict=True):
-            buffer.copy_(value)
+    try:
+        with torch.random.fork_rng([device]):
+            yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
 
 
 @contextmanager
