@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 import warnings
 from typing import Any
@@ -97,8 +98,7 @@ def _bare(network: nn.Module, data: Dataset, recipe: Recipe, device: torch.devic
             optimizer.zero_grad()
             schedule.step()
             del loss, wrong
-        assert loss_sum.item() > 0  # waits for the device
-        assert wrong_sum.item() >= 0
+        assert math.isfinite(loss_sum.item() + wrong_sum.item())  # waits for the device
         seconds.append(time.perf_counter() - began)
     torch.compiler.reset()
     return seconds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,8 +25,8 @@ from benchmarks.birth import (
     spare_workers,
 )
 from benchmarks.noises import compare_noises
-from benchmarks.real_images import cifar10, fashion, gpu_or_cpu, run_on_images
-from benchmarks.report import Report, Target
+from benchmarks.real_images import cifar10, fashion, gpu_or_cpu, image_options
+from benchmarks.report import Report, Target, run
 from benchmarks.short_training import loss_after, train
 from benchmarks.verdict import Differences, sentences, verdicts
 from torch import nn
@@ -122,18 +121,23 @@ class Found:
         )
 
 
-def measure(report: Report, cifar: Path | None, **changes: Any) -> None:
+def measure(
+    report: Report, cifar: Path | None = None, seeds: int | None = None, sizes: Sequence[float] | None = None
+) -> None:
     """Compare the ways to draw noise on one layer, then fills and sizes of noise on trained networks.
 
     Args:
         report: what to fill.
         cifar: the folder of CIFAR-10, if there is one.
-        **changes: of the plan that is chosen by the machine.
+        seeds: children of each kind; None: as many as suit the machine.
+        sizes: of noise that alone are compared with the default; None: all of `SIZES`, and dense fill.
     """
     device = gpu_or_cpu()
     if device.type == "cuda":
         report.device = torch.cuda.get_device_name(device)
-    plan, found = replace(Plan.of(device, report.quick), **changes), Found()
+    plan, found = Plan.of(device, report.quick), Found()
+    plan = plan if seeds is None else replace(plan, seeds=seeds)
+    plan = plan if sizes is None else replace(plan, sizes=(DEFAULT[1], *sizes), dense=False)
     report.notes = _notes(plan)
     compare_noises(report)
     sources = [fashion] if cifar is None else [fashion, partial(cifar10, cifar)]
@@ -275,20 +279,15 @@ def _after(plan: Plan, data: Dataset, network: nn.Module, seed: int, rate: float
     return loss_after(network, data, plan.device, plan.steps, seed, rate)
 
 
-def _changes(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str], argparse.ArgumentParser]:
-    """Read what the command line changes of the plan; return it, the other arguments, and the parser."""
+def _options() -> argparse.ArgumentParser:
+    """Return what the command line may change of the plan."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--seeds", type=int, metavar="N", help="children of each kind (default: 3, on a GPU 8)")
     parser.add_argument(
         "--sizes", type=float, nargs="+", metavar="SIZE", help="compare these sizes of noise with the default only"
     )
-    own, others = parser.parse_known_args(arguments)
-    changes: dict[str, Any] = {} if own.seeds is None else {"seeds": own.seeds}
-    if own.sizes:
-        changes |= {"sizes": (DEFAULT[1], *own.sizes), "dense": False}
-    return changes, others, parser
+    return parser
 
 
 if __name__ == "__main__":
-    _given, _others, _parser = _changes(sys.argv[1:])
-    run_on_images("conditioning", QUESTION, partial(measure, **_given), _others, [_parser])
+    run("conditioning", QUESTION, measure, own=[_options(), image_options()])

@@ -145,7 +145,6 @@ def _timed(spent: dict[str, float]) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--only", nargs="+", default=(), metavar="NETWORK", help="some of them")
-    own, others = parser.parse_known_args()
-    run("networks", QUESTION, partial(measure, only=own.only), others, [parser])
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument("--only", nargs="+", default=(), metavar="NETWORK", help="some of them")
+    run("networks", QUESTION, measure, own=[options])

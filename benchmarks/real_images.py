@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import torch
-from benchmarks.report import Report, run
 
 from netmorph.errors import NetmorphError
 from netmorph.train.data import Dataset
@@ -20,39 +16,24 @@ from netmorph.train.sources import load_data
 VARIABLE = "NETMORPH_CIFAR"
 
 
-def run_on_images(
-    name: str,
-    question: str,
-    measure: Callable[[Report, Path | None], None],
-    arguments: Sequence[str] | None = None,
-    own: Sequence[argparse.ArgumentParser] = (),
-) -> Path:
-    """Run a benchmark as `benchmarks.report.run` does, with one more option: the folder of CIFAR-10.
-
-    Args:
-        name: of the script.
-        question: that it answers.
-        measure: fills the report; given the folder, or None.
-        arguments: of the command line; default: the process's own.
-        own: parsers of the script's own options, as for `run`.
-    """
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", add_help=False)
-    told = os.environ.get(VARIABLE)
+def image_options() -> argparse.ArgumentParser:
+    """Return the option ``--cifar``, the folder of CIFAR-10, for `benchmarks.report.run`."""
+    parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument(
         "--cifar",
-        type=Path,
+        type=_folder,
         metavar="DIR",
-        default=Path(told) if told else None,
+        default=os.environ.get(VARIABLE) or None,
         help=f"folder of CIFAR-10, Parquet or binary; default: the environment's {VARIABLE}, else none",
     )
-    options, rest = parser.parse_known_args(sys.argv[1:] if arguments is None else arguments)
-    if options.cifar is not None and not options.cifar.is_dir():
-        parser.error(f"--cifar: there is no folder {options.cifar}")
-    return run(name, question, partial(_measured, measure, options.cifar), rest, [*own, parser])
+    return parser
 
 
-def _measured(measure: Callable[[Report, Path | None], None], cifar: Path | None, report: Report) -> None:
-    measure(report, cifar)
+def _folder(text: str) -> Path:
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {text}")
+    return path
 
 
 def fashion(train: int | None = None, test: int | None = None) -> Dataset:

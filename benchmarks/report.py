@@ -169,7 +169,7 @@ def _measured(target: Mapping[str, Any]) -> str:
 def run(
     name: str,
     question: str,
-    measure: Callable[[Report], None],
+    measure: Callable[..., None],
     arguments: Sequence[str] | None = None,
     own: Sequence[argparse.ArgumentParser] = (),
 ) -> Path:
@@ -178,9 +178,9 @@ def run(
     Args:
         name: of the script.
         question: that it answers.
-        measure: fills the report.
+        measure: fills the report; given its own options by name.
         arguments: of the command line; default: the process's own.
-        own: parsers of the script's own options, which it has read already, for the help.
+        own: parsers of the script's own options, without help of theirs.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=question, parents=[*own])
     parser.add_argument(
@@ -189,13 +189,14 @@ def run(
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the JSON")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     options = parser.parse_args(arguments)
+    given = {key: value for key, value in vars(options).items() if key not in ("quick", "out", "threads")}
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(options.threads)
     try:
         report = Report(name, question, options.quick, options.threads, out=options.out)
-        measure(report)
+        measure(report, **given)
         report.complete = True
     finally:
         torch.set_num_threads(before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,33 +35,27 @@ def test_a_figure_changed_by_hand_is_noticed(tool):
     assert tool.page(changed, ROOT / "results") != changed
 
 
-def test_the_table_follows_from_the_jobs(tmp_path):
-    """What lies under results/ is what the code makes of the trainings there, down to the byte."""
-    import shutil
-
+def table1(folder):
     from netmorph.lab.budget import load_budget
     from netmorph.lab.experiment import make_experiment
-    from netmorph.lab.render import render
 
-    folder = ROOT / "results" / "cifar10-resnet20-h100"
-    shutil.copytree(folder / "table1", tmp_path / "table1")
-    experiment = make_experiment("table1", load_budget(str(folder / "gpu12.yaml")), 3, ["*20*"])
-    render(experiment, tmp_path / "table1")
-    for name in ("table.md", "table.json"):
-        assert (tmp_path / "table1" / name).read_bytes() == (folder / "table1" / name).read_bytes()
+    return make_experiment("table1", load_budget(str(folder / "gpu12.yaml")), 3, ["*20*"])
 
 
-def test_the_exploration_at_equal_compute_follows_from_its_jobs(tmp_path):
-    """The same of the variants that grow ResNet-20 to 3c3."""
-    import shutil
-
+def explore_3c3(folder):
     from netmorph.lab.budget import load_variants
     from netmorph.lab.explore import make_exploration
+
+    return make_exploration("morph20_3c3", load_variants(folder / "variants-3c3.yaml"), 3)
+
+
+@pytest.mark.parametrize(("name", "experiment"), [("table1", table1), ("explore-3c3", explore_3c3)])
+def test_the_table_follows_from_the_jobs(tmp_path, name, experiment):
+    """What lies under results/ is what the code makes of the trainings there, down to the byte."""
     from netmorph.lab.render import render
 
     folder = ROOT / "results" / "cifar10-resnet20-h100"
-    shutil.copytree(folder / "explore-3c3", tmp_path / "out")
-    experiment = make_exploration("morph20_3c3", load_variants(folder / "variants-3c3.yaml"), 3)
-    render(experiment, tmp_path / "out")
-    for name in ("table.md", "table.json"):
-        assert (tmp_path / "out" / name).read_bytes() == (folder / "explore-3c3" / name).read_bytes()
+    shutil.copytree(folder / name, tmp_path / name)
+    render(experiment(folder), tmp_path / name)
+    for file in ("table.md", "table.json"):
+        assert (tmp_path / name / file).read_bytes() == (folder / name / file).read_bytes()

@@ -20,16 +20,13 @@ from netmorph.errors import NetmorphError, ParityError
 from netmorph.graph.notation import parse
 from netmorph.solver.target import CONVOLUTIONS
 from netmorph.surgery.assign import Assignment
-from netmorph.surgery.call import Call, reason, undisturbed
+from netmorph.surgery.call import Call, reason
 from netmorph.surgery.graft import Graft, Options, check_layer, make_graft
-from netmorph.surgery.outputs import tensors_in
 from netmorph.surgery.parity import differences, repeat_gap
-from netmorph.surgery.probe import Run, Seen, watched
+from netmorph.surgery.probe import NOT_RUN, Run, probe
 from netmorph.surgery.site import Site
 from netmorph.surgery.sites import look
 from netmorph.surgery.swap import swap
-
-_EVAL_ONLY = "not run in train mode"
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ def check(
     limits = limits or Limits()
     model.eval()
     sites, before = look(model, call, shortcuts=False, keep=True)
-    before = replace(before, train=None, note=_EVAL_ONLY)
+    before = replace(before, train=None, note=NOT_RUN)
     names = {name for name, module in model.named_modules() if not isinstance(module, nn.Identity)}
     refused = Counter(_general(why) for name, why in sites.refused.items() if name in names)
     wanted = [site for site in sites if site.kind != "identity"]
@@ -94,14 +91,6 @@ def check(
     if row["status"] == "FAILED" or only is not None:
         row["sensitivity"] = _number(sensitivity(model, call, before))
     return row
-
-
-def _run(model: nn.Module, layers: Mapping[str, nn.Module], call: Call) -> Run:
-    """Run a model in eval mode alone: train mode would double the time."""
-    seen = {name: Seen() for name in layers}
-    with undisturbed(model), watched(layers, seen):
-        outputs = tensors_in(call.run(model.eval()))
-    return Run(outputs, None, _EVAL_ONLY, seen)
 
 
 def _kind(model: nn.Module, call: Call, kind: str, sites: list[Site], before: Run, limits: Limits) -> dict[str, Any]:
@@ -183,7 +172,7 @@ def _together(model: nn.Module, call: Call, grafts: list[Graft], before: Run) ->
             stack.callback(swap, model, graft.site.name, graft.layer)
             swap(model, graft.site.name, modules[graft.site.name])
         try:
-            after = _run(model, modules, call)
+            after = probe(model, modules, call, train=False)
         except NetmorphError as error:
             return {"failed": [f"{TOGETHER}{error.what}"]}
     missed = [name for name in modules if before.seen[name].calls != after.seen[name].calls]

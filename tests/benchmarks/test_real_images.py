@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from benchmarks.real_images import VARIABLE, run_on_images
+from benchmarks.real_images import VARIABLE, image_options
 from benchmarks.report import Report
+from benchmarks.report import run as run_benchmark
 
 
 def run(arguments: list[str], out: Path) -> list[Path | None]:
@@ -14,7 +15,7 @@ def run(arguments: list[str], out: Path) -> list[Path | None]:
         assert report.quick
         seen.append(cifar)
 
-    run_on_images("name", "why?", measure, ["--quick", "--out", str(out), *arguments])
+    run_benchmark("name", "why?", measure, ["--quick", "--out", str(out), *arguments], [image_options()])
     return seen
 
 
