@@ -35,11 +35,12 @@ def _table(source: Path) -> Iterator[str]:
         cells += [_errs(row["controls"].get(name)) for name in controls]
         yield f"| {' | '.join(cells)} |\n"
     header = content["header"]
-    where = ", ".join(header["accelerator"] or header["processor"])
+    where = ", ".join([*(header["accelerator"] or header["processor"]), *header.get("training", ())])
+    limit = "" if header["train_limit"] is None else f" ({header['train_limit']:,} of its training images)"
     yield (
         "\nTest error in %, mean ± deviation over seeds (n), and in brackets the training loss in nats. "
-        f"{', '.join(header['data'])}; {header['jobs']['done']} of {header['jobs']['total']} trainings; {where}; "
-        f"{', '.join(header['versions'])}.\n\n"
+        f"{', '.join(header['data'])}{limit}; {header['jobs']['done']} of {header['jobs']['total']} trainings; "
+        f"{where}; {', '.join(header['versions'])}.\n\n"
     )
 
 

@@ -13,6 +13,7 @@ ENVIRONMENT = {
     "processor": "A processor",
     "cores": 2,
     "accelerator": "NVIDIA H100",
+    "training": {"precision": "bf16-mixed", "compile": None},
 }
 
 

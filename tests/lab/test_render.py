@@ -62,7 +62,8 @@ def test_the_page_says_what_was_done_and_all_figures(table1):
     _, folder, content = table1
     page = (folder / "table.md").read_text()
     assert page.startswith("# Table 1 of the paper, on CIFAR-10 (JPEG)\n")
-    for said in ("Budget: short: 6 epochs", "Seeds: 3", "NVIDIA H100", "torch 2.14.1", "Which claims held"):
+    device = "NVIDIA H100 (precision bf16-mixed)"
+    for said in ("Budget: short: 6 epochs", "Seeds: 3", device, "torch 2.14.1", "Which claims held"):
         assert said in page
     for row in content["rows"]:
         ours = row["figures"]["error"]["ours"]

@@ -4,9 +4,11 @@ import os
 import sys
 
 import pytest
+import torch
 
 from netmorph.errors import NetmorphError
 from netmorph.lab.run_folder import environment, run_folder, write_csv, write_json
+from netmorph.train.machine import Machine
 
 
 def test_a_run_appears_whole(tmp_path):
@@ -68,3 +70,13 @@ def test_the_environment_is_json_and_names_versions_and_command(monkeypatch):
     assert found["versions"]["torch"]
     assert found["cores"] == os.cpu_count()
     assert found["processor"]
+
+
+def test_the_environment_of_a_training_says_its_arithmetic_and_no_gpu_that_it_did_not_use(monkeypatch):
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda: torch.device("mps"))
+    assert environment()["accelerator"] == environment(Machine())["accelerator"] == "mps"
+    found = environment(Machine(accelerator="cpu", precision="bf16-mixed", compile="default"))
+    assert found["accelerator"] is None
+    assert found["training"] == {"precision": "bf16-mixed", "compile": "default"}
+    assert "training" not in environment()

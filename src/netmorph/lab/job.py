@@ -110,7 +110,7 @@ def run_job(job: Job, place: Workplace, progress: Progress, stop: Callable[[], b
         stop=stop,
         before=start,
     )
-    done = _figures(job, model, place.data, rows, before) | {"parity": parity, "recipe": asdict(recipe)}
+    done = _figures(job, model, place, rows, before) | {"parity": parity, "recipe": asdict(recipe)}
     done |= _ten_views(job, model, place)
     if job.kind != "net2net":  # whose layers no record describes, and which nothing continues
         save(model, folder / NETWORK)
@@ -197,10 +197,10 @@ def _ten_views(job: Job, model: nn.Module, place: Workplace) -> dict[str, float]
 
 
 def _figures(
-    job: Job, model: nn.Module, data: Data, rows: list[EpochRow], before: dict[str, Any] | None
+    job: Job, model: nn.Module, place: Workplace, rows: list[EpochRow], before: dict[str, Any] | None
 ) -> dict[str, Any]:
     """Return what a job came to."""
-    price, last = cost(model, data.example()), rows[-1]
+    price, last = cost(model, place.data.example()), rows[-1]
     return {
         **asdict(job),
         "own_epochs": job.epochs,
@@ -216,6 +216,6 @@ def _figures(
         "seconds": last.seconds,
         "samples_per_second": sorted(row.samples_per_second for row in rows)[len(rows) // 2],
         "curve": [[row.epoch, row.train_loss, row.train_error, row.test_loss, row.test_error] for row in rows],
-        "data": data.name,
-        "environment": environment(),
+        "data": place.data.name,
+        "environment": environment(place.machine),
     }

@@ -114,6 +114,7 @@ def _header(finished: Finished) -> dict[str, Any]:
         "jobs": {"done": len(finished.done), "total": len(experiment.jobs)},
         "accelerator": finished.named("environment", "accelerator"),
         "processor": finished.named("environment", "processor"),
+        "training": finished.named("environment", "training"),
         "python": finished.named("environment", "python"),
         "versions": finished.named("environment", "versions"),
     }

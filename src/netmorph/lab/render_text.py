@@ -63,7 +63,8 @@ def _head(header: dict[str, Any]) -> Iterator[str]:
         yield "- **The smoke budget shows that every step runs; its errors mean nothing.**"
     yield f"- Seeds: {header['seeds']}. Trainings done: {header['jobs']['done']} of {header['jobs']['total']}."
     hardware = header["accelerator"] or header["processor"]
-    yield f"- Hardware: {'; '.join(hardware) or _NONE}."
+    how = "; ".join(header["training"])
+    yield f"- Hardware: {'; '.join(hardware) or _NONE}{how and f' ({how})'}."
     yield f"- Python {'; '.join(header['python']) or _NONE}; {'; '.join(header['versions']) or _NONE}."
     yield ""
 

@@ -13,9 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netmorph.errors import NetmorphError
+
+if TYPE_CHECKING:
+    from netmorph.train.machine import Machine
 
 __all__ = ["environment", "require_free", "run_folder", "write_csv", "write_json"]
 
@@ -75,13 +78,19 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def environment() -> dict[str, Any]:
-    """Describe the versions, the machine and the command, for whoever wants to repeat the run."""
+def environment(machine: Machine | None = None) -> dict[str, Any]:
+    """Describe the versions, the machine and the command, for whoever wants to repeat the run.
+
+    Args:
+        machine: what a training ran on, and how; None where nothing was trained that says so.
+    """
     import torch
 
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    used = torch.accelerator.is_available() and (machine is None or machine.accelerator != "cpu")
+    accelerator = torch.accelerator.current_accelerator() if used else None
     name = torch.cuda.get_device_name() if accelerator is not None and accelerator.type == "cuda" else accelerator
-    return {
+    how = {} if machine is None else {"training": {"precision": machine.precision, "compile": machine.compile}}
+    return how | {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "python": platform.python_version(),
         "versions": {package: _version(package) for package in _PACKAGES},

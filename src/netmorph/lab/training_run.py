@@ -88,7 +88,7 @@ def training_run(
         return known
     run = _Run(setting, data, folder, listener, machine, team, stop)
     model, phases = run.all_phases()
-    return team.told(lambda: _finish(folder, model, phases, data))
+    return team.told(lambda: _finish(folder, model, phases, data, machine))
 
 
 def _claim(folder: RunFolder, setting: RunSetting, data: Data, processes: int) -> dict[str, Any] | None:
@@ -100,7 +100,7 @@ def _claim(folder: RunFolder, setting: RunSetting, data: Data, processes: int) -
     return folder.results()
 
 
-def _finish(folder: RunFolder, model: nn.Module, phases: list[Phase], data: Data) -> dict[str, Any]:
+def _finish(folder: RunFolder, model: nn.Module, phases: list[Phase], data: Data, machine: Machine) -> dict[str, Any]:
     """Write what came out and return it."""
     price, last = cost(model, data.example()), rows_of(phases)[-1]
     results = {
@@ -114,7 +114,7 @@ def _finish(folder: RunFolder, model: nn.Module, phases: list[Phase], data: Data
         "seconds": sum(phase["rows"][-1]["seconds"] for phase in phases),
         "morphs": [phase["parity"] for phase in phases if phase["parity"] is not None],
         "data": data.name,
-        "environment": environment(),
+        "environment": environment(machine),
     }
     save(model, folder.model)
     folder.write_results(phases, results)
