@@ -458,7 +458,7 @@ def test_an_optimizer_that_takes_no_more_groups() -> None:
     parent = small()
     groups = [{"params": parent.blocks.parameters()}, {"params": [*parent.stem.parameters(), *parent.fc.parameters()]}]
     optimizer = Fixed(groups, 0.1)
-    refuse(grown(parent), optimizer, "takes no group for the slopes.*two are enough")
+    refuse(grown(parent), optimizer, "takes no group for new parameters.*two are enough")
     rebuild_optimizer(grown(parent), optimizer, groups={"*.acts.*": None})
     assert len(optimizer.param_groups) == 2
 

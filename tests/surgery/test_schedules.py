@@ -124,6 +124,44 @@ def test_a_checkpoint_resumes(name: str) -> None:
     assert equal(optimizer.state_dict(), resumed.state_dict())
 
 
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_newborns_follow_at_their_factor(name: str) -> None:
+    parent = small()
+    optimizer = sgd(parent.parameters())
+    scheduler = SCHEDULERS[name](optimizer)
+    follow(parent, optimizer, scheduler, 3)
+    result = grown(parent, {"stem": "3x3 > 1x1"})
+    rebuild_optimizer(result, optimizer, scheduler, newborn_lr_factor=0.25)
+    assert len(scheduler.get_last_lr()) == 3
+    for _ in range(9):
+        old, new, blends = (group["lr"] for group in optimizer.param_groups)
+        assert new == blends == pytest.approx(old / 4, rel=1e-12)
+        fit(result.model, optimizer, 1, scheduler)
+    assert scheduler.get_last_lr() == [group["lr"] for group in optimizer.param_groups]
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_checkpoint_with_a_factor_resumes(name: str) -> None:
+    parent = small()
+    optimizer = sgd(parent.parameters())
+    scheduler = SCHEDULERS[name](optimizer)
+    fit(parent, optimizer, 3, scheduler)
+    result = grown(parent, {"stem": "3x3 > 1x1"})
+    rebuild_optimizer(result, optimizer, [scheduler], newborn_lr_factor=0.25)
+    model = result.model
+    stored = copy.deepcopy((model.state_dict(), optimizer.state_dict(), scheduler.state_dict()))
+    again = copy.deepcopy(model)
+    groups = param_groups(again, lr=0.01, newborn_lr=0.0025, weight_decay=0.01)
+    resumed = torch.optim.SGD(groups, momentum=0.9)
+    follows = SCHEDULERS[name](resumed)
+    again.load_state_dict(stored[0])
+    resumed.load_state_dict(stored[1])
+    follows.load_state_dict(stored[2])
+    assert fit(model, optimizer, 5, scheduler) == fit(again, resumed, 5, follows)
+    assert equal(model.state_dict(), again.state_dict())
+    assert equal(optimizer.state_dict(), resumed.state_dict())
+
+
 def test_each_group_keeps_its_own_plan() -> None:
     parent = small()
     groups = [
@@ -184,8 +222,9 @@ def test_timms_schedulers() -> None:
     result = grown(parent)
     rebuild_optimizer(result, optimizer, scheduler)
     assert scheduler.base_values == [0.01, 0.01]
-    scheduler.step(10)
-    assert optimizer.param_groups[1]["lr"] == optimizer.param_groups[0]["lr"] < 0.01
+    for epoch in (2, 10):  # within the warm-up and after it
+        scheduler.step(epoch)
+        assert optimizer.param_groups[1]["lr"] == optimizer.param_groups[0]["lr"] < 0.01
 
 
 def test_forgotten_schedulers() -> None:

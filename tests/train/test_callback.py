@@ -128,6 +128,20 @@ def test_a_resumed_training_is_the_uninterrupted_one(finished, loader, epoch):
     assert module.state_dict().keys() == whole.state_dict().keys()
 
 
+def test_new_parameters_may_have_a_rate_of_their_own(loader, tmp_path):
+    def run(**options):
+        module, saves = Module(), ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+        whole = trainer(growing(newborn_lr_factor=0.1), saves)
+        whole.fit(module, loader, **options)
+        return module, [group["lr"] for group in whole.optimizers[0].param_groups]
+
+    module, rates = run()
+    assert rates == pytest.approx([0.1 * 0.5**4, 0.01 * 0.5**4, 0.01 * 0.5**4])
+    resumed, again = run(ckpt_path=tmp_path / "epoch=2.ckpt", weights_only=True)
+    assert again == rates
+    assert resumed.losses == module.losses[9:]
+
+
 def test_a_checkpoint_is_evaluated_with_the_grown_network(finished, loader):
     whole, _, folder = finished
 
@@ -185,9 +199,10 @@ def test_calibration_may_come_from_the_trainer(loader):
     [
         (lambda: growing(attribute="model"), "Module has no network 'model'.*one of 'net'"),
         (lambda: growing(inplace=False), "morphs in place"),
+        (lambda: growing(newborn_lr_factor=0), "a factor above zero"),
         (lambda: GrowCallback(lambda net: None, at_epoch=1, norm=None), "a function grows by its own arguments"),
     ],
-    ids=["attribute", "inplace", "options of a function"],
+    ids=["attribute", "inplace", "factor", "options of a function"],
 )
 def test_what_cannot_work_is_refused_at_once(make, said, loader):
     module = Module()

@@ -16,8 +16,34 @@ from netmorph.errors import NetmorphError
 COMPANION = "netmorph_slopes_of"
 """Key of a group of slopes: the index of the group that it copies, but for the decay. State dicts keep it."""
 
+NEWBORN, FACTOR = "netmorph_newborn_of", "netmorph_lr_factor"
+"""Keys of a group of newborn parameters with a rate of their own: the index of the group that it copies, and how many
+times that one's rate they have. State dicts keep them."""
+
+_RATES = ("lr", "initial_lr", "max_lr", "min_lr", "swa_lr")  # the latter four are schedulers'
 _NAMES = "param_names"
 _BUFFER = "momentum_buffer"
+
+
+@dataclass(frozen=True)
+class GroupCopy:
+    """A new group.
+
+    Attributes:
+        origin: index of the group that it copies, which may be new itself if it comes before.
+        factor: on the learning rate; None: the copy is for slopes, and differs by having no weight decay.
+    """
+
+    origin: int
+    factor: float | None = None
+
+    def options(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options of the copy of a group."""
+        copied = {key: _copied(value) for key, value in group.items() if key not in ("params", _NAMES)}
+        if self.factor is None:
+            return {**copied, "weight_decay": 0.0, COMPANION: self.origin}
+        rates = {key: copied[key] * self.factor for key in _RATES if key in copied}
+        return {**copied, **rates, NEWBORN: self.origin, FACTOR: self.factor}
 
 
 @dataclass
@@ -28,14 +54,14 @@ class Change:
         heirs: the parameter that takes over another's place and state, by the other's id.
         departing: parameters that leave, by id.
         joining: by index of the group, new parameters with their names; an index past the last is a new group.
-        companions: by index of a new group, the index of the group that it copies.
+        copies: by index of a new group, what it is; in the order of their indices.
         prefix: what the optimizer's names of parameters have before the network's.
     """
 
     heirs: dict[int, nn.Parameter] = field(default_factory=dict)
     departing: dict[int, nn.Parameter] = field(default_factory=dict)
     joining: dict[int, list[tuple[str, nn.Parameter]]] = field(default_factory=dict)
-    companions: dict[int, int] = field(default_factory=dict)
+    copies: dict[int, GroupCopy] = field(default_factory=dict)
     prefix: str = ""
 
 
@@ -50,15 +76,21 @@ def names_of(optimizer: Optimizer) -> dict[int, str]:
     return {id(each): name for group in named for each, name in zip(group["params"], group[_NAMES], strict=True)}
 
 
-def companion_of(optimizer: Optimizer, index: int) -> int | None:
-    """Return the index of the group for the slopes of a group, or None where there is none yet.
+def needs_no_companion(group: Mapping[str, Any]) -> bool:
+    """Return whether slopes go into a group itself: the optimizer knows no decay, or it is a group of slopes."""
+    return "weight_decay" not in group or COMPANION in group
 
-    It is the group itself where the optimizer knows no decay, or where it is such a group.
-    """
-    groups = optimizer.param_groups
-    if "weight_decay" not in groups[index] or COMPANION in groups[index]:
-        return index
-    return next((each for each, group in enumerate(groups) if group.get(COMPANION) == index), None)
+
+def companion_of(optimizer: Optimizer, index: int) -> int | None:
+    """Return the index of the group of the slopes of a group, or None where there is none yet."""
+    groups = enumerate(optimizer.param_groups)
+    return next((each for each, group in groups if group.get(COMPANION) == index), None)
+
+
+def newborn_of(optimizer: Optimizer, index: int, factor: float) -> int | None:
+    """Return the index of the group that copies a group at so many times its rate, or None where there is none yet."""
+    groups, wanted = enumerate(optimizer.param_groups), (index, factor)
+    return next((each for each, group in groups if (group.get(NEWBORN), group.get(FACTOR)) == wanted), None)
 
 
 def apply(optimizer: Optimizer, change: Change, order: Mapping[int, int]) -> None:
@@ -74,7 +106,7 @@ def apply(optimizer: Optimizer, change: Change, order: Mapping[int, int]) -> Non
     """
     _add_groups(optimizer, change)
     for index, group in enumerate(optimizer.param_groups):
-        if index not in change.companions:
+        if index not in change.copies:
             _rewrite(group, change, change.joining.get(index, []), order)
     for key in change.departing.values():
         optimizer.state.pop(key, None)
@@ -108,20 +140,21 @@ def _place(members: Sequence[tuple[str, Tensor]], order: Mapping[int, int], own:
 def _add_groups(optimizer: Optimizer, change: Change) -> None:
     before = len(optimizer.param_groups)
     try:
-        for index, origin in change.companions.items():
-            group = optimizer.param_groups[origin]
-            members: list[Any] = [each for _, each in change.joining[index]]
+        for index, new in change.copies.items():
+            group = optimizer.param_groups[new.origin]
+            joining = change.joining.get(index, [])
+            members: list[Any] = [each for _, each in joining]
             if _NAMES in group:
-                members = [(change.prefix + name, each) for name, each in change.joining[index]]
-            options = {key: _copied(value) for key, value in group.items() if key not in ("params", _NAMES)}
-            optimizer.add_param_group({**options, "params": members, "weight_decay": 0.0, COMPANION: origin})
+                members = [(change.prefix + name, each) for name, each in joining]
+            optimizer.add_param_group({**new.options(group), "params": members})
     except Exception as error:
         del optimizer.param_groups[before:]
         raise NetmorphError(
-            f"the {type(optimizer).__name__} takes no group for the slopes of activations: {error}",
+            f"the {type(optimizer).__name__} takes no group for new parameters: {error}",
             remedies=[
-                "pass groups={'*.acts.*': None}: another optimizer may train the slopes",
+                "pass groups={'*.acts.*': None}: another optimizer may train the slopes of activations",
                 "morph with act=None",
+                "leave newborn_lr_factor at 1",
             ],
         ) from error
 

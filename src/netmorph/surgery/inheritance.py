@@ -11,7 +11,16 @@ from torch.optim import Optimizer
 
 from netmorph.errors import NetmorphError
 from netmorph.nn import slopes
-from netmorph.surgery.groups import Change, companion_of, group_of, names_of
+from netmorph.surgery.groups import (
+    NEWBORN,
+    Change,
+    GroupCopy,
+    companion_of,
+    group_of,
+    names_of,
+    needs_no_companion,
+    newborn_of,
+)
 from netmorph.surgery.lineage import Lineage, Newborn, replaced_before
 
 
@@ -70,15 +79,20 @@ class Inheritance:
                 ],
             )
 
-    def place(self, wanted: Mapping[str, int | None]) -> list[str]:
-        """Choose the group of every new parameter; return the names of those that get none."""
+    def place(self, wanted: Mapping[str, int | None], factor: float) -> list[str]:
+        """Choose the group of every new parameter; return the names of those that get none.
+
+        Args:
+            wanted: groups by name or pattern, as they are.
+            factor: on the learning rate of the others.
+        """
         left_out, unused = [], set(wanted)
         for each in self.lineage.newborn:
             new = self._alive(each.name, each.child())
             matching = [p for p in wanted if p == each.name or fnmatchcase(each.name, p)]
             unused.difference_update(matching)
             pattern = matching[0] if matching else None
-            index = self._index_of_origin(each) if pattern is None else self._index(pattern, wanted[pattern])
+            index = self._own(each, factor) if pattern is None else self._index(pattern, wanted[pattern])
             if index is None:
                 left_out.append(each.name)
                 continue
@@ -92,6 +106,24 @@ class Inheritance:
                 remedies=[f"the new parameters are {', '.join(each.name for each in self.lineage.newborn[:6])}, ..."],
             )
         return left_out
+
+    def _own(self, newborn: Newborn, factor: float) -> int | None:
+        """Return the group of a parameter for which none was chosen: its origin's, or that one's copy at a factor."""
+        index = self._index_of_origin(newborn)
+        if index is None or factor == 1:
+            return index
+        base = self.optimizer.param_groups[index].get(NEWBORN, index)  # a factor is on the old parameters' rate
+        there = newborn_of(self.optimizer, base, factor)
+        return self._planned(GroupCopy(base, factor)) if there is None else there
+
+    def _planned(self, new: GroupCopy) -> int:
+        """Return the index of a new group, planned already or planned now."""
+        copies = self.change.copies
+        index = next((each for each, planned in copies.items() if planned == new), None)
+        if index is None:
+            index = len(self.optimizer.param_groups) + len(copies)
+            copies[index] = new
+        return index
 
     def _index_of_origin(self, newborn: Newborn) -> int | None:
         origins = (origin() for origin in newborn.origins)
@@ -108,14 +140,12 @@ class Inheritance:
         )
 
     def _companion(self, index: int) -> int:
-        """Return the group for the slopes of a group: there already, planned already, or planned now."""
+        """Return the group for the slopes of a group: itself, there already, planned already, or planned now."""
+        planned = self.change.copies.get(index)
+        if needs_no_companion(self.optimizer.param_groups[index if planned is None else planned.origin]):
+            return index
         there = companion_of(self.optimizer, index)
-        if there is not None:
-            return there
-        planned = {origin: new for new, origin in self.change.companions.items()}
-        new = planned.get(index, len(self.optimizer.param_groups) + len(planned))
-        self.change.companions[new] = index
-        return new
+        return self._planned(GroupCopy(index)) if there is None else there
 
     def _alive(self, name: str, new: nn.Parameter | None, like: nn.Parameter | None = None) -> nn.Parameter:
         """Return a parameter of the child if it is still there, as the morph left it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ class RebuiltOptimizer:
         departed: names of the parent's parameters that left, with their state.
         joined: by name of a new parameter, the index of its group.
         left_out: names of new parameters that this optimizer does not train, as it did not train their layer.
-        new_groups: indices of the groups that were added for slopes.
+        new_groups: indices of the groups that were added: for slopes, and for new parameters with a rate of their own.
     """
 
     kept: tuple[str, ...]
@@ -43,6 +44,7 @@ def rebuild_optimizer(
     schedulers: LRScheduler | Sequence[LRScheduler] | None = (),
     *,
     groups: Mapping[str, int | None] | None = None,
+    newborn_lr_factor: float = 1.0,
 ) -> RebuiltOptimizer:
     """Make the optimizer that trained the parent train the child, in place.
 
@@ -51,6 +53,11 @@ def rebuild_optimizer(
     replace (at an identity: of the nearest weights around it), in the child's order; the slopes of activations and
     norms go into a group of their own for each such group, a copy of it without weight decay, which would pull them
     from 1. The schedulers' lists of one entry a group grow along.
+
+    With a `newborn_lr_factor` other than 1, new parameters go into a copy of that group instead, whose rate, and all
+    that schedulers know of it, is so many times the old one's; a rate that a schedule sets for all groups alike (such
+    as ``eta_min``) stays. A later morph with the same factor goes on with that copy. The new groups' indices are in
+    the result, for those who let the factor fade.
 
     Call it right after `morph`, before the next one, between two steps and with gradients zeroed. Whether the morph was
     in place makes no difference: the same optimizer object drives the child afterwards. A GradScaler needs nothing: it
@@ -66,11 +73,12 @@ def rebuild_optimizer(
         schedulers: all that drive it, whatever they chain or wrap found by itself; None: those it had are done with.
         groups: by name or glob of new parameters, the index of the group that they join, or None to leave them out;
             for layers that the optimizer did not train. Slopes join that group's copy without decay.
+        newborn_lr_factor: on the learning rate of new parameters, slopes included, for which `groups` names no group.
 
     Raises:
         NetmorphError: the optimizer does not hold the parent's parameters, was rebuilt already, keeps state over all
             parameters at once (LBFGS), wraps another or is sharded; the child was changed since the morph; a scheduler
-            is missing or drives another optimizer. Nothing is changed then.
+            is missing or drives another optimizer; the factor is not above zero. Nothing is changed then.
         SiteError: the child is wrapped in DDP or FSDP, or compiled.
 
     Example:
@@ -84,24 +92,38 @@ def rebuild_optimizer(
         >>> [group["weight_decay"] for group in optimizer.param_groups]
         [0.01, 0.0]
     """
+    check_factor(newborn_lr_factor)
     _check_model(result.model)
     _check_optimizer(optimizer)
     driving = all_schedulers(schedulers, optimizer)
     inherited = Inheritance(result.model, result._lineage, optimizer)
     change = inherited.change
-    left_out = inherited.place(groups or {})
-    if change.companions:
+    left_out = inherited.place(groups or {}, float(newborn_lr_factor))
+    if change.copies:
         check_known(optimizer, schedulers)
     before = len(optimizer.param_groups)
     apply(optimizer, change, inherited.order)
-    grow(driving, before, list(change.companions.values()))
+    grow(driving, before, list(change.copies.values()))
     return RebuiltOptimizer(
         tuple(inherited.kept),
         tuple(inherited.departed),
         {name: index for index, members in change.joining.items() for name, _ in members},
         tuple(left_out),
-        tuple(change.companions),
+        tuple(change.copies),
     )
+
+
+def check_factor(factor: float) -> None:
+    """Raise where a factor on learning rates is not above zero.
+
+    Raises:
+        NetmorphError: so it is.
+    """
+    if not (math.isfinite(factor) and factor > 0):
+        raise NetmorphError(
+            f"newborn_lr_factor= is a factor above zero, not {factor!r}",
+            remedies=["let rebuild_optimizer leave new parameters out with groups={'*': None}"],
+        )
 
 
 def _check_model(model: nn.Module) -> None:

@@ -10,18 +10,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from netmorph.errors import NetmorphError
+from netmorph.surgery.groups import GroupCopy
 
 # The per-group lists of torch's schedulers, and of timm's. By name: a list of milestones may be as long by chance.
-_PER_GROUP = (
-    "base_lrs",
-    "_last_lr",
-    "lr_lambdas",
-    "min_lrs",
-    "max_lrs",
-    "base_momentums",
-    "max_momentums",
-    "base_values",
-)
+_RATES = ("base_lrs", "_last_lr", "min_lrs", "max_lrs", "base_values", "warmup_steps")
+_PER_GROUP = (*_RATES, "lr_lambdas", "base_momentums", "max_momentums")
 
 
 def all_schedulers(given: Any, optimizer: Optimizer) -> list[Any]:
@@ -66,22 +59,27 @@ def check_known(optimizer: Optimizer, given: Any) -> None:
         )
 
 
-def grow(schedulers: Sequence[Any], before: int, origins: Sequence[int]) -> None:
+def grow(schedulers: Sequence[Any], before: int, copies: Sequence[GroupCopy]) -> None:
     """Give every per-group list of the schedulers an entry for each new group, that of the group it came from.
 
-    The lists are replaced, not changed: two schedulers may hold the same one.
+    A rate is multiplied by the new group's factor. The lists are replaced, not changed: two schedulers may hold the
+    same one.
 
     Args:
         schedulers: all of them, as `all_schedulers` returns them.
         before: how many groups there were.
-        origins: index of the origin of each new group.
+        copies: the new groups, in order.
     """
     for scheduler in schedulers:
         own = vars(scheduler)
         for name in _PER_GROUP:
             values = own.get(name)
             if isinstance(values, list) and len(values) == before:
-                own[name] = [*values, *(_copy(values[origin]) for origin in origins)]
+                grown = list(values)
+                for new in copies:
+                    value = _copy(grown[new.origin])
+                    grown.append(value if new.factor is None or name not in _RATES else value * new.factor)
+                own[name] = grown
 
 
 def _nested(scheduler: Any) -> Iterator[Any]:

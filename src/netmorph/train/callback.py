@@ -17,7 +17,7 @@ from netmorph.surgery.growth import GrowthResult
 from netmorph.surgery.layers import check_unwrapped
 from netmorph.surgery.lineage import Descent
 from netmorph.surgery.morph import MorphResult, morph
-from netmorph.surgery.optimizer import rebuild_optimizer
+from netmorph.surgery.optimizer import check_factor, rebuild_optimizer
 from netmorph.train.regrowth import Regrowth, repeat
 
 __all__ = ["Grow", "GrowCallback"]
@@ -49,6 +49,7 @@ class GrowCallback(Callback):
         example_inputs: as `morph` takes them; None: the ``LightningModule``'s ``example_input_array``. On any device.
         calibration: batches, as `morph` takes them; or a function that takes the trainer and returns them.
         seed: of the noise; the same in every process.
+        newborn_lr_factor: as `netmorph.rebuild_optimizer` takes it.
         options: further arguments of `morph`.
 
     Attributes:
@@ -69,6 +70,7 @@ class GrowCallback(Callback):
         example_inputs: Any = None,
         calibration: Any = None,
         seed: int = 0,
+        newborn_lr_factor: float = 1.0,
         **options: Any,
     ) -> None:
         if callable(grow) and (options or calibration is not None or example_inputs is not None):
@@ -77,8 +79,10 @@ class GrowCallback(Callback):
             )
         if "inplace" in options:
             raise NetmorphError("GrowCallback morphs in place: leave out inplace=")
+        check_factor(newborn_lr_factor)
         self.grow, self.at_epoch, self.attribute = grow, at_epoch, attribute
         self.example_inputs, self.calibration, self.seed, self.options = example_inputs, calibration, seed, options
+        self.newborn_lr_factor = newborn_lr_factor
         self.result: Grown | None = None
         self._regrowth = Regrowth()
         self._held: Mapping[str, Any] | None = None
@@ -214,7 +218,8 @@ class GrowCallback(Callback):
         for optimizer in trainer.optimizers:
             if any(id(each) in parameters for group in optimizer.param_groups for each in group["params"]):
                 driving: Sequence[Any] = [config.scheduler for config in trainer.lr_scheduler_configs]
-                rebuild_optimizer(result, optimizer, [each for each in driving if each.optimizer is optimizer])
+                own = [each for each in driving if each.optimizer is optimizer]
+                rebuild_optimizer(result, optimizer, own, newborn_lr_factor=self.newborn_lr_factor)
 
     def _repeat(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Repeat the growth without solving; weights and states are loaded afterwards."""
