@@ -9,6 +9,10 @@ from torch import nn
 
 from netmorph.errors import SiteError
 from netmorph.surgery.call import Call, describe, fixed_rng, reason, undisturbed
+from netmorph.surgery.cost import cost
+from netmorph.surgery.follow import follow
+from netmorph.surgery.morph import morph
+from netmorph.surgery.parity import verify
 
 Pair = namedtuple("Pair", "a b")
 
@@ -103,3 +107,42 @@ def test_scripted_modules_keep_their_mode() -> None:
     with undisturbed(model):
         model.eval()
     assert model.training
+
+
+class Frozen(nn.Module):
+    """Keeps its norm in eval mode by an override of `train` that returns nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+    def train(self, mode: bool = True) -> None:
+        super().train(mode)
+        self.bn.eval()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.bn(self.conv(x))
+
+
+def test_train_may_return_nothing() -> None:
+    model, x = Frozen(), images()
+    with left_alone(model):
+        assert verify(model, model, x).train_max_rel == 0
+        assert cost(model, x).macs == 9 * x.shape[0] * 256
+        assert follow(model, Call.of(x), "conv", None)
+        assert morph(model, {"conv": "1x1 > 1x1", "shortcut": "1x1 > 1x1"}, example_inputs=x).parity.exact
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated:FutureWarning", "ignore:.*deprecated:DeprecationWarning")
+def test_models_that_know_no_mode_are_run_as_they_are() -> None:
+    """Frozen TorchScript has no attribute `training`; what was exported refuses `eval` and `train`."""
+    model, x = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)).eval(), images()
+    frozen = torch.jit.freeze(scripted(model))
+    assert verify(model, frozen, x).max_rel < 1e-6
+    assert not hasattr(frozen, "training")
+    exported = torch.export.export(model, (x,)).module()
+    modes = [module.training for module in exported.modules()]
+    parity = verify(model, exported, x)
+    assert parity.max_rel < 1e-6
+    assert "cannot be put in train mode: NotImplementedError" in parity.note
+    assert [module.training for module in exported.modules()] == modes

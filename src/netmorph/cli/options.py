@@ -121,7 +121,8 @@ def open_model(name: str, arguments: Mapping[str, Any], weights: str | None) -> 
         load_weights(model, Path(weights))
     elif not Path(name).is_dir() and not arguments.keys() & {"weights", "pretrained"}:
         print(f"netmorph: {name} has random weights (--weights FILE.safetensors gives it others)", file=sys.stderr)
-    return model.eval()
+    model.eval()  # an override of train may return nothing
+    return model
 
 
 def example(shape: str, seed: int) -> Tensor:

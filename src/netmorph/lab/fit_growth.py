@@ -62,11 +62,12 @@ def grown_for(phase: FitPhase, model: nn.Module, given: Given) -> tuple[Step, ..
         "seed": given.seed,
         "calibration": list(given.batches),
     }
+    model.eval()
     if phase.grow is None:
         choices: dict[str, Any] = {"act": given.act, "norm": given.norm, "keep_parent": given.keep_parent}
-        return (morph(model.eval(), phase.sites, **common, **choices),)
+        return (morph(model, phase.sites, **common, **choices),)
     source = name_of(model, parse_net(phase.grow).depth)
-    steps = grow(model.eval(), source, phase.grow, **common).steps
+    steps = grow(model, source, phase.grow, **common).steps
     if not steps:
         raise _already(phase.grow)
     return steps

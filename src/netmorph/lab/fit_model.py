@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from netmorph.errors import NetmorphError
 from netmorph.models.opening import load_weights, open_model
 from netmorph.models.registry import build
-from netmorph.surgery.call import reason, undisturbed
+from netmorph.surgery.call import in_mode, reason, undisturbed
 from netmorph.train.data import Data
 
 __all__ = ["open_for"]
@@ -68,7 +68,7 @@ def _try(name: str, model: nn.Module, data: Data) -> None:
     for training in (True, False):
         try:
             with undisturbed(model):
-                output = model.train(training)(images)
+                output = in_mode(model, training)(images)
         except Exception as error:  # a model raises whatever it likes
             raise NetmorphError(
                 f"{name} cannot be trained on this data: it raised {reason(error)}",

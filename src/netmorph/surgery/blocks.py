@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from netmorph.errors import SiteError
-from netmorph.surgery.call import Call, undisturbed
+from netmorph.surgery.call import Call, in_mode, undisturbed
 from netmorph.surgery.layers import wrapped_above
 from netmorph.surgery.outputs import tensors_in
 from netmorph.surgery.rewire import original_class
@@ -118,7 +118,7 @@ def record(model: nn.Module, blocks: Mapping[str, nn.Module], call: Call) -> dic
         for name, block in blocks.items():
             stack.enter_context(_shadowed(block, found[name]))
         with _Additions(by_block):
-            call.run(model.eval())
+            call.run(in_mode(model, False))
     return found
 
 
@@ -183,9 +183,9 @@ def outcome(block: nn.Module, call: Call, *, training: bool) -> Outcome | None:
     Hooks do not run: what was recorded has been through them.
     """
     with undisturbed(block):
-        block.train(training)
         given = copied(call)
         try:
+            in_mode(block, training)
             output = block.forward(*given.args, **given.kwargs)
         except Exception:
             return None

@@ -71,6 +71,24 @@ class Call:
         return Call(tuple(_mapped(value, change) for value in self.args), kwargs)
 
 
+def in_mode(model: nn.Module, training: bool) -> nn.Module:
+    """Put a model in train or eval mode, by its own `train` and `eval`, and return it.
+
+    Overrides of `train` often return nothing. What `torch.export` made refuses both: it computes the same in each.
+
+    Raises:
+        SiteError: the model cannot be put in train mode.
+    """
+    try:
+        model.train() if training else model.eval()
+    except NotImplementedError as error:
+        if training:
+            raise SiteError(f"the model cannot be put in train mode: {reason(error)}") from error
+        for module in model.modules():
+            module.training = False
+    return model
+
+
 def reason(error: BaseException) -> str:
     """Return an exception as one short line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -140,7 +158,8 @@ class _State:
     """One module's mode, plain attributes and buffers."""
 
     def __init__(self, module: nn.Module) -> None:
-        self.module, self.training, self.attributes = module, module.training, dict(module.__dict__)
+        self.module, self.attributes = module, dict(module.__dict__)
+        self.training: bool | None = getattr(module, "training", None)  # frozen TorchScript has no mode
         scripted = isinstance(module, torch.jit.ScriptModule)
         self.registered: list[tuple[dict[str, Any], dict[str, Any]]] = []
         if not scripted:
@@ -157,7 +176,10 @@ class _State:
             for slots, content in self.registered:
                 slots.clear()
                 slots.update(content)
-        self.module.training = self.training
+        if self.training is None:
+            self.module.__dict__.pop("training", None)
+        else:
+            self.module.training = self.training
         for buffer, values in self.contents:
             if not torch.equal(buffer, values):
                 buffer.copy_(values)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from netmorph.surgery.call import Call, undisturbed
+from netmorph.surgery.call import Call, in_mode, undisturbed
 
 _ATEN = torch.ops.aten
 _CONVOLUTIONS = (_ATEN.convolution, _ATEN._convolution, _ATEN.convolution_overrideable)
@@ -79,7 +79,7 @@ def cost(model: nn.Module, example_inputs: Any) -> Cost:
     """
     counter = Counter(model)
     with undisturbed(model), counter:
-        Call.of(example_inputs).run(model.eval())
+        Call.of(example_inputs).run(in_mode(model, False))
     return sized(model, counter.macs)
 
 

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from netmorph.errors import SiteError
 from netmorph.nn import MorphedModule
 from netmorph.solver.target import spec_of
-from netmorph.surgery.call import Call, undisturbed
+from netmorph.surgery.call import Call, in_mode, undisturbed
 from netmorph.surgery.channels import channels_of
 from netmorph.surgery.lanes import Lanes, lanes_after
 from netmorph.surgery.layers import BASES
@@ -68,7 +68,7 @@ def follow(model: nn.Module, call: Call, site: str, index: Tensor | None, *, tra
     leaves = dict(_leaves(model, ""))
     with undisturbed(model), _shadowed(leaves, watcher), watcher:
         try:
-            output = call.run(model.train(train))
+            output = call.run(in_mode(model, train))
         except SiteError:
             if train:
                 return []

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from netmorph.errors import ParityError
-from netmorph.surgery.call import Call, undisturbed
+from netmorph.surgery.call import Call, in_mode, undisturbed
 from netmorph.surgery.outputs import OutputParity, compare, tensors_in
 from netmorph.surgery.probe import NOT_RUN, Run, probe
 from netmorph.surgery.site_parity import SiteParity, tolerance_of
@@ -117,5 +117,5 @@ def differences(before: Run, after: Run, *, repeat: float, like: nn.Module) -> P
 def repeat_gap(model: nn.Module, call: Call, run: Run) -> float:
     """Return by how much a second run in eval mode differs from the first, given the same random numbers."""
     with undisturbed(model):
-        again = tensors_in(call.run(model.eval()))
+        again = tensors_in(call.run(in_mode(model, False)))
     return max((each.max_abs for each in compare(run.outputs, again)), default=0.0)

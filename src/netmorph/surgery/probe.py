@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.errors import SiteError
-from netmorph.surgery.call import Call, undisturbed
+from netmorph.surgery.call import Call, in_mode, undisturbed
 from netmorph.surgery.cost import Counter
 from netmorph.surgery.outputs import tensors_in
 
@@ -122,13 +122,13 @@ def probe(
     seen = {name: Seen() for name in layers}
     counter = Counter(model)
     with undisturbed(model), watched(layers, seen, keep, part), counter:
-        outputs = tensors_in(call.run(model.eval()))
+        outputs = tensors_in(call.run(in_mode(model, False)))
     late = {name: Seen() for name in layers}
     in_train, note = None, "" if train else NOT_RUN
     if train:
         with undisturbed(model), watched(layers, late, keep, part):
             try:
-                in_train = tensors_in(call.run(model.train()))
+                in_train = tensors_in(call.run(in_mode(model, True)))
             except SiteError as error:
                 note = error.what
     for name, record in late.items():
