@@ -356,6 +356,55 @@ class Aliased(nn.Module):
         return self.plain[0](x)
 
 
+class HalfAliased(nn.Module):
+    """Calls its layer by its name once, and once by another reference."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.__dict__["plain"] = [self.conv]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.plain[0](self.conv(x))
+
+
+class AsksForTypes(nn.Module):
+    """Activates after each linear layer, and only after those."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+            if isinstance(layer, nn.Conv2d):
+                x = x.relu()
+        return x
+
+
+class Penalised(nn.Module):
+    """Returns the sum of squares of a layer's parameters besides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.conv(x), sum(p.square().sum() for p in self.conv.parameters())
+
+
+class Chaotic(nn.Module):
+    """Makes much of any rounding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.conv(x) * 1e9).sin()
+
+
 class Curious(nn.Module):
     """Reads an attribute that a morphed module does not have."""
 
@@ -393,6 +442,14 @@ BAD = {
         "site stem.*not an activation|not an activation.*site stem",
     ),
     "aliased": (Aliased, {"conv": "1x1 > 1x1"}, SiteError, "another reference to the layer"),
+    "aliased once": (HalfAliased, {"conv": "1x1 > 1x1"}, SiteError, "another reference.*1 of 2 calls reach"),
+    "types": (
+        lambda: seeded(AsksForTypes()),
+        {"layers.1": "1x1 > 1x1"},
+        ParityError,
+        "outputs differ, though.*leave out .* of 'layers.1'",
+    ),
+    "parameters": (Penalised, {"conv": "1x1 > 1x1"}, ParityError, "looks at the types or parameters .*.1.: max abs"),
     "curious": (Curious, {"conv": "1x1 > 1x1"}, SiteError, "does not run with the new modules"),
     "noise": (small, {"stem": "3x3 > 1x1"}, NetmorphError, "noise"),
     "meta": (lambda: small().to("meta"), {"stem": "3x3"}, NetmorphError, "meta device"),
@@ -413,6 +470,22 @@ def test_bad_input_gives_one_clear_error_and_changes_nothing(
         return
     with left_alone(model), pytest.raises(error, match=message):
         morph(model, mapping, example_inputs=x, inplace=inplace, **options)
+
+
+def test_outputs_that_differ_are_noticed_without_check() -> None:
+    result = morph(seeded(AsksForTypes()), {"layers.1": "1x1 > 1x1"}, example_inputs=images(), check=False)
+    assert result.parity.max_rel > 0.1
+    assert result.parity.sites[0].exact
+    assert [notice.partition(":")[0] for notice in result.notices if "outputs differ" in notice] == [
+        "the network's outputs differ, though every module computes what its layer did"
+    ]
+
+
+def test_outputs_that_jump_with_rounding_are_not_asserted() -> None:
+    """Detection networks select boxes: which of two equal ones stays is any rounding's."""
+    result = morph(seeded(Chaotic()), {"conv": "1x1 > 1x1"}, example_inputs=images())
+    assert result.parity.max_rel > 0.1
+    assert "as they do when its inputs change by a rounding" in result.notices[-1]
 
 
 @pytest.mark.parametrize("x", [images()[:, :1], images(size=2)[:, :, :0], {"y": images()}, (images(), images())])

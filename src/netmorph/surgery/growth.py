@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netmorph.errors import NetmorphError, ParityError, SiteError
+from netmorph.errors import NetmorphError, SiteError
 from netmorph.nn import MorphedModule
 from netmorph.surgery.calibrate import has_newborn_norm, run_through
 from netmorph.surgery.call import Call
@@ -20,13 +20,14 @@ from netmorph.surgery.growth_record import GrownPlace, GrowthRecord
 from netmorph.surgery.history import MorphedSite, Record, history_of, remember
 from netmorph.surgery.layers import wrapped_above
 from netmorph.surgery.lineage import Lineage, trace
-from netmorph.surgery.morph import own_copy, run_child
+from netmorph.surgery.morph import own_copy
 from netmorph.surgery.parity import Parity, differences, repeat_gap
 from netmorph.surgery.probe import Run, probe
 from netmorph.surgery.site_parity import SiteParity
 from netmorph.surgery.swap import swapped
+from netmorph.surgery.whole import check_outputs, run_child
 
-_AMPLIFIED = 100  # how much more than one layer's rounding a whole network may make of it
+_WHY = "the layers agree: its code uses what they compute in other ways too"
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,8 @@ def perform(
             measured = {name: change.measure() for name, change in changes.items()}
         after = run_child(child, {name: modules[name] for name in makers}, call, before)
         parity = differences(before, after, repeat=repeat, like=model)
-        if strict:
-            _check_outputs(parity)
+        remedies = ["leave this layer as it is"]
+        jumps = check_outputs(parity, child, call, after, why=_WHY, remedies=remedies) if strict else []
     record = GrowthRecord(operation, tuple(p for change in changes.values() for p in change.places), dict(options))
     remember(child, record)
     return GrowthResult(
@@ -144,7 +145,7 @@ def perform(
         record.sites,
         history_of(child),
         CostChange(price, sized(child, after.macs)),
-        tuple(_notices(changes, before)),
+        (*_notices(changes, before), *jumps),
         trace(parameters, child, modules, inplace=inplace),
         Again(partial(_again, operation, call, makers, options, strict)),
     )
@@ -180,17 +181,6 @@ def _check(model: nn.Module, names: Mapping[str, object]) -> None:
         others = [other for other in owners[id(model.get_submodule(name))] if other != name]
         if others:
             raise SiteError(f"it is shared: the same module is also registered as {others[0]!r}", site=name)
-
-
-def _check_outputs(parity: Parity) -> None:
-    allowed = _AMPLIFIED * parity.tolerance
-    if parity.deterministic and not parity.exact and not parity.max_rel <= allowed:
-        worst = max(parity.outputs, key=lambda each: each.max_rel)
-        raise ParityError(
-            "the network's outputs differ, though the layers agree: its code uses what they compute in other ways too",
-            shapes=f"{worst}; at most {allowed:.3g} allowed",
-            remedies=["leave this layer as it is"],
-        )
 
 
 def _notices(changes: Mapping[str, Change], before: Run) -> Sequence[str]:

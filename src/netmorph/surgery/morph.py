@@ -28,9 +28,11 @@ from netmorph.surgery.site_parity import has_modes
 from netmorph.surgery.sites import chosen_among
 from netmorph.surgery.slots import opened
 from netmorph.surgery.swap import inherit, swapped
+from netmorph.surgery.whole import check_outputs, run_child
 from netmorph.surgery.windows import windows_of
 
 _NEEDY = ("calibrated", "paper")
+_WHY = "every module computes what its layer did: its code looks at the types or parameters of its layers"
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,9 @@ def morph(  # noqa: PLR0913 - the public verb; all but the first two are keyword
 
     The model runs on the example three times (in eval and in train mode, since some code does other things in one of
     them, and in eval mode again, to tell whether it is deterministic), the child once; in train mode too where a new
-    module has a norm, or where only that mode reaches a site. Without, new modules compute the same in both modes:
-    there is nothing that its outputs in train mode would show and the sites' parity does not (`verify` measures them).
+    module has a norm, or where only that mode reaches a site. Without, new modules compute the same in both modes, and
+    its outputs in train mode are not measured: they could only show code of the network that asks for the types or
+    parameters of its layers in train mode alone (`verify` measures them).
 
     Args:
         model: any network, on any device, in train or eval mode.
@@ -102,14 +105,16 @@ def morph(  # noqa: PLR0913 - the public verb; all but the first two are keyword
         fill: "pointwise" or "dense" (noise in all taps, source padded once).
         noise: size of what cancels within a module, relative to the layer's filter.
         keep_parent: where a graph cannot hold the filter, keep the layer as one more parallel edge.
-        check: raise where a site's parity is above the tolerance; False only reports it, as is always the case with
-            norm="paper", which is not exact.
+        check: raise where a site's parity is above the tolerance, and where the outputs of a deterministic network
+            differ by more than 100 times that; False only reports it, as is always the case with norm="paper", which is
+            not exact.
 
     Raises:
         SiteError: no such site, a refused one, two patterns for one, weights that are not finite, a wrapped model.
         InfeasibleMorph: a graph cannot hold its site's filter.
         GraphError: a graph does not fit its site.
-        ParityError: a site's module differs from the layer by more than the tolerance.
+        ParityError: a site's module differs from the layer by more than the tolerance, or the network's outputs do
+            though no module does: its code looks at the types or parameters of its layers.
 
     Example:
         >>> import torch
@@ -172,12 +177,18 @@ def _replace(
         reached = not any(before.seen[name].late for name in modules)
         train = not reached or any(map(has_modes, modules.values()))
         after = run_child(child, modules, call, before, train=train)
-        parity = differences(before, after, repeat=repeat, like=model)
+        parity = replace(
+            differences(before, after, repeat=repeat, like=model), sites=tuple(graft.parity for graft in grafts)
+        )
+        if all(site.exact for site in parity.sites):  # else theirs is the word to say
+            leave = [f"leave out the sites where it does, of {', '.join(map(repr, modules))}"]
+            jumps = check_outputs(parity, child, call, after, why=_WHY, remedies=leave, check=options.check)
+            notices = [*notices, *jumps]
     record = MorphRecord(tuple(graft.record for graft in grafts), given)
     remember(child, record)
     return MorphResult(
         child,
-        replace(parity, sites=tuple(graft.parity for graft in grafts)),
+        parity,
         record.sites,
         history_of(child),
         CostChange(sized(model, before.macs), sized(child, after.macs)),
@@ -233,28 +244,6 @@ def own_copy(model: nn.Module, inplace: bool, modules: Mapping[str, nn.Module]) 
             remedies=["pass inplace=False and use result.model"],
         )
     return model
-
-
-def run_child(
-    child: nn.Module, modules: Mapping[str, nn.Module], call: Call, before: Run, *, train: bool = True
-) -> Run:
-    """Run the child; every new module must be called where its layer was."""
-    try:
-        after = probe(child, modules, call, train=train)
-    except SiteError as error:
-        raise SiteError(
-            f"the network does not run with the new modules: {error.what}",
-            shapes=error.shapes,
-            remedies=["leave out the sites whose attributes its code reads"],
-        ) from error
-    for name in modules:
-        if before.seen[name].calls and not after.seen[name].calls:
-            raise SiteError(
-                "the network holds another reference to the layer and goes on calling that",
-                site=name,
-                remedies=["keep layers in registered modules only, not in plain lists or bound methods"],
-            )
-    return after
 
 
 def _notices(grafts: Sequence[Graft], before: Run) -> list[str]:
