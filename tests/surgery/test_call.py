@@ -1,5 +1,6 @@
+import copy
 import random
-from collections import namedtuple
+from collections import deque, namedtuple
 
 import numpy as np
 import pytest
@@ -8,11 +9,15 @@ from tests.surgery.networks import images, left_alone, scripted, small
 from torch import nn
 
 from netmorph.errors import SiteError
+from netmorph.surgery import kept
 from netmorph.surgery.call import Call, describe, fixed_rng, reason, undisturbed
 from netmorph.surgery.cost import cost
 from netmorph.surgery.follow import follow
 from netmorph.surgery.morph import morph
 from netmorph.surgery.parity import verify
+from netmorph.surgery.plan import plan
+from netmorph.surgery.sites import find_sites
+from netmorph.surgery.widen import widen
 
 Pair = namedtuple("Pair", "a b")
 
@@ -107,6 +112,110 @@ def test_scripted_modules_keep_their_mode() -> None:
     with undisturbed(model):
         model.eval()
     assert model.training
+
+
+class Remembers(nn.Module):
+    """Writes to whatever it holds each time that it runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.code = nn.Linear(3, 3), nn.Parameter(torch.zeros(3), requires_grad=False)
+        self.calls, self.cache, self.log, self.last = [0], {"nested": [1]}, {1}, deque([1, 2], 2)
+        self.own = torch.Generator().manual_seed(1), random.Random(1), np.random.default_rng(1)
+        self.torch, self.python, self.numpy = self.own
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.fc(x)
+        self.calls[0] += 1
+        self.cache["y"] = self.cache["nested"].append(2)
+        self.log.add(2)
+        self.last.append(3)
+        if self.training:
+            with torch.no_grad():
+                self.code += 1
+        drawn = torch.rand(1, generator=self.torch) + self.python.random() + self.numpy.random()
+        return y + drawn.float() + self.code + self.calls[0]
+
+
+def test_what_a_model_holds_is_left_as_it_is() -> None:
+    """Counters in lists, caches, codebooks and random generators of a model's own."""
+    model, x = Remembers(), torch.randn(4, 3)
+    draws = (torch.rand(1, generator=copy.deepcopy(model).torch), copy.deepcopy(model.own[1]).random())
+    with left_alone(model):
+        assert morph(model, {"fc": "1 > 1"}, example_inputs=x).parity.deterministic
+        assert cost(model, x).macs == 36
+    assert (model.calls, model.cache, model.log, list(model.last)) == ([0], {"nested": [1]}, {1}, [1, 2])
+    assert draws == (torch.rand(1, generator=model.torch), model.python.random())
+    assert model.numpy.random() == np.random.default_rng(1).random()
+
+
+class Graph(nn.Module):
+    """Holds a sparse adjacency matrix, and a memory that grows."""
+
+    def __init__(self, layout: torch.layout, grows: bool = False) -> None:
+        super().__init__()
+        self.fc, self.bn, self.grows = nn.Linear(3, 3), nn.BatchNorm1d(3), grows
+        self.register_buffer("adjacency", torch.eye(4).to_sparse(layout=layout))
+        self.register_buffer("memory", torch.zeros(1, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.grows:
+            self.memory.data = torch.cat([self.memory, x])
+        return self.bn(torch.sparse.mm(self.adjacency, self.fc(x))) + self.memory.mean(0)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+def test_sparse_buffers_are_left_as_they_are(layout: torch.layout) -> None:
+    model, x = Graph(layout).train(), torch.randn(4, 3)
+    assert [site.name for site in find_sites(model, x)] == ["fc"]
+    assert verify(model, model, x).train_max_rel == 0
+    assert morph(model, {"fc": "1 > 1"}, example_inputs=x, inplace=True).parity.exact
+    assert all(module.training for module in model.modules())
+    assert torch.equal(model.adjacency.to_dense(), torch.eye(4))
+    assert model.bn.num_batches_tracked == 0
+
+
+def test_a_buffer_that_grows_is_put_back() -> None:
+    model = Graph(torch.sparse_coo, grows=True)
+    verify(model, model, torch.randn(4, 3))
+    assert model.memory.shape == (1, 3)
+
+
+def test_all_is_put_back_though_one_part_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(tensor: torch.Tensor, values: torch.Tensor) -> None:
+        raise NotImplementedError
+
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(3)).train()
+    monkeypatch.setattr(kept, "_write", fail)
+    with pytest.raises(NotImplementedError), undisturbed(model):
+        model.eval()
+    assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("verb", ["morph", "plan", "verify", "cost", "widen"])
+def test_layers_without_a_shape_are_refused(verb: str) -> None:
+    """Their first run would be ours, and what it makes of them cannot be undone."""
+    model, x = nn.Sequential(nn.Conv2d(3, 3, 1), nn.LazyConv2d(2, 1)), images()
+    verbs = {
+        "morph": lambda: morph(model, {"0": "1x1 > 1x1"}, example_inputs=x),
+        "plan": lambda: plan(model, {"0": "1x1 > 1x1"}, example_inputs=x),
+        "verify": lambda: verify(model, model, x),
+        "cost": lambda: cost(model, x),
+        "widen": lambda: widen(model, "0", example_inputs=x),
+    }
+    with pytest.raises(SiteError, match=r"lazily initialised layers: LazyConv2d.*Remedy: run the model once on data"):
+        verbs[verb]()
+    assert [site.name for site in find_sites(model, x)] == ["0"]
+    assert model[1].has_uninitialized_params()
+    assert model[1].in_channels == 0
+
+
+def test_lazy_norms_cannot_be_copied() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.LazyBatchNorm2d())
+    with pytest.raises(SiteError, match="lazily initialised layers: LazyBatchNorm2d"):
+        find_sites(model, images())
+    assert model[1].has_uninitialized_params()
 
 
 class Frozen(nn.Module):

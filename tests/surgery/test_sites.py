@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
 from netmorph.errors import SiteError
-from netmorph.surgery.layers import check_unwrapped, wrapper_of
+from netmorph.surgery.layers import candidates, check_unwrapped, wrapper_of
 from netmorph.surgery.sites import find_sites
 
 
@@ -118,6 +118,13 @@ def test_refused_by_structure(layer: nn.Module, reason: str) -> None:
         assert reason in why(model, torch.zeros(1, 2, 4, 4), "0")
     if isinstance(layer, nn.LazyConv2d):
         assert layer.has_uninitialized_params()
+
+
+def test_sparse_parameters_are_tied_where_they_are_one_object() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 2, 1), nn.Identity(), nn.Identity())
+    for identity in model[1:]:
+        identity.weight = nn.Parameter(torch.eye(2).to_sparse())
+    assert list(candidates(model)[0]) == ["0", "1", "2"]
 
 
 class ConvLike(nn.Module):

@@ -67,7 +67,7 @@ def _try(name: str, model: nn.Module, data: Data) -> None:
     wanted, got = (len(images), data.classes), f"images {tuple(images.shape)} of {data.name}"
     for training in (True, False):
         try:
-            with undisturbed(model):
+            with undisturbed(model, training=training):
                 output = in_mode(model, training)(images)
         except Exception as error:  # a model raises whatever it likes
             raise NetmorphError(

@@ -182,7 +182,7 @@ def outcome(block: nn.Module, call: Call, *, training: bool) -> Outcome | None:
 
     Hooks do not run: what was recorded has been through them.
     """
-    with undisturbed(block):
+    with undisturbed(block, training=training):
         given = copied(call)
         try:
             in_mode(block, training)

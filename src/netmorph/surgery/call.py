@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from netmorph.errors import SiteError
+from netmorph.surgery.kept import kept
 from netmorph.surgery.precision import full_precision
 
 _AUTOCAST = ("cpu", "cuda", "mps", "xpu")
@@ -104,20 +106,29 @@ def describe(call: Call) -> str:
 
 
 @contextmanager
-def undisturbed(*models: nn.Module) -> Iterator[None]:
+def undisturbed(*models: nn.Module, training: bool = False) -> Iterator[None]:
     """Run a block without a trace in the models: modes, attributes, buffers and random generators are put back.
 
-    Inside, gradients and autocast are off, so that what is measured is measured in the model's own dtype, and the
-    random generators start from the same seed every time.
+    Of attributes, lists, dictionaries, sets, deques and random generators get back what they held. Inside, gradients
+    and autocast are off, so that what is measured is measured in the model's own dtype, and the random generators start
+    from the same seed every time.
+
+    Args:
+        models: the models.
+        training: they run in train mode, where code may write to parameters: put these back as well.
+
+    Raises:
+        SiteError: a model holds lazily initialised layers.
     """
     modules = list({id(m): m for model in models for m in model.modules()}.values())
+    check_initialised(*models)
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         for device in sorted(_devices(models)):
             stack.enter_context(torch.autocast(device, enabled=False))
         stack.enter_context(fixed_rng())
         stack.enter_context(full_precision())
-        stack.enter_context(_kept(modules))
+        stack.enter_context(kept(modules, parameters=training))
         yield
 
 
@@ -143,46 +154,18 @@ def fixed_rng(seed: int = 0) -> Iterator[None]:
             numpy.random.set_state(numpy_state)
 
 
-@contextmanager
-def _kept(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Put the modes, plain attributes and buffers of modules back (not those of their children)."""
-    kept = [_State(module) for module in modules]
-    try:
-        yield
-    finally:
-        for state in reversed(kept):
-            state.restore()
+def check_initialised(*models: nn.Module) -> None:
+    """Refuse lazy layers: their first run makes their parameters, and cannot be undone.
 
-
-class _State:
-    """One module's mode, plain attributes and buffers."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module, self.attributes = module, dict(module.__dict__)
-        self.training: bool | None = getattr(module, "training", None)  # frozen TorchScript has no mode
-        scripted = isinstance(module, torch.jit.ScriptModule)
-        self.registered: list[tuple[dict[str, Any], dict[str, Any]]] = []
-        if not scripted:
-            self.registered = [(slots, dict(slots)) for slots in (module._buffers, module._parameters)]
-        buffers = module.buffers(recurse=False) if scripted else module._buffers.values()
-        real = [buffer for buffer in buffers if buffer is not None and not buffer.is_meta]
-        self.contents = [(buffer, buffer.detach().clone()) for buffer in real]
-
-    def restore(self) -> None:
-        """Put them back."""
-        if self.registered:  # else it is scripted: it has no attributes of its own
-            self.module.__dict__.clear()
-            self.module.__dict__.update(self.attributes)
-            for slots, content in self.registered:
-                slots.clear()
-                slots.update(content)
-        if self.training is None:
-            self.module.__dict__.pop("training", None)
-        else:
-            self.module.training = self.training
-        for buffer, values in self.contents:
-            if not torch.equal(buffer, values):
-                buffer.copy_(values)
+    Raises:
+        SiteError: a model holds one that has not run yet.
+    """
+    for module in (module for model in models for module in model.modules()):
+        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+            raise SiteError(
+                f"the model holds lazily initialised layers: {type(module).__name__} has no shape yet",
+                remedies=["run the model once on data first"],
+            )
 
 
 def _devices(models: tuple[nn.Module, ...]) -> set[str]:

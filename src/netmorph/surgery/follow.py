@@ -66,7 +66,7 @@ def follow(model: nn.Module, call: Call, site: str, index: Tensor | None, *, tra
     """
     watcher = _Watcher(site, index, model.get_submodule(site))
     leaves = dict(_leaves(model, ""))
-    with undisturbed(model), _shadowed(leaves, watcher), watcher:
+    with undisturbed(model, training=train), _shadowed(leaves, watcher), watcher:
         try:
             output = call.run(in_mode(model, train))
         except SiteError:

@@ -174,7 +174,8 @@ def _owners(modules: list[tuple[str, nn.Module]]) -> dict[object, list[str]]:
 
 def _place(parameter: Tensor) -> object:
     """Return what two tied parameters have in common: the object, or the memory where they have any."""
-    if type(parameter.data) is not Tensor or parameter.is_meta or not parameter.numel():
+    plain = type(parameter.data) is Tensor and parameter.layout == torch.strided
+    if not plain or parameter.is_meta or not parameter.numel():
         return id(parameter)
     return (str(parameter.device), parameter.data_ptr())
 

@@ -126,7 +126,7 @@ def probe(
     late = {name: Seen() for name in layers}
     in_train, note = None, "" if train else NOT_RUN
     if train:
-        with undisturbed(model), watched(layers, late, keep, part):
+        with undisturbed(model, training=True), watched(layers, late, keep, part):
             try:
                 in_train = tensors_in(call.run(in_mode(model, True)))
             except SiteError as error:

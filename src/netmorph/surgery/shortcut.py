@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 
@@ -92,18 +92,23 @@ class _Witness(nn.Module):
     """Returns a copy of what it is called with, and remembers what that was.
 
     Called with both operands of an addition, it knows whether the sum has the shape of the first. What it remembers is
-    in lists, since attributes of modules are put back after a run.
+    in an object of its own, since the attributes of modules are put back after a run.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.carried: list[Tensor] = []
-        self.misfits: list[Tensor] = []
+        self.memory = _Memory()
 
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
-        self.carried.append(x)
-        self.misfits.extend(each for each in others if (x + each).shape != x.shape)
+        self.memory.carried.append(x)
+        self.memory.misfits.extend(each for each in others if (x + each).shape != x.shape)
         return x.clone()
+
+
+@dataclass
+class _Memory:
+    carried: list[Tensor] = field(default_factory=list)
+    misfits: list[Tensor] = field(default_factory=list)
 
 
 Install = Callable[[Mapping[str, nn.Module]], Undo]
@@ -198,9 +203,9 @@ class _Search:
                 why = _judge(witnesses, expected, after)
                 if why is not None:
                     return why
-                carried = carried or {name: witness.carried[0] for name, witness in witnesses.items()}
+                carried = carried or {name: witness.memory.carried[0] for name, witness in witnesses.items()}
                 for witness in witnesses.values():
-                    witness.carried.clear()
+                    witness.memory.carried.clear()
         finally:
             undo()
         return carried or "the block cannot be run alone"
@@ -224,9 +229,9 @@ def _judge(witnesses: Mapping[str, _Witness], before: Outcome, after: Outcome | 
     if after is None:
         return "its block raises with a module there"
     for witness in witnesses.values():
-        if len(witness.carried) != 1:
-            return f"it is called {len(witness.carried)} times in one call of its block"
-        if witness.misfits:
+        if len(witness.memory.carried) != 1:
+            return f"it is called {len(witness.memory.carried)} times in one call of its block"
+        if witness.memory.misfits:
             return "it carries a tensor of another shape than the sum"
     if not before.same(after):
         return "its block does something else with a module there: it adds in place, say, to what is needed elsewhere"

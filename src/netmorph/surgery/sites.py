@@ -12,7 +12,7 @@ from torch import nn
 
 from netmorph.graph.spec import ModuleGraph
 from netmorph.surgery.assign import Assignment, assign, check_mapping
-from netmorph.surgery.call import Call
+from netmorph.surgery.call import Call, check_initialised, fixed_rng, in_mode
 from netmorph.surgery.foreign import is_transposed, layer_spec, pads_same
 from netmorph.surgery.layers import BASES, candidates, identity_spec, is_lazy, kind_of
 from netmorph.surgery.probe import Part, Run, Seen, few, probe
@@ -64,9 +64,16 @@ def look(
         keep: as for `probe`.
         part: as for `probe`.
     """
-    if any(is_lazy(module) for module in model.modules()):
-        model = copy.deepcopy(model)  # running it would initialise the caller's
+    lazy = any(is_lazy(module) for module in model.modules())
+    if lazy:
+        try:
+            model = copy.deepcopy(model)
+        except ValueError:  # PyTorch cannot copy a lazy BatchNorm
+            check_initialised(model)
     layers, refused = candidates(model)
+    if lazy:
+        with torch.no_grad(), fixed_rng():
+            call.run(in_mode(model, False))  # the copy has its shapes now, the caller's model is as it was
     run = probe(model, layers, call, keep=keep, part=part)
     results = {name: _site(model, name, layer, run.seen[name]) for name, layer in layers.items()}
     for name, found in (find_shortcuts(model, call) if shortcuts else {}).items():
@@ -111,6 +118,7 @@ def chosen_among(
         GraphError: as from `assign`.
     """
     check_mapping(mapping)
+    check_initialised(model)
     names = [name for name, _ in model.named_modules(remove_duplicate=False)]
     shortcuts = any(may_name_shortcut(pattern, names) for pattern in mapping)
     sites, run = look(model, call, shortcuts=shortcuts, keep=keep, part=part)
