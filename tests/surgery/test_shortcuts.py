@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
+import random
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -308,6 +310,61 @@ class Counts(Branch):
         return x + self.conv(x) * torch.tensor(2.0)
 
 
+class FreezesPart(Branch):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            y = self.conv(x)
+        return x + y
+
+
+class FreezesAll(Branch):
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(x)
+
+
+class WantsGradients(Branch):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            y = self.conv(x)
+        return x + y
+
+
+class WantsPrecision(Branch):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            y = self.conv(x.float())
+        return x + y
+
+
+class SkipsAtTimes(Branch):
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and torch.rand(1).item() < 0.5:
+            return x
+        return x + self.conv(x)
+
+
+class SkipsByPython(Branch):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if random.random() < 0 else x + self.conv(x)
+
+
+class SkipsByNumpy(Branch):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if np.random.rand() < 0 else x + self.conv(x)
+
+
+class Logs(Branch):
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: dict[str, list[Tensor]] = {"means": []}
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        self.log["means"].append(y.mean())
+        return x + y
+
+
 class Variadic(Branch):
     def forward(self, *inputs: Tensor) -> Tensor:
         return inputs[0] + self.conv(inputs[0])
@@ -325,6 +382,14 @@ REFUSED = [
     pytest.param(Broadcasts, "another shape than the sum", id="broadcast"),
     pytest.param(Remembers, "stores something on the block", id="state"),
     pytest.param(Counts, "stores something on the block", id="new constant"),
+    pytest.param(Logs, "stores something on the block", id="a list"),
+    pytest.param(FreezesPart, "switches gradients or autocast", id="no_grad"),
+    pytest.param(FreezesAll, "switches gradients or autocast", id="no_grad around it"),
+    pytest.param(WantsGradients, "switches gradients or autocast", id="enable_grad"),
+    pytest.param(WantsPrecision, "switches gradients or autocast", id="autocast"),
+    pytest.param(SkipsAtTimes, "draws random numbers", id="stochastic depth"),
+    pytest.param(SkipsByPython, "draws random numbers", id="Python's random"),
+    pytest.param(SkipsByNumpy, "draws random numbers", id="numpy's random"),
     pytest.param(Variadic, "variable number of arguments", id="variadic"),
     pytest.param(Crowded, "has attributes called 'shortcut', 'residual', 'identity' already", id="names"),
 ]
@@ -339,6 +404,30 @@ def test_blocks_that_are_refused(kind: type[nn.Module], reason: str) -> None:
     assert reason in sites.refused["0.shortcut"]
     with pytest.raises(SiteError, match="cannot be morphed"):
         morph(model, {"0.shortcut": "1x1 > 1x1"}, example_inputs=x)
+
+
+def test_tracing_leaves_no_proxies_and_no_autocast() -> None:
+    model = nn.Sequential(Logs())
+    find_sites(model, drawn(2, 4, 5, 5))
+    assert model[0].log == {"means": []}
+    assert not torch.is_autocast_enabled("cpu")
+    assert not torch.is_autocast_enabled("cuda")
+
+
+@pytest.mark.parametrize(
+    ("make", "count"),
+    [
+        (torchvision.models.resnet18, 5),
+        (torchvision.models.mobilenet_v2, 10),
+        (torchvision.models.efficientnet_b0, 9),
+        (torchvision.models.convnext_tiny, 18),
+        (torchvision.models.swin_t, 24),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_torchvisions_shortcuts_are_found(make: Callable[..., nn.Module], count: int) -> None:
+    sites = find_sites(make(num_classes=4), drawn(1, 3, 64, 64))
+    assert len([site for site in sites if site.slot is not None]) == count
 
 
 class Adds(nn.Module):

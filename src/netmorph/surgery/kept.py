@@ -57,7 +57,7 @@ def own_attributes(module: nn.Module) -> list[Any]:
     return [value for key, value in module.__dict__.items() if key not in _BOOKKEEPING]
 
 
-def unchanged(before: Content) -> bool:
+def same_contents(before: Content) -> bool:
     """Return whether containers hold the very objects that they held."""
     return all(_same(_content(container), held) for container, held in before)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -15,13 +18,17 @@ from torch.fx.node import map_arg
 from netmorph.errors import SiteError
 from netmorph.surgery.call import reason, undisturbed
 from netmorph.surgery.form import Constant, Form, is_simple, named_parameters_of
+from netmorph.surgery.kept import contents, own_attributes, same_contents
+
+_DEVICES = ("cpu", "cuda")
 
 
 def trace(block: nn.Module, form: Form, *, training: bool) -> Graph:
     """Return the graph of a block's own code; its children are calls.
 
-    The code must hold for every call of that form: it is refused where it branches on values, and where it stores
-    something on the block.
+    The code must hold for every call of that form: it is refused where it branches on values, where it stores something
+    on the block, where it draws random numbers that a graph would hold as constants, and where it switches gradients or
+    autocast for a part of itself, which a graph does not know.
 
     Args:
         block: any module.
@@ -32,17 +39,45 @@ def trace(block: nn.Module, form: Form, *, training: bool) -> Graph:
         SiteError: the code cannot be traced.
     """
     tracer = _Tracer(form)
-    with undisturbed(block), torch.set_grad_enabled(training):
+    with undisturbed(block), torch.set_grad_enabled(training), _autocast(training):
         for module in block.modules():
             module.training = training
-        before = _held(block)
+        before, held, drawn = _held(block), contents(own_attributes(block)), _random_states()
         try:
             graph = tracer.trace(block)
         except Exception as error:
             raise SiteError(f"torch.fx cannot trace its code: {reason(error).split('. ')[0]}") from error
-        if _held(block) != before:
+        if _held(block) != before or not same_contents(held):
             raise SiteError("its code stores something on the block each time that it runs")
+        if _random_states() != drawn:
+            raise SiteError("its code draws random numbers that do not depend on its input: they would be constants")
+        if len(tracer.modes) > 1:
+            raise SiteError("its code switches gradients or autocast on or off for a part of itself")
     return graph
+
+
+@contextmanager
+def _autocast(enabled: bool) -> Iterator[None]:
+    """Switch autocast on or off, for the code to be seen switching it back."""
+    kept = [torch.is_autocast_enabled(device) for device in _DEVICES]
+    try:
+        for device in _DEVICES:
+            torch.set_autocast_enabled(device, enabled)
+        yield
+    finally:
+        for device, was in zip(_DEVICES, kept, strict=True):
+            torch.set_autocast_enabled(device, was)
+
+
+def _modes() -> tuple[bool, ...]:
+    autocast = (torch.is_autocast_enabled(device) for device in _DEVICES)
+    return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), *autocast
+
+
+def _random_states() -> tuple[Any, ...]:
+    numpy = sys.modules.get("numpy")
+    _, key, *rest = (None, b"") if numpy is None else numpy.random.get_state()
+    return bytes(torch.get_rng_state().tolist()), random.getstate(), bytes(key), rest
 
 
 def _held(block: nn.Module) -> dict[tuple[str, str], int]:
@@ -57,11 +92,21 @@ def code_of(graph: Graph) -> str:
 
 
 class _Tracer(Tracer):
-    """Traces one call of a block; only what the form names is unknown."""
+    """Traces one call of a block; only what the form names is unknown.
+
+    Attributes:
+        modes: of gradients and autocast, under which operations were called.
+    """
 
     def __init__(self, form: Form) -> None:
         super().__init__()
         self._form = form
+        self.modes: set[tuple[bool, ...]] = set()
+
+    def create_node(self, kind: str, *args: Any, **kwargs: Any) -> Node:
+        if kind != "output":
+            self.modes.add(_modes())
+        return super().create_node(kind, *args, **kwargs)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True
