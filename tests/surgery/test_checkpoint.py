@@ -212,6 +212,37 @@ def test_arguments_that_are_not_json(tmp_path: Path) -> None:
         save(small(), tmp_path, parent_name="small", parent_args={"norm": nn.ReLU})
 
 
+def test_keys_that_are_numbers_are_read_as_text(tmp_path: Path) -> None:
+    labels = {index: str(index) for index in range(11)}  # 10 comes after 9 as a number, before it as text
+    save(small(), tmp_path, parent_name="small", parent_args={"id2label": labels})
+    read = []
+    load(tmp_path, build=lambda _, **args: read.append(args) or Small())
+    assert read == [{"id2label": {str(index): name for index, name in labels.items()}}]
+
+
+def test_a_second_name_among_the_arguments(tmp_path: Path) -> None:
+    with pytest.raises(NetmorphError, match="hold 'name'.*parent_name= alone"):
+        save(small(), tmp_path, parent_name="small", parent_args={"name": "x"})
+    save(small(), tmp_path, parent_name="small", parent_args={})
+    edit(tmp_path, lambda config: config["parent"].update(args={"name": "x"}))
+    with pytest.raises(NetmorphError, match="second 'name'.*as into="):
+        load(tmp_path, build=lambda name, **args: Small())
+
+
+def test_dtypes_that_files_cannot_hold(tmp_path: Path) -> None:
+    model = small()
+    model.register_buffer("phase", torch.zeros(2, dtype=torch.complex128))
+    with pytest.raises(NetmorphError, match="'phase' .*safetensors cannot hold.*complex128"):
+        save(model, tmp_path)
+    model.phase = model.phase.to(torch.complex64)
+    save(model, tmp_path)
+
+
+def test_lazy_layers_without_a_shape(tmp_path: Path) -> None:
+    with pytest.raises(NetmorphError, match="'0.weight' .*no shape yet.*run the network once"):
+        save(nn.Sequential(nn.LazyLinear(3)), tmp_path)
+
+
 class Extra(nn.Linear):
     def get_extra_state(self) -> dict[str, int]:
         return {"a": 1}

@@ -58,7 +58,7 @@ def save(
     packed = pack(child)
     parent = parent_of(child)
     if parent_name is not None:
-        parent = {"name": parent_name, "args": dict(parent_args or {})}
+        parent = {"name": parent_name, "args": _arguments(parent_args or {})}
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -75,8 +75,6 @@ def save(
             f"the checkpoint cannot be written to {folder}: {reason(error)}",
             remedies=["choose a folder that you may write"],
         ) from error
-    except TypeError as error:
-        raise NetmorphError(f"the parent's arguments cannot be written as JSON: {error}") from error
     return folder
 
 
@@ -131,6 +129,23 @@ def describe(folder: str | os.PathLike[str]) -> tuple[dict[str, Any] | None, tup
     """
     config = _read_config(Path(folder))
     return config["parent"], tuple(read_record(record, index) for index, record in enumerate(config["history"]))
+
+
+def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments for building a parent as they will be read: JSON's keys are text."""
+    if "name" in given:
+        raise NetmorphError(
+            "the parent's arguments hold 'name', which says what to build",
+            remedies=["give the name as parent_name= alone"],
+        )
+    try:
+        read: dict[str, Any] = json.loads(json.dumps(dict(given)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise NetmorphError(
+            f"the parent's arguments cannot be written as JSON: {reason(error)}",
+            remedies=["leave parent_args= out and load with into="],
+        ) from error
+    return read
 
 
 def _beyond(parent: nn.Module, history: tuple[Record, ...]) -> tuple[Record, ...]:
@@ -227,6 +242,11 @@ def _parent(parent: Any, build: Callable[..., nn.Module] | None, folder: Path) -
             f"the checkpoint in {folder} does not say how to build its parent"
             if parent is None
             else f"the parent {parent['name']!r} cannot be built here",
+            remedies=["pass the parent, not yet morphed, as into="],
+        )
+    if "name" in parent["args"]:
+        raise NetmorphError(
+            f"the parent {parent['name']!r} cannot be built with a second 'name' among its arguments",
             remedies=["pass the parent, not yet morphed, as into="],
         )
     return build(parent["name"], **parent["args"])

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedTensorMixin
 
 from netmorph.errors import NetmorphError
 
+_DTYPES = frozenset(dtype for dtype in safetensors.torch._TYPES.values() if dtype is not None)
 _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
@@ -33,16 +36,28 @@ def pack(model: nn.Module) -> Packed:
     """Return the state of a network.
 
     Raises:
-        NetmorphError: an entry is not a plain tensor, or holds no numbers.
+        NetmorphError: an entry is not a plain tensor, holds no numbers, or has a dtype that files cannot hold.
     """
     packed = Packed()
     seen: dict[tuple[object, ...], str] = {}
     for name, value in model.state_dict().items():
+        if isinstance(value, UninitializedTensorMixin):
+            raise NetmorphError(
+                f"{name!r} of the network's state has no shape yet",
+                shapes=type(value).__name__,
+                remedies=["run the network once, so that its lazy layers get their sizes"],
+            )
         if not isinstance(value, Tensor) or value.is_meta or value.layout != torch.strided or value.is_nested:
             raise NetmorphError(
                 f"{name!r} of the network's state is not a plain tensor",
                 shapes=type(value).__name__,
                 remedies=["save networks without extra state, quantised or sparse tensors, on a real device"],
+            )
+        if value.dtype not in _DTYPES:
+            raise NetmorphError(
+                f"{name!r} of the network's state has a dtype that safetensors cannot hold",
+                shapes=str(value.dtype),
+                remedies=["cast it before saving, a complex one to complex64"],
             )
         place = (value.device, value.data_ptr(), tuple(value.shape), value.stride(), value.dtype)
         if value.numel() and place in seen:
