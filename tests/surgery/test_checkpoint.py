@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.surgery.networks import Small, images, left_alone, small, state
@@ -17,6 +18,7 @@ from netmorph.surgery.checkpoint import CONFIG, WEIGHTS, load, save
 from netmorph.surgery.history import history_of
 from netmorph.surgery.morph import morph
 from netmorph.surgery.plain import Plain
+from netmorph.surgery.widen import widen
 
 MAPPING = {"*.conv1": "module_d", "blocks.0.shortcut": "morph_1c1", "fc": "1:2x > 1"}
 
@@ -218,6 +220,13 @@ def test_keys_that_are_numbers_are_read_as_text(tmp_path: Path) -> None:
     read = []
     load(tmp_path, build=lambda _, **args: read.append(args) or Small())
     assert read == [{"id2label": {str(index): name for index, name in labels.items()}}]
+
+
+def test_children_made_with_numbers_of_numpy(tmp_path: Path) -> None:
+    model = morph(small(), {"fc": "1 > 1"}, example_inputs=images(), seed=np.int64(3), noise=np.float32(0.5)).model
+    model = widen(model, "blocks.0.conv1", np.int64(12), example_inputs=images(), seed=np.int64(1)).model
+    save(model, tmp_path)
+    assert_equal(model, load(tmp_path, Small()))
 
 
 def test_a_second_name_among_the_arguments(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 import copy
 import json
 import pickle
+import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from tests.surgery.networks import images, small
@@ -44,6 +47,22 @@ def test_remembering_adds() -> None:
     remember(model, RECORD)
     remember(model, RECORD)
     assert len(history_of(model)) == 2
+
+
+def test_what_follows_a_record_of_a_clock_that_is_ahead_comes_after_it() -> None:
+    model = nn.Sequential(small(), nn.Linear(5, 5))
+    remember(model[0], replace(RECORD, serial=time.time_ns() + 10**12))
+    model = morph(model, {"1": "1 > 1"}, example_inputs=images()).model
+    model = morph(model, {"0.stem": "3x3 > 1x1"}, example_inputs=images()).model
+    names = [record.sites[0].name for record in history_of(model)]
+    assert names == ["0.blocks.0.conv1", "1", "0.stem"]
+
+
+def test_numbers_of_numpy_become_those_of_json() -> None:
+    record = MorphRecord((), {"seed": np.int64(3), "noise": np.float32(0.5), "check": np.True_})
+    assert json.dumps(record.to_dict()["options"]) == '{"seed": 3, "noise": 0.5, "check": true}'
+    with pytest.raises(NetmorphError, match="a record of the history cannot be written as JSON: a Linear is none"):
+        MorphRecord((), {"seed": nn.Linear(1, 1)}).to_dict()
 
 
 def changed(**values: object) -> dict:

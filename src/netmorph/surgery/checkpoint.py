@@ -22,6 +22,7 @@ from netmorph.surgery.growth_record import read_record
 from netmorph.surgery.history import Record, history_of, remember
 from netmorph.surgery.layers import check_unwrapped
 from netmorph.surgery.origin import keep_parent_name, parent_of
+from netmorph.surgery.reading import as_json
 from netmorph.surgery.replay import check_history, replayed
 from netmorph.surgery.state import Packed, check_fits, fill, pack
 
@@ -138,13 +139,7 @@ def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
             "the parent's arguments hold 'name', which says what to build",
             remedies=["give the name as parent_name= alone"],
         )
-    try:
-        read: dict[str, Any] = json.loads(json.dumps(dict(given)))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise NetmorphError(
-            f"the parent's arguments cannot be written as JSON: {reason(error)}",
-            remedies=["leave parent_args= out and load with into="],
-        ) from error
+    read: dict[str, Any] = as_json(dict(given), "the parent's arguments")
     return read
 
 
