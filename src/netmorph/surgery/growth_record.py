@@ -163,7 +163,7 @@ class ChangedChannels:
 
     def renewed(self, found: nn.Module, like: Tensor) -> nn.Module:
         """Return the wider module."""
-        return with_channels(found, torch.arange(self.after) % self.before)
+        return with_channels(found, torch.arange(self.after, device="cpu") % self.before)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; `from_dict` is the inverse."""

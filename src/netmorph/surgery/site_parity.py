@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.errors import ParityError, SiteError
+from netmorph.filters.default_device import on_cpu
 from netmorph.filters.geometry import ConvSpec
 from netmorph.nn import MorphedModule
 from netmorph.nn.activations import LastPReLU
@@ -209,6 +210,7 @@ def has_modes(module: nn.Module) -> bool:
     return not all(isinstance(each, _MODELESS) or type(each) in _MODELESS_TYPES for each in module.modules())
 
 
+@on_cpu
 def _interior(spec: ConvSpec, shape: torch.Size) -> Tensor:
     """Return where an output's window lies inside the input, over the output's spatial positions."""
     sizes = tuple(shape)[len(shape) - spec.dims :]
@@ -227,6 +229,7 @@ def _reach(morphed: nn.Module, spec: ConvSpec) -> tuple[int, ...]:
     return tuple(max(each, default=0) + 1 for each in pads)
 
 
+@on_cpu
 def _inputs(
     spec: ConvSpec, recorded: Tensor | None, like: Tensor, reach: tuple[int, ...], samples: int
 ) -> list[tuple[str, Tensor]]:

@@ -9,7 +9,7 @@ from itertools import chain
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from netmorph.errors import NetmorphError
 
@@ -41,7 +41,7 @@ def pack(model: nn.Module) -> Packed:
     packed = Packed()
     seen: dict[tuple[object, ...], str] = {}
     for name, value in model.state_dict().items():
-        if isinstance(value, UninitializedTensorMixin):
+        if isinstance(value, UninitializedBuffer | UninitializedParameter):
             raise NetmorphError(
                 f"{name!r} of the network's state has no shape yet",
                 shapes=type(value).__name__,
