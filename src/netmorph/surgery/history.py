@@ -224,7 +224,8 @@ def remember(model: nn.Module, *records: Record) -> None:
     latest = max((record.serial for record in history_of(model)), default=-1)
     for record in records:
         latest = max(record.serial, latest + 1)
-        _append(model, record if record.serial == latest else replace(record, serial=latest))
+        each: Any = record
+        _append(model, each if each.serial == latest else replace(each, serial=latest))
 
 
 def _append(model: nn.Module, record: Any) -> None:

@@ -131,7 +131,7 @@ def site_parity(
     Args:
         original: the layer.
         morphed: the module in its place.
-        recorded: an input of the layer; None: a synthetic one is drawn.
+        recorded: an input of the layer; None, or an empty one: a synthetic one is drawn.
         site: qualified name, for the error.
         spec: geometry of the layer; default: what the modules say.
         check: raise where the difference is above the tolerance.
@@ -144,6 +144,7 @@ def site_parity(
     weight = original._parameters.get("weight")
     like = weight if weight is not None else next(morphed.parameters(), recorded)
     assert like is not None
+    recorded = recorded if recorded is not None and recorded.numel() else None  # nothing is shown by an empty batch
     samples = 2 if has_modes(morphed) else 1  # a norm may mix samples; no convolution does
     inputs = _inputs(spec, recorded, like, _reach(morphed, spec), samples)
     with undisturbed(original, morphed):
