@@ -11,6 +11,7 @@ from tests.surgery.networks import images, small
 from torch import nn
 
 from netmorph.errors import GraphError, NetmorphError
+from netmorph.surgery.collapse import collapse
 from netmorph.surgery.history import MorphedSite, MorphRecord, history_of, remember
 from netmorph.surgery.morph import morph
 
@@ -29,6 +30,16 @@ def test_a_model_carries_its_history() -> None:
     for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert history_of(again) == history_of(model)
     assert "_netmorph_history" not in model.state_dict()
+
+
+def test_traced_networks_carry_their_history() -> None:
+    model = torch.fx.symbolic_trace(small())
+    for name, graph in (("fc", "1 > 1"), ("stem", "3x3 > 1x1")):
+        model = morph(model, {name: graph}, example_inputs=images()).model
+    assert [record.sites[0].name for record in history_of(model)] == ["fc", "stem"]
+    for slope in model.fc.acts.parameters():
+        slope.data.fill_(0.5)  # no layer computes that
+    assert [record.sites[0].name for record in history_of(collapse(model, images()).model)] == ["fc"]
 
 
 def test_a_part_brings_its_history_along() -> None:

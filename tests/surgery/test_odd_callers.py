@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from netmorph.surgery.deepen import deepen
 from netmorph.surgery.morph import morph
+from netmorph.surgery.sites import find_sites
 
 
 class Keywords(nn.Module):
@@ -50,3 +51,19 @@ def test_layers_that_get_an_empty_batch(verb: str) -> None:
         result = deepen(model, "experts.1", example_inputs=x)
     assert result.parity.exact
     assert [each.source for each in result.parity.sites[-1].measured] == ["synthetic", "synthetic"]
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x) + x
+
+
+def test_shortcuts_of_traced_blocks_are_refused() -> None:
+    assert "0.shortcut" in find_sites(nn.Sequential(Residual()), images()).names
+    sites = find_sites(nn.Sequential(torch.fx.symbolic_trace(Residual())), images())
+    assert sites.names == ("0.conv",)
+    assert "traced by torch.fx" in sites.refused["0.shortcut"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -230,6 +231,17 @@ def remember(model: nn.Module, *records: Record) -> None:
 
 def _append(model: nn.Module, record: Any) -> None:
     model.__dict__[_ATTRIBUTE] = (*model.__dict__.get(_ATTRIBUTE, ()), record)
+
+
+def deep_copy(model: nn.Module) -> nn.Module:
+    """Return a deep copy of a network that remembers as much; a `torch.fx.GraphModule`'s own copy forgets."""
+    copied = copy.deepcopy(model)
+    parts = dict(copied.named_modules())
+    for name, module in model.named_modules():
+        if name in parts:  # a GraphModule's copy is without the modules that it does not call
+            kept = {key: value for key, value in module.__dict__.items() if key.startswith("_netmorph")}
+            parts[name].__dict__.update(copy.deepcopy(kept))
+    return copied
 
 
 def forget(model: nn.Module, gone: Callable[[str], bool]) -> None:
