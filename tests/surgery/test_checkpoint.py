@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from tests.surgery.networks import Small, images, left_alone, small, state
 from torch import nn
@@ -18,6 +19,7 @@ from netmorph.surgery.checkpoint import CONFIG, WEIGHTS, load, save
 from netmorph.surgery.history import history_of
 from netmorph.surgery.morph import morph
 from netmorph.surgery.plain import Plain
+from netmorph.surgery.replay import replayed
 from netmorph.surgery.widen import widen
 
 MAPPING = {"*.conv1": "module_d", "blocks.0.shortcut": "morph_1c1", "fc": "1:2x > 1"}
@@ -428,15 +430,57 @@ def test_what_was_huge_only_in_between_takes_no_memory(tmp_path: Path) -> None:
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
 
 
-def test_new_modules_go_where_the_layer_was(tmp_path: Path) -> None:
+def test_new_modules_go_where_the_layer_was() -> None:
     """Meta stands for another device than the CPU."""
-    save(child(), tmp_path)
+    history = history_of(child())
     parent = small()
     parent.fc.to("meta")
-    with pytest.warns(UserWarning, match="for fc.*is a no-op"):
-        again = load(tmp_path, parent)
-    found = {key: value.device.type for key, value in again.named_parameters()}
+    with replayed(parent, history, bare=True) as replay:
+        replay.settle()
+    found = {key: value.device.type for key, value in replay.model.named_parameters()}
     assert found == {key: "meta" if key.startswith("fc.") else "cpu" for key in found}
+
+
+def test_networks_without_memory_are_refused(tmp_path: Path) -> None:
+    save(child(), tmp_path / "a")
+    parent = small()
+    parent.fc.to("meta")
+    with pytest.raises(NetmorphError, match="'fc.weight' .*is on the meta device.*on a real device"):
+        load(tmp_path / "a", parent)
+    save(nn.Sequential(nn.Linear(2, 2)), tmp_path / "b")
+    with pytest.raises(NetmorphError, match="'0.weight' .*has no shape yet.*run the network once"):
+        load(tmp_path / "b", nn.Sequential(nn.LazyLinear(2)))
+
+
+def test_tensors_tied_here_and_not_in_the_checkpoint(tmp_path: Path) -> None:
+    def tied() -> nn.Module:
+        model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+        model[2].weight = model[0].weight
+        return model
+
+    model = morph(tied(), {"1": "1 > 1"}, example_inputs=torch.zeros(1, 4)).model
+    model[2].weight = nn.Parameter(model[0].weight.detach() * 2)
+    save(model, tmp_path)
+    parent = tied()
+    with left_alone(parent), pytest.raises(NetmorphError, match="'0.weight' and '2.weight' are one tensor.*untie"):
+        load(tmp_path, parent)
+    parent[2].weight = nn.Parameter(parent[0].weight.detach().clone())
+    assert_equal(model, load(tmp_path, parent))
+    model[2].weight = nn.Parameter(model[0].weight.detach().clone())  # equal numbers are no contradiction
+    save(model, tmp_path)
+    assert load(tmp_path, tied())[2].weight is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn], ids=str)
+@pytest.mark.parametrize("name", ["stem.weight", "fc.bias"])
+def test_another_kind_of_numbers_is_refused(tmp_path: Path, name: str, dtype: torch.dtype) -> None:
+    save(child().half(), tmp_path)
+    tensors = checkpoint.load_file(tmp_path / WEIGHTS)
+    tensors[name] = tensors[name].to(dtype)
+    rehash(tmp_path, safetensors.torch.save(tensors))
+    parent = small()
+    with left_alone(parent), pytest.raises(NetmorphError, match=f"'{name}' does not fit.*network .* float32"):
+        load(tmp_path, parent)
 
 
 def test_another_parent_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -21,10 +21,10 @@ from netmorph.surgery.call import reason
 from netmorph.surgery.growth_record import read_record
 from netmorph.surgery.history import Record, history_of, remember
 from netmorph.surgery.layers import check_unwrapped
-from netmorph.surgery.origin import keep_parent_name, parent_of
+from netmorph.surgery.origin import keep_parent_name, leaves_of, parent_of
 from netmorph.surgery.reading import as_json
 from netmorph.surgery.replay import check_history, replayed
-from netmorph.surgery.state import Packed, check_fits, fill, pack
+from netmorph.surgery.state import Packed, check_fits, check_real, fill, pack
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT, VERSION = "netmorph", 1
@@ -96,15 +96,16 @@ def load(
         The child: `into`, unless its root was morphed. If anything fails, `into` is as it was.
 
     Raises:
-        NetmorphError: a file is missing, truncated or edited, or does not fit the parent.
+        NetmorphError: a file is missing, truncated or edited, or does not fit the parent; the parent is on no device.
     """
     folder = Path(folder)
     config = _read_config(folder)
     tensors = _read_weights(folder, config)
     parent = _parent(config["parent"], build, folder) if into is None else into
+    check_real(parent)
     now = time.time_ns()  # later than anything that the parent went through
     history = tuple(read_record(record, now + index) for index, record in enumerate(config["history"]))
-    rest = _beyond(parent, history)
+    rest, built = _beyond(parent, history), leaves_of(parent)
     with replayed(parent, rest, bare=True) as replay:
         check_fits(replay.model, tensors)  # before anything takes memory: a forged history may name any size
         replay.settle()
@@ -112,7 +113,7 @@ def load(
     child = replay.model
     if rest:
         remember(child, *rest)
-    keep_parent_name(child, config["parent"])
+    keep_parent_name(child, config["parent"], built)
     return child
 
 
