@@ -65,6 +65,17 @@ def test_exact_in_eval_mode_whatever_the_statistics(kind: str, dtype: torch.dtyp
     assert bool((norm.weight > 0).all())
 
 
+def test_norms_converted_for_several_processes() -> None:
+    net = build("1 > 1", 3, 3, dims=0, norm="calibrated").eval()
+    x = 3 * noise(4, 5, 3) + 1
+    expected = net(x)
+    net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    with torch.no_grad(), collect(net):
+        net(x)
+    torch.testing.assert_close(net.norms["s_a"].running_mean, net.edges["s_a"](x).mean((0, 1)))
+    torch.testing.assert_close(net.eval()(x), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_a_single_value_a_channel_is_data_in_train_mode_too() -> None:
     net = build("1 > 1", dims=0, norm="calibrated").train()
     with collect(net):

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from tests.surgery.networks import Small, images, left_alone, small, state
 from torch import nn
@@ -17,6 +19,8 @@ from netmorph.surgery.checkpoint import CONFIG, WEIGHTS, load, save
 from netmorph.surgery.history import history_of
 from netmorph.surgery.morph import morph
 from netmorph.surgery.plain import Plain
+from netmorph.surgery.replay import replayed
+from netmorph.surgery.widen import widen
 
 MAPPING = {"*.conv1": "module_d", "blocks.0.shortcut": "morph_1c1", "fc": "1:2x > 1"}
 
@@ -212,6 +216,44 @@ def test_arguments_that_are_not_json(tmp_path: Path) -> None:
         save(small(), tmp_path, parent_name="small", parent_args={"norm": nn.ReLU})
 
 
+def test_keys_that_are_numbers_are_read_as_text(tmp_path: Path) -> None:
+    labels = {index: str(index) for index in range(11)}  # 10 comes after 9 as a number, before it as text
+    save(small(), tmp_path, parent_name="small", parent_args={"id2label": labels})
+    read = []
+    load(tmp_path, build=lambda _, **args: read.append(args) or Small())
+    assert read == [{"id2label": {str(index): name for index, name in labels.items()}}]
+
+
+def test_children_made_with_numbers_of_numpy(tmp_path: Path) -> None:
+    model = morph(small(), {"fc": "1 > 1"}, example_inputs=images(), seed=np.int64(3), noise=np.float32(0.5)).model
+    model = widen(model, "blocks.0.conv1", np.int64(12), example_inputs=images(), seed=np.int64(1)).model
+    save(model, tmp_path)
+    assert_equal(model, load(tmp_path, Small()))
+
+
+def test_a_second_name_among_the_arguments(tmp_path: Path) -> None:
+    with pytest.raises(NetmorphError, match="hold 'name'.*parent_name= alone"):
+        save(small(), tmp_path, parent_name="small", parent_args={"name": "x"})
+    save(small(), tmp_path, parent_name="small", parent_args={})
+    edit(tmp_path, lambda config: config["parent"].update(args={"name": "x"}))
+    with pytest.raises(NetmorphError, match="second 'name'.*as into="):
+        load(tmp_path, build=lambda name, **args: Small())
+
+
+def test_dtypes_that_files_cannot_hold(tmp_path: Path) -> None:
+    model = small()
+    model.register_buffer("phase", torch.zeros(2, dtype=torch.complex128))
+    with pytest.raises(NetmorphError, match="'phase' .*safetensors cannot hold.*complex128"):
+        save(model, tmp_path)
+    model.phase = model.phase.to(torch.complex64)
+    save(model, tmp_path)
+
+
+def test_lazy_layers_without_a_shape(tmp_path: Path) -> None:
+    with pytest.raises(NetmorphError, match="'0.weight' .*no shape yet.*run the network once"):
+        save(nn.Sequential(nn.LazyLinear(3)), tmp_path)
+
+
 class Extra(nn.Linear):
     def get_extra_state(self) -> dict[str, int]:
         return {"a": 1}
@@ -388,15 +430,57 @@ def test_what_was_huge_only_in_between_takes_no_memory(tmp_path: Path) -> None:
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
 
 
-def test_new_modules_go_where_the_layer_was(tmp_path: Path) -> None:
+def test_new_modules_go_where_the_layer_was() -> None:
     """Meta stands for another device than the CPU."""
-    save(child(), tmp_path)
+    history = history_of(child())
     parent = small()
     parent.fc.to("meta")
-    with pytest.warns(UserWarning, match="for fc.*is a no-op"):
-        again = load(tmp_path, parent)
-    found = {key: value.device.type for key, value in again.named_parameters()}
+    with replayed(parent, history, bare=True) as replay:
+        replay.settle()
+    found = {key: value.device.type for key, value in replay.model.named_parameters()}
     assert found == {key: "meta" if key.startswith("fc.") else "cpu" for key in found}
+
+
+def test_networks_without_memory_are_refused(tmp_path: Path) -> None:
+    save(child(), tmp_path / "a")
+    parent = small()
+    parent.fc.to("meta")
+    with pytest.raises(NetmorphError, match="'fc.weight' .*is on the meta device.*on a real device"):
+        load(tmp_path / "a", parent)
+    save(nn.Sequential(nn.Linear(2, 2)), tmp_path / "b")
+    with pytest.raises(NetmorphError, match="'0.weight' .*has no shape yet.*run the network once"):
+        load(tmp_path / "b", nn.Sequential(nn.LazyLinear(2)))
+
+
+def test_tensors_tied_here_and_not_in_the_checkpoint(tmp_path: Path) -> None:
+    def tied() -> nn.Module:
+        model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+        model[2].weight = model[0].weight
+        return model
+
+    model = morph(tied(), {"1": "1 > 1"}, example_inputs=torch.zeros(1, 4)).model
+    model[2].weight = nn.Parameter(model[0].weight.detach() * 2)
+    save(model, tmp_path)
+    parent = tied()
+    with left_alone(parent), pytest.raises(NetmorphError, match="'0.weight' and '2.weight' are one tensor.*untie"):
+        load(tmp_path, parent)
+    parent[2].weight = nn.Parameter(parent[0].weight.detach().clone())
+    assert_equal(model, load(tmp_path, parent))
+    model[2].weight = nn.Parameter(model[0].weight.detach().clone())  # equal numbers are no contradiction
+    save(model, tmp_path)
+    assert load(tmp_path, tied())[2].weight is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn], ids=str)
+@pytest.mark.parametrize("name", ["stem.weight", "fc.bias"])
+def test_another_kind_of_numbers_is_refused(tmp_path: Path, name: str, dtype: torch.dtype) -> None:
+    save(child().half(), tmp_path)
+    tensors = checkpoint.load_file(tmp_path / WEIGHTS)
+    tensors[name] = tensors[name].to(dtype)
+    rehash(tmp_path, safetensors.torch.save(tensors))
+    parent = small()
+    with left_alone(parent), pytest.raises(NetmorphError, match=f"'{name}' does not fit.*network .* float32"):
+        load(tmp_path, parent)
 
 
 def test_another_parent_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -1,13 +1,17 @@
 import copy
 import json
 import pickle
+import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from tests.surgery.networks import images, small
 from torch import nn
 
 from netmorph.errors import GraphError, NetmorphError
+from netmorph.surgery.collapse import collapse
 from netmorph.surgery.history import MorphedSite, MorphRecord, history_of, remember
 from netmorph.surgery.morph import morph
 
@@ -28,6 +32,16 @@ def test_a_model_carries_its_history() -> None:
     assert "_netmorph_history" not in model.state_dict()
 
 
+def test_traced_networks_carry_their_history() -> None:
+    model = torch.fx.symbolic_trace(small())
+    for name, graph in (("fc", "1 > 1"), ("stem", "3x3 > 1x1")):
+        model = morph(model, {name: graph}, example_inputs=images()).model
+    assert [record.sites[0].name for record in history_of(model)] == ["fc", "stem"]
+    for slope in model.fc.acts.parameters():
+        slope.data.fill_(0.5)  # no layer computes that
+    assert [record.sites[0].name for record in history_of(collapse(model, images()).model)] == ["fc"]
+
+
 def test_a_part_brings_its_history_along() -> None:
     backbone = morph(small(), {"stem": "3x3 > 1x1"}, example_inputs=images()).model
     whole = nn.Sequential(backbone, nn.Linear(5, 5))
@@ -44,6 +58,22 @@ def test_remembering_adds() -> None:
     remember(model, RECORD)
     remember(model, RECORD)
     assert len(history_of(model)) == 2
+
+
+def test_what_follows_a_record_of_a_clock_that_is_ahead_comes_after_it() -> None:
+    model = nn.Sequential(small(), nn.Linear(5, 5))
+    remember(model[0], replace(RECORD, serial=time.time_ns() + 10**12))
+    model = morph(model, {"1": "1 > 1"}, example_inputs=images()).model
+    model = morph(model, {"0.stem": "3x3 > 1x1"}, example_inputs=images()).model
+    names = [record.sites[0].name for record in history_of(model)]
+    assert names == ["0.blocks.0.conv1", "1", "0.stem"]
+
+
+def test_numbers_of_numpy_become_those_of_json() -> None:
+    record = MorphRecord((), {"seed": np.int64(3), "noise": np.float32(0.5), "check": np.True_})
+    assert json.dumps(record.to_dict()["options"]) == '{"seed": 3, "noise": 0.5, "check": true}'
+    with pytest.raises(NetmorphError, match="a record of the history cannot be written as JSON: a Linear is none"):
+        MorphRecord((), {"seed": nn.Linear(1, 1)}).to_dict()
 
 
 def changed(**values: object) -> dict:

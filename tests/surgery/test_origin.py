@@ -76,6 +76,18 @@ def test_another_layer_of_the_same_kind_makes_it_forget() -> None:
     assert parent_of(model) is None
 
 
+def test_changes_by_hand_after_loading_into_a_network_make_it_forget(tmp_path: Path) -> None:
+    child = morph(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), {"0": "3x3 > 1x1"}, example_inputs=X).model
+    save(child, tmp_path / "a", parent_name="small")
+    again = load(tmp_path / "a", into=nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
+    assert parent_of(again) == {"name": "small", "args": {}}
+    again[1] = nn.GELU()
+    assert parent_of(again) is None
+    save(again, tmp_path / "b")
+    with pytest.raises(NetmorphError, match="does not say how to build its parent"):
+        load(tmp_path / "b")
+
+
 def test_arguments_that_are_no_json_are_not_remembered(tmp_path: Path) -> None:
     model = build("torchvision:resnet18", norm_layer=nn.Identity)
     assert parent_of(model) is None

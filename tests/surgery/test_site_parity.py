@@ -50,6 +50,13 @@ def test_tolerances(dtype: torch.dtype, bound: float) -> None:
     assert str(parity).startswith("here: recorded (2, 6, 9, 7): interior ")
 
 
+def test_an_empty_batch_is_no_input() -> None:
+    layer = conv()
+    parity = site_parity(layer, morphed(layer, "3x3 > 1x1"), x(0, 6, 9, 7))
+    assert parity.exact
+    assert [each.source for each in parity.measured] == ["synthetic", "synthetic"]
+
+
 def test_the_interior_is_where_the_window_lies_inside() -> None:
     """An error at one output only shows on its own side."""
     layer = conv(stride=2, bias=False)

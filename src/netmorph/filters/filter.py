@@ -61,7 +61,7 @@ class Filter:
     @classmethod
     def identity(cls, channels: int, dims: int, *, scale: float = 1.0, dtype: torch.dtype = torch.float64) -> Filter:
         """Return `scale` times the identity on `channels` channels: one tap at offset 0."""
-        weight = scale * torch.eye(channels, dtype=dtype).reshape(channels, channels, *(1,) * dims)
+        weight = scale * torch.eye(channels, dtype=dtype, device="cpu").reshape(channels, channels, *(1,) * dims)
         return cls(weight, (0,) * dims, (1,) * dims, (1,) * dims)
 
     @property
@@ -107,7 +107,7 @@ class Filter:
             return weight
         inner, (_, rows, cols, taps) = own // g, weight.shape
         out = weight.new_zeros(g, inner, rows, inner, cols, taps)
-        index = torch.arange(inner)
+        index = torch.arange(inner, device=weight.device)
         out[:, index, :, index] = weight.reshape(g, inner, rows, cols, taps).transpose(0, 1)
         return out.reshape(g, inner * rows, inner * cols, taps)
 

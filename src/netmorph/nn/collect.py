@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from netmorph.errors import SiteError
-from netmorph.nn.norm import LastBatchNorm, Norms, neutralise
+from netmorph.nn.norm import LastBatchNorm, LastSyncBatchNorm, Norms, neutralise
 
 
 class Moments:
@@ -93,7 +93,7 @@ def _newborn(module: nn.Module) -> Iterator[tuple[str, tuple[_BatchNorm, str]]]:
 def _observer(moments: Moments) -> Any:
     def observe(module: nn.Module, args: tuple[Tensor, ...], _output: Tensor) -> Tensor:
         (x,) = args
-        axis = -1 if isinstance(module, LastBatchNorm) else 1
+        axis = -1 if isinstance(module, LastBatchNorm | LastSyncBatchNorm) else 1
         moments.update(x.movedim(axis, -1).reshape(-1, x.shape[axis]))
         return x
 

@@ -159,15 +159,18 @@ class MorphedModule(nn.Module):
                     )
                 )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Run the module.
 
+        The parameter's name is that of PyTorch's layers, which code may call by keyword.
+
         Args:
-            x: (N, c_in, *spatial), or (c_in, *spatial) as the convolution accepts it; (..., c_in) at a linear site.
+            input: (N, c_in, *spatial), or (c_in, *spatial) as the convolution accepts it; (..., c_in) at a linear site.
 
         Returns:
             What the replaced layer returns, in shape; at birth, in value.
         """
+        x = input
         # torch.fx traces with proxies, which are not tensors and cannot be compared: batched, then.
         if isinstance(x, Tensor) and x.dim() == self._unbatched:
             batched: Tensor = self.forward(x.unsqueeze(0))

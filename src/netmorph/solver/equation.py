@@ -11,6 +11,7 @@ from torch import Tensor
 
 from netmorph.errors import GraphError
 from netmorph.filters.compose import add, compose
+from netmorph.filters.default_device import on_cpu
 from netmorph.filters.filter import Filter
 from netmorph.filters.geometry import ConvSpec
 from netmorph.graph.spec import Edge, ModuleGraph
@@ -20,6 +21,7 @@ Partial = dict[str, Filter | None]
 """Filters by blob; None stands for the identity, which is never multiplied out."""
 
 
+@on_cpu
 def module_filter(graph: ModuleGraph, filters: Mapping[str, Filter | Tensor]) -> Filter:
     """Return the one filter that the linear module equals: the sum over all s-t paths of composed filters (eq. 5).
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from netmorph.errors import GraphError, InfeasibleMorph
+from netmorph.filters.default_device import on_cpu
 from netmorph.filters.geometry import ConvSpec
 from netmorph.graph.draw.marks import Marks
 from netmorph.graph.layout import Layout, resolve_widths
@@ -108,6 +109,7 @@ class SitePlan:
         return "\n".join(lines)
 
 
+@on_cpu
 def plan_site(graph: ModuleGraph | str, site: ConvSpec, *, fill: FillName = "pointwise", seed: int = 0) -> SitePlan:
     """Explain what `graph` would do at a site.
 
@@ -166,6 +168,7 @@ def infeasible(graph: ModuleGraph, site: ConvSpec, verdict: Verdict) -> Infeasib
     )
 
 
+@on_cpu
 def choose(graph: ModuleGraph, site: ConvSpec, *, seed: int) -> Verdict:
     """Return the first layout that can hold any filter; else the undecided, else the nearest one.
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.errors import GraphError, InfeasibleMorph, NetmorphError
+from netmorph.filters.default_device import on_cpu
 from netmorph.filters.filter import Filter
 from netmorph.filters.geometry import ConvSpec
 from netmorph.graph.cuts import sink_cut, source_cut
@@ -54,6 +55,7 @@ class Options:
     max_iter: int = 100
 
 
+@on_cpu
 def solve(  # noqa: PLR0913 - every option of the public verb
     target: Tensor | Filter | nn.Module,
     graph: ModuleGraph | str,

@@ -21,9 +21,10 @@ from netmorph.surgery.call import reason
 from netmorph.surgery.growth_record import read_record
 from netmorph.surgery.history import Record, history_of, remember
 from netmorph.surgery.layers import check_unwrapped
-from netmorph.surgery.origin import keep_parent_name, parent_of
+from netmorph.surgery.origin import keep_parent_name, leaves_of, parent_of
+from netmorph.surgery.reading import as_json
 from netmorph.surgery.replay import check_history, replayed
-from netmorph.surgery.state import Packed, check_fits, fill, pack
+from netmorph.surgery.state import Packed, check_fits, check_real, fill, pack
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT, VERSION = "netmorph", 1
@@ -58,7 +59,7 @@ def save(
     packed = pack(child)
     parent = parent_of(child)
     if parent_name is not None:
-        parent = {"name": parent_name, "args": dict(parent_args or {})}
+        parent = {"name": parent_name, "args": _arguments(parent_args or {})}
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -75,8 +76,6 @@ def save(
             f"the checkpoint cannot be written to {folder}: {reason(error)}",
             remedies=["choose a folder that you may write"],
         ) from error
-    except TypeError as error:
-        raise NetmorphError(f"the parent's arguments cannot be written as JSON: {error}") from error
     return folder
 
 
@@ -97,15 +96,16 @@ def load(
         The child: `into`, unless its root was morphed. If anything fails, `into` is as it was.
 
     Raises:
-        NetmorphError: a file is missing, truncated or edited, or does not fit the parent.
+        NetmorphError: a file is missing, truncated or edited, or does not fit the parent; the parent is on no device.
     """
     folder = Path(folder)
     config = _read_config(folder)
     tensors = _read_weights(folder, config)
     parent = _parent(config["parent"], build, folder) if into is None else into
+    check_real(parent)
     now = time.time_ns()  # later than anything that the parent went through
     history = tuple(read_record(record, now + index) for index, record in enumerate(config["history"]))
-    rest = _beyond(parent, history)
+    rest, built = _beyond(parent, history), leaves_of(parent)
     with replayed(parent, rest, bare=True) as replay:
         check_fits(replay.model, tensors)  # before anything takes memory: a forged history may name any size
         replay.settle()
@@ -113,7 +113,7 @@ def load(
     child = replay.model
     if rest:
         remember(child, *rest)
-    keep_parent_name(child, config["parent"])
+    keep_parent_name(child, config["parent"], built)
     return child
 
 
@@ -131,6 +131,17 @@ def describe(folder: str | os.PathLike[str]) -> tuple[dict[str, Any] | None, tup
     """
     config = _read_config(Path(folder))
     return config["parent"], tuple(read_record(record, index) for index, record in enumerate(config["history"]))
+
+
+def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments for building a parent as they will be read: JSON's keys are text."""
+    if "name" in given:
+        raise NetmorphError(
+            "the parent's arguments hold 'name', which says what to build",
+            remedies=["give the name as parent_name= alone"],
+        )
+    read: dict[str, Any] = as_json(dict(given), "the parent's arguments")
+    return read
 
 
 def _beyond(parent: nn.Module, history: tuple[Record, ...]) -> tuple[Record, ...]:
@@ -227,6 +238,11 @@ def _parent(parent: Any, build: Callable[..., nn.Module] | None, folder: Path) -
             f"the checkpoint in {folder} does not say how to build its parent"
             if parent is None
             else f"the parent {parent['name']!r} cannot be built here",
+            remedies=["pass the parent, not yet morphed, as into="],
+        )
+    if "name" in parent["args"]:
+        raise NetmorphError(
+            f"the parent {parent['name']!r} cannot be built with a second 'name' among its arguments",
             remedies=["pass the parent, not yet morphed, as into="],
         )
     return build(parent["name"], **parent["args"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +15,7 @@ from netmorph.surgery.call import Call, reason
 from netmorph.surgery.collapse_record import note_collapse, within
 from netmorph.surgery.collapse_site import CollapsedSite, collapse_site
 from netmorph.surgery.cost import CostChange, sized
-from netmorph.surgery.history import MorphedSite, history_of, remember
+from netmorph.surgery.history import MorphedSite, deep_copy, history_of, remember
 from netmorph.surgery.layers import Kind, check_unwrapped, wrapped_above
 from netmorph.surgery.lineage import Lineage, trace
 from netmorph.surgery.parity import Parity, differences, repeat_gap
@@ -214,7 +213,7 @@ def _swap(model: nn.Module, run: _Collapse, *, inplace: bool) -> nn.Module:
     """Return the network, or a copy, with the layers in it and its history brought up to date."""
     if not inplace:
         try:
-            model = copy.deepcopy(model)
+            model = deep_copy(model)
         except Exception as error:
             raise SiteError(
                 f"the model cannot be copied: {reason(error)}", remedies=["pass inplace=True to change it itself"]

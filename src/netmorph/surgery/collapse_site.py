@@ -99,7 +99,7 @@ def _fill(layer: nn.Module, weight: Tensor, folded: Fold, module: MorphedModule)
     layer.get_parameter("weight").copy_(weight).requires_grad_(any(parameter.requires_grad for parameter in own))
     bias = layer._parameters.get("bias")
     if bias is not None:
-        bias.copy_(torch.zeros(len(bias)) if folded.shift is None else folded.shift)
+        bias.copy_(torch.zeros_like(bias) if folded.shift is None else folded.shift)
         bias.requires_grad_(any(parameter.requires_grad for parameter in module.parameters()))
 
 
@@ -111,7 +111,7 @@ def _measure(
         site = module.layout.site
         plain = Plain("conv" if site.dims else "linear", ConvSpec(site.c_in, site.c_out, (1,) * site.dims), False)
         layer = plain.build(device="cpu", dtype=torch.float64)
-        weight = torch.eye(site.c_in, dtype=torch.float64).reshape(plain.spec.weight_shape)
+        weight = torch.eye(site.c_in, dtype=torch.float64, device="cpu").reshape(plain.spec.weight_shape)
         layer.get_parameter("weight").data.copy_(weight)
     stored = copy.deepcopy(layer).to("cpu", torch.float64)
     # Rounding costs the same whatever the padding.

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from netmorph.errors import SiteError
+from netmorph.filters.default_device import on_cpu
 from netmorph.solver.noise import generator
 
 _UNEVEN = 0.5
@@ -58,6 +59,7 @@ def wider(width: int | str, present: int, *, blocks: int = 1, what: str) -> int:
     return number
 
 
+@on_cpu
 def copy_map(present: int, number: int, *, blocks: int, seed: int) -> Tensor:
     """Return, for each channel of the wider blob, the present channel that it computes.
 
@@ -79,6 +81,7 @@ def copy_map(present: int, number: int, *, blocks: int, seed: int) -> Tensor:
     return torch.cat(rows)
 
 
+@on_cpu
 def shares(weight: Tensor, index: Tensor, *, noise: float, seed: int) -> Tensor:
     """Return a weight whose columns read copies and add up to the columns of the present one.
 

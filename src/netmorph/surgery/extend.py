@@ -152,7 +152,7 @@ def _target(module: MorphedModule, graph: ModuleGraph, bundle: Bundle) -> tuple[
     layout = module.layout
     if not bundle.removed:
         spec = _bare(layout, graph, bundle)
-        return Filter.of(torch.zeros(spec.weight_shape, dtype=torch.float64), spec), spec
+        return Filter.of(torch.zeros(spec.weight_shape, dtype=torch.float64, device="cpu"), spec), spec
     specs = [layout.specs[edge.name] for edge in bundle.removed]
     filters = [present_filter(module, edge.name) for edge in bundle.removed]
     fixed = all(edge.fixed is not None for edge in bundle.removed)

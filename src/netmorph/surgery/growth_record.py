@@ -20,7 +20,7 @@ from netmorph.surgery.channels import channels_of, with_channels
 from netmorph.surgery.collapse_record import plain_layer
 from netmorph.surgery.history import Record, as_seen, versions_now
 from netmorph.surgery.plain import Plain
-from netmorph.surgery.reading import expect
+from netmorph.surgery.reading import as_json, expect
 from netmorph.surgery.swap import inherit
 
 OPERATIONS = ("widen", "deepen", "grow_kernel", "regrow")
@@ -163,7 +163,7 @@ class ChangedChannels:
 
     def renewed(self, found: nn.Module, like: Tensor) -> nn.Module:
         """Return the wider module."""
-        return with_channels(found, torch.arange(self.after) % self.before)
+        return with_channels(found, torch.arange(self.after, device="cpu") % self.before)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; `from_dict` is the inverse."""
@@ -208,12 +208,14 @@ class GrowthRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; `from_dict` is the inverse."""
-        return {
+        data = {
             "operation": self.operation,
             "sites": [site.to_dict() for site in self.sites],
             "options": dict(self.options),
             "versions": dict(self.versions),
         }
+        ready: dict[str, Any] = as_json(data, "a record of the history")
+        return ready
 
     @classmethod
     def from_dict(cls, data: Any, serial: int = 0) -> GrowthRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from netmorph.nn import MorphedModule
 from netmorph.solver.system import split_crossing
 from netmorph.surgery.layers import Kind
 from netmorph.surgery.padded import SamePaddedModule
-from netmorph.surgery.reading import expect
+from netmorph.surgery.reading import as_json, expect
 from netmorph.surgery.slots import Slot
 
 _ATTRIBUTE = "_netmorph_history"
@@ -162,12 +163,14 @@ class MorphRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; `from_dict` is the inverse."""
-        return {
+        data = {
             "operation": "morph",
             "sites": [site.to_dict() for site in self.sites],
             "options": dict(self.options),
             "versions": dict(self.versions),
         }
+        ready: dict[str, Any] = as_json(data, "a record of the history")
+        return ready
 
     @classmethod
     def from_dict(cls, data: Any, serial: int = 0) -> MorphRecord:
@@ -215,8 +218,30 @@ def history_of(model: nn.Module, name: str = "") -> tuple[Record, ...]:
 
 
 def remember(model: nn.Module, *records: Record) -> None:
-    """Add records to a model's own history, which copies of it keep."""
-    model.__dict__[_ATTRIBUTE] = (*model.__dict__.get(_ATTRIBUTE, ()), *records)
+    """Add records to a model's own history, which copies of it keep; they come after all that it went through.
+
+    Its latest record may be of a machine whose clock is ahead of this one's.
+    """
+    latest = max((record.serial for record in history_of(model)), default=-1)
+    for record in records:
+        latest = max(record.serial, latest + 1)
+        each: Any = record
+        _append(model, each if each.serial == latest else replace(each, serial=latest))
+
+
+def _append(model: nn.Module, record: Any) -> None:
+    model.__dict__[_ATTRIBUTE] = (*model.__dict__.get(_ATTRIBUTE, ()), record)
+
+
+def deep_copy(model: nn.Module) -> nn.Module:
+    """Return a deep copy of a network that remembers as much; a `torch.fx.GraphModule`'s own copy forgets."""
+    copied = copy.deepcopy(model)
+    parts = dict(copied.named_modules())
+    for name, module in model.named_modules():
+        if name in parts:  # a GraphModule's copy is without the modules that it does not call
+            kept = {key: value for key, value in module.__dict__.items() if key.startswith("_netmorph")}
+            parts[name].__dict__.update(copy.deepcopy(kept))
+    return copied
 
 
 def forget(model: nn.Module, gone: Callable[[str], bool]) -> None:
@@ -232,4 +257,4 @@ def forget(model: nn.Module, gone: Callable[[str], bool]) -> None:
             names = [site.name for site in record.within(prefix).sites]
             stay = [site for site, name in zip(record.sites, names, strict=True) if not gone(name)]
             if stay:
-                remember(module, record if len(stay) == len(names) else replace(record, sites=tuple(stay)))
+                _append(module, record if len(stay) == len(names) else replace(record, sites=tuple(stay)))

@@ -40,8 +40,8 @@ class Lanes:
         Args:
             index: for each new channel, the one that it copies.
         """
-        outer = torch.arange(self.outer)[:, None, None] * self.channels
-        return ((outer + index[None, :, None]) * self.inner + torch.arange(self.inner)).flatten()
+        outer = torch.arange(self.outer, device=index.device)[:, None, None] * self.channels
+        return ((outer + index[None, :, None]) * self.inner + torch.arange(self.inner, device=index.device)).flatten()
 
     def copied(self, x: Tensor, index: Tensor) -> Tensor:
         """Return a tensor with copied channels."""
@@ -73,7 +73,7 @@ def lanes_after(
         index: for each channel of the wider layer, the one that it copies.
     """
     random = torch.Generator().manual_seed(0)
-    x = torch.randn(shape, generator=random, dtype=torch.float64).to(like)
+    x = torch.randn(shape, generator=random, dtype=torch.float64, device="cpu").to(like)
     wide = lanes.copied(x, index)
     try:
         y, wider = function(x), function(wide)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -19,7 +18,7 @@ from netmorph.surgery.call import Call, reason
 from netmorph.surgery.cost import CostChange, sized
 from netmorph.surgery.foreign import notice
 from netmorph.surgery.graft import Graft, Options, check_layer, make_graft
-from netmorph.surgery.history import MorphedSite, MorphRecord, Record, history_of, remember
+from netmorph.surgery.history import MorphedSite, MorphRecord, Record, deep_copy, history_of, remember
 from netmorph.surgery.layers import check_unwrapped
 from netmorph.surgery.lineage import Lineage, trace
 from netmorph.surgery.parity import Parity, differences, repeat_gap
@@ -232,7 +231,7 @@ def own_copy(model: nn.Module, inplace: bool, modules: Mapping[str, nn.Module]) 
     """Return the network to change: the model itself, or a copy."""
     if not inplace:
         try:
-            return copy.deepcopy(model)
+            return deep_copy(model)
         except Exception as error:
             raise SiteError(
                 f"the model cannot be copied: {reason(error)}", remedies=["pass inplace=True to change it itself"]

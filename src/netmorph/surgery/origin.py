@@ -27,13 +27,20 @@ def name_parent(model: nn.Module, name: str, arguments: Mapping[str, Any]) -> No
         return
     if given == dict(arguments):
         model.__dict__[_NAME] = {"name": name, "args": given}
-        model.__dict__[_BUILT] = _leaves(model)
+        model.__dict__[_BUILT] = leaves_of(model)
 
 
-def keep_parent_name(model: nn.Module, parent: Mapping[str, Any] | None) -> None:
-    """Let a network that was loaded remember what its checkpoint says."""
+def keep_parent_name(model: nn.Module, parent: Mapping[str, Any] | None, built: Mapping[str, str]) -> None:
+    """Let a network that was loaded remember what its checkpoint says.
+
+    Args:
+        model: the network, morphed again.
+        parent: what its checkpoint says.
+        built: `leaves_of` the network that it was loaded into, before.
+    """
     if parent is not None:
         model.__dict__[_NAME] = dict(parent)
+        model.__dict__.setdefault(_BUILT, built)
 
 
 def parent_of(model: nn.Module) -> dict[str, Any] | None:
@@ -48,12 +55,12 @@ def parent_of(model: nn.Module) -> dict[str, Any] | None:
     if found is None or built is None:
         return found
     changed = {site.name for record in history_of(model) for site in record.sites}
-    now = _leaves(model)
+    now = leaves_of(model)
     odd = (name for name in now.keys() | built.keys() if now.get(name) != built.get(name))
     return found if all(_within(name, changed) for name in odd) else None
 
 
-def _leaves(model: nn.Module) -> dict[str, str]:
+def leaves_of(model: nn.Module) -> dict[str, str]:
     """Return what each module without children is, by qualified name."""
     return {
         name: f"{type(module).__module__}.{type(module).__qualname__}({module.extra_repr()})"

@@ -19,9 +19,9 @@ class SamePaddedModule(MorphedModule):
     graph is as exact at this border as anywhere.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Run the module on (N, c_in, *spatial) or (c_in, *spatial)."""
-        dims = self.layout.site.dims
+        x, dims = input, self.layout.site.dims
         pads = same_padding(self.layout.site, tuple(x.shape[-dims:]))
         if x.dim() == dims + 1:
             return super().forward(F.pad(x.unsqueeze(0), _flat(pads))).squeeze(0)

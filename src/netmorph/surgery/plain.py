@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.errors import NetmorphError
+from netmorph.filters.default_device import on_cpu
 from netmorph.filters.filter import Filter
 from netmorph.filters.geometry import ConvSpec
 from netmorph.nn.edges import CONVS
@@ -169,12 +170,13 @@ def _groups(site: ConvSpec, support: Filter, kind: Kind) -> int:
     for groups in range(site.groups, 1, -1):
         if site.groups % groups == 0:
             blocks = channels.reshape(groups, site.c_out // groups, groups, -1)
-            apart = 1 - torch.eye(groups, dtype=blocks.dtype).reshape(groups, 1, groups, 1)
+            apart = 1 - torch.eye(groups, dtype=blocks.dtype, device=blocks.device).reshape(groups, 1, groups, 1)
             if not bool((blocks * apart).any()):
                 return groups
     return 1
 
 
+@on_cpu
 def _read(filter_: Filter, spec: ConvSpec) -> Tensor:
     """Return a filter's weights on a geometry's taps and groups; what lies elsewhere is left out."""
     weight = filter_.dense().weight
@@ -193,6 +195,7 @@ def _read(filter_: Filter, spec: ConvSpec) -> Tensor:
     return blocks[index, :, index].reshape(spec.weight_shape)
 
 
+@on_cpu
 def _is_identity(folded: Fold) -> bool:
     """Return whether a module is the identity but for rounding."""
     filter_ = folded.filter

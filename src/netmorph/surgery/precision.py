@@ -24,20 +24,37 @@ def full_precision() -> Iterator[None]:
     PyTorch has two interfaces to the same switches, and refuses to compute where they contradict each other: both are
     set, and both put back.
     """
-    matmul: Any = torch.get_float32_matmul_precision()
     kept = [operation.fp32_precision for operation in _NEW]
-    cudnn: bool | None = None
-    with suppress(RuntimeError):  # the caller mixed the interfaces
-        cudnn = backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest")
-    backends.cudnn.allow_tf32 = False
+    matmul, cudnn = _matmul(), _cudnn()
     try:
         for operation in _NEW:
             operation.fp32_precision = "ieee"
+        # Where a caller of the new interface made the old one unreadable, it reads again if it has no shortcuts.
+        matmul = matmul or _matmul() or "high"
+        cudnn = _cudnn() is not False if cudnn is None else cudnn
+        torch.set_float32_matmul_precision("highest")
+        backends.cudnn.allow_tf32 = False
+        for operation in _NEW:  # the old interface writes to the new one
+            operation.fp32_precision = "ieee"
         yield
     finally:
-        torch.set_float32_matmul_precision(matmul)
+        if matmul is not None:
+            torch.set_float32_matmul_precision(matmul)
         if cudnn is not None:
             backends.cudnn.allow_tf32 = cudnn
         for operation, precision in zip(_NEW, kept, strict=True):
             operation.fp32_precision = precision
+
+
+def _matmul() -> Any:
+    """Return the old interface's switch of products, or None where the new one contradicts it."""
+    with suppress(RuntimeError):
+        return torch.get_float32_matmul_precision()
+    return None
+
+
+def _cudnn() -> bool | None:
+    """Return the old interface's switch of cuDNN, or None where the new one contradicts it."""
+    with suppress(RuntimeError):
+        return backends.cudnn.allow_tf32
+    return None

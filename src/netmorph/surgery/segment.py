@@ -93,7 +93,8 @@ def _inputs(segment: Segment, recorded: Tensor, spec: ConvSpec) -> Iterator[tupl
     scale = float(recorded.double().std()) if recorded.numel() > 1 else 1.0
 
     def draw(shape: Sequence[int]) -> Tensor:
-        return (torch.randn(tuple(shape), generator=generator, dtype=torch.float64) * (scale or 1.0)).to(recorded)
+        drawn = torch.randn(tuple(shape), generator=generator, dtype=torch.float64, device="cpu")
+        return (drawn * (scale or 1.0)).to(recorded)
 
     first = recorded.dim() - spec.dims
     grown = [size + index - first + 1 if index >= first else size for index, size in enumerate(recorded.shape)]

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 
 from torch import Tensor, nn
-from torch.fx import Graph
+from torch.fx import Graph, GraphModule
 
 from netmorph.errors import SiteError
 from netmorph.surgery.blocks import Outcome, Recording, blocks_of, outcome, record, same
@@ -30,6 +30,7 @@ from netmorph.surgery.trace import code_of
 # Attributes that hold None where a block needs no projection on its shortcut; the proof decides. The names given to
 # shortcuts of additions are like these.
 _EMPTY = re.compile(r"down|short|skip|proj|resid|ident|match|adapt|^res$")
+_TRACED = "its block was traced by torch.fx, whose code cannot be rewired: morph the network before tracing it"
 _GLOB = re.compile(r"[*?\[\]]")
 
 
@@ -67,6 +68,8 @@ def find_shortcuts(model: nn.Module, call: Call) -> dict[str, Shortcut | str]:
         if recording.call is not None:
             search = _Search(blocks[name], recording, recording.call)
             here = search.slots() or search.additions()
+            if isinstance(blocks[name], GraphModule):
+                here = dict.fromkeys(here, _TRACED)
             found.update((f"{name}.{leaf}".lstrip("."), result) for leaf, result in here.items())
     return found
 

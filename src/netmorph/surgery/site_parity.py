@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.errors import ParityError, SiteError
+from netmorph.filters.default_device import on_cpu
 from netmorph.filters.geometry import ConvSpec
 from netmorph.nn import MorphedModule
 from netmorph.nn.activations import LastPReLU
@@ -130,7 +131,7 @@ def site_parity(
     Args:
         original: the layer.
         morphed: the module in its place.
-        recorded: an input of the layer; None: a synthetic one is drawn.
+        recorded: an input of the layer; None, or an empty one: a synthetic one is drawn.
         site: qualified name, for the error.
         spec: geometry of the layer; default: what the modules say.
         check: raise where the difference is above the tolerance.
@@ -143,6 +144,7 @@ def site_parity(
     weight = original._parameters.get("weight")
     like = weight if weight is not None else next(morphed.parameters(), recorded)
     assert like is not None
+    recorded = recorded if recorded is not None and recorded.numel() else None  # nothing is shown by an empty batch
     samples = 2 if has_modes(morphed) else 1  # a norm may mix samples; no convolution does
     inputs = _inputs(spec, recorded, like, _reach(morphed, spec), samples)
     with undisturbed(original, morphed):
@@ -209,6 +211,7 @@ def has_modes(module: nn.Module) -> bool:
     return not all(isinstance(each, _MODELESS) or type(each) in _MODELESS_TYPES for each in module.modules())
 
 
+@on_cpu
 def _interior(spec: ConvSpec, shape: torch.Size) -> Tensor:
     """Return where an output's window lies inside the input, over the output's spatial positions."""
     sizes = tuple(shape)[len(shape) - spec.dims :]
@@ -227,6 +230,7 @@ def _reach(morphed: nn.Module, spec: ConvSpec) -> tuple[int, ...]:
     return tuple(max(each, default=0) + 1 for each in pads)
 
 
+@on_cpu
 def _inputs(
     spec: ConvSpec, recorded: Tensor | None, like: Tensor, reach: tuple[int, ...], samples: int
 ) -> list[tuple[str, Tensor]]:

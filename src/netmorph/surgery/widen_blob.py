@@ -114,7 +114,7 @@ def _ties(layout: Layout, blob: str, maps: Maps) -> Iterator[tuple[Edge, str, Te
                 remedies=["widen another blob"],
             )
         if blob == edge.source:
-            yield edge, edge.sink, (index[:, None] * times + torch.arange(times)).flatten()
+            yield edge, edge.sink, (index[:, None] * times + torch.arange(times, device=index.device)).flatten()
         elif not known:
             yield edge, edge.source, index
 
