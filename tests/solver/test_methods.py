@@ -150,6 +150,13 @@ def test_stepwise(graph: str, stride: int) -> None:
     assert all(step["residual"] < 1e-10 for step in solution.stats["steps"])
 
 
+@pytest.mark.parametrize("graph", ["1:2x > 1", "1:2x > 1 | 1", "1 > 1 > (1 | 1:0.5x > 1)", "1 > id > 1"])
+def test_stepwise_on_a_linear_layer(graph: str) -> None:
+    site = ConvSpec(4, 6)
+    target = random_filter(site, 3)
+    assert_exact(target, site, solve(target, graph, spec=site, method="stepwise"))
+
+
 def test_stepwise_holds_the_sum_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     module = __import__("netmorph.solver.solve", fromlist=["solve"])
     monkeypatch.setattr(module, "residual_of", lambda *_: 1e-9)
