@@ -1,5 +1,7 @@
 """Cases that once fooled a design, each by name."""
 
+from typing import Any
+
 import pytest
 import torch
 from tests.solver.test_exactness import assert_exact
@@ -219,6 +221,7 @@ def test_layers_and_bare_weights_are_targets() -> None:
     ("target", "message"),
     [
         (torch.full((2, 2, 3, 3), float("nan")), "not all finite"),
+        (torch.full((2, 2, 3, 3), 1e200, dtype=torch.float64), "too large: their norm overflows"),
         (torch.zeros(2, 2, 3, 3, dtype=torch.int64), "not floating point"),
         (torch.zeros(3), "0 to 3 spatial dimensions"),
         (nn.ConvTranspose2d(2, 2, 3), "neither a convolution nor a linear layer"),
@@ -229,12 +232,49 @@ def test_bad_targets(target: torch.Tensor | nn.Module, message: str) -> None:
         solve(target, "3x3 > 1x1")
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"fill": "dense"}, {"method": "stepwise"}, {"method": "alternating", "keep_parent": True}], ids=str
+)
+def test_a_residual_that_is_no_number_is_no_success(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    module = __import__("netmorph.solver.solve", fromlist=["solve"])
+    monkeypatch.setattr(module, "residual_of", lambda *_: float("nan"))
+    site = ConvSpec.same(4, 4)
+    with pytest.raises(NetmorphError):
+        solve(random_filter(site, 0), "3x3:6x > 1x1", spec=site, max_iter=2, **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("graph", "options"),
+    [
+        ("3x3 > 1x1", {}),
+        ("1x1 > 3x3 > 1x1", {}),
+        ("0.5*id | 3x3 > 1x1", {}),
+        ("3x3:6x > 3x3", {"fill": "dense"}),
+        ("3x3 > 1x1 | 1x1", {"method": "stepwise"}),
+        ("5x5:2x > 1x1 | 3x3", {"method": "alternating"}),
+        ("1x1:1 > 3x3:1 > 1x1", {"keep_parent": True}),
+    ],
+)
+def test_filters_come_back_in_the_dtype_asked_for(graph: str, options: dict[str, Any], dtype: torch.dtype) -> None:
+    site = ConvSpec.same(4, 4)
+    target = random_filter(site, 0)
+    solution = solve(target, graph, spec=site, dtype=dtype, **options)
+    assert {each.weight.dtype for each in solution.filters.values()} == {dtype}
+    exact = solve(target, graph, spec=site, **options)
+    assert solution.residual == exact.residual < 1e-10
+    for name, each in exact.filters.items():
+        assert torch.equal(solution.filters[name].weight, each.weight.to(dtype))
+
+
 def test_bad_options() -> None:
     weight = torch.randn(2, 2, 3, 3)
-    with pytest.raises(NetmorphError, match="no method 'magic'"):
+    with pytest.raises(NetmorphError, match="no method 'magic'.*method is 'closed-form', 'alternating' or"):
         solve(weight, "3x3 > 1x1", method="magic")  # type: ignore[arg-type]
     with pytest.raises(NetmorphError, match="noise is a size"):
         solve(weight, "3x3 > 1x1", noise=-1)
+    with pytest.raises(NetmorphError, match="floating point, not torch.int64"):
+        solve(weight, "3x3 > 1x1", dtype=torch.int64)
     with pytest.raises(NetmorphError, match="padding is a number"):
         solve(weight, "3x3 > 1x1", padding="reflect")
     with pytest.raises(GraphError, match="no weights but joins"):

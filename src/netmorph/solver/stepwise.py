@@ -171,7 +171,7 @@ def _expand(walk: Walk, node: Node, target: Filter, *, pointwise: bool = False) 
     made = compose(second, first) if node.kind == "I" else add(first, second)
     gap = add(made, replace(target, weight=-target.weight))
     residual = float(gap.weight.norm()) / (float(target.weight.norm()) or 1.0)
-    if residual > STEP_TOLERANCE:
+    if not residual <= STEP_TOLERANCE:
         raise walk.refuse(f"Type {node.kind} leaves a relative residual of {residual:.1e}")
     walk.checks.append({"type": node.kind, "residual": residual})
     left, right = node.parts
