@@ -138,6 +138,26 @@ def test_middle_cut_of_several_edges_is_undecided_above_32_channels() -> None:
     assert_exact(random_filter(small, 0), small, solve(random_filter(small, 0), wide, spec=small))
 
 
+@pytest.mark.parametrize("channels", [4, 16])
+@pytest.mark.parametrize(
+    "graph",
+    [
+        "1x1 > 3x3:0.5x > 1x1 | 3x3:0.5x > 1x1 > 1x1",
+        "3x3:0.5x > 1x1 > 1x1 | 1x1 > 3x3:0.5x > 1x1",
+        "1x1 > 1x1 > 3x3:0.5x > 1x1 | 3x3:0.5x > 1x1 > 1x1 | 1x1 > 3x3:0.25x > 1x1 > 1x1",
+    ],
+)
+def test_the_order_of_branches_decides_nothing(graph: str, channels: int) -> None:
+    """No cut at one depth, or along the edges' order, met every branch at its 3x3."""
+    site = ConvSpec.same(channels, channels)
+    branches = graph.split(" | ")
+    for turn in range(len(branches)):
+        turned = " | ".join((*branches[turn:], *branches[:turn]))
+        solution = solve(random_filter(site, turn), turned, spec=site)
+        assert solution.status is Status.EXACT
+        assert_exact(random_filter(site, turn), site, solution)
+
+
 def test_a_special_target_fits_where_a_generic_one_does_not() -> None:
     site = ConvSpec.same(6, 6)
     weight = torch.zeros(6, 6, 3, 3, dtype=torch.float64)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice, product
+from functools import partial
+from itertools import chain, islice, product
 
 from netmorph.errors import GraphError
 from netmorph.filters.geometry import ConvSpec
-from netmorph.graph.cuts import cuts, sink_cut, source_cut
+from netmorph.graph.cuts import cuts, fewest_crossing, sink_cut, source_cut
 from netmorph.graph.flow import Side, flow, widths_that_would_do
 from netmorph.graph.layout import Cut, Layout, lay_out
-from netmorph.graph.spec import ModuleGraph
+from netmorph.graph.spec import Edge, ModuleGraph
 from netmorph.solver.factor import Drawn
 from netmorph.solver.grid import Grid, equation_groups, tap_pairs
 from netmorph.solver.system import Carriers, carriers_of, frame, needed_ranks, split_crossing
@@ -53,8 +54,11 @@ def layouts(graph: ModuleGraph, site: ConvSpec) -> Iterator[Layout | GraphError]
     A layout that does not fit the site comes as the error that says why.
     """
     tried = 0
-    for cut in cuts(graph):
-        yield _attempt(graph, site, (cut,) * site.dims, cut)
+    known = set()
+    for cut in chain(cuts(graph), fewest_crossing(graph, partial(_idle, site))):
+        if cut not in known:
+            known.add(cut)
+            yield _attempt(graph, site, (cut,) * site.dims, cut)
     if not _may_mix(graph, site):
         return
     few = list(islice(cuts(graph), MIXED_CUTS))
@@ -67,6 +71,12 @@ def layouts(graph: ModuleGraph, site: ConvSpec) -> Iterator[Layout | GraphError]
             if tried > MIXED_LAYOUTS:
                 return
             yield _attempt(graph, site, mix, cut)
+
+
+def _idle(site: ConvSpec, edge: Edge) -> bool:
+    """Return whether an edge cannot carry all of the site's taps."""
+    kernel = edge.kernel * site.dims if len(edge.kernel) == 1 else edge.kernel
+    return edge.fixed is not None or any(own < k for own, k in zip(kernel, site.kernel, strict=False))
 
 
 def _may_mix(graph: ModuleGraph, site: ConvSpec) -> bool:
