@@ -57,8 +57,8 @@ def _all(graph: ModuleGraph) -> Iterator[Cut]:
 def fewest_crossing(graph: ModuleGraph, idle: Callable[[Edge], bool]) -> Iterator[Cut]:
     """Yield the monotone cuts that the fewest idle edges cross, and of these the fewest edges: nearest to either end.
 
-    A minimum cut: no depth or order of the branches matters to it. For each edge an arc back of unlimited capacity keeps
-    it monotone.
+    A minimum cut: no depth or order of the branches matters to it. An arc back for each edge, of unlimited capacity,
+    keeps it monotone.
 
     Args:
         graph: the module.

@@ -29,6 +29,7 @@ from netmorph.solver.target import read_target
 Method = Literal["closed-form", "alternating", "stepwise"]
 EXACT = 1e-10
 TRIES = 6
+_KEEP = ("pass keep_parent=True",)
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def _pointwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Opti
             shapes=str(site),
             remedies=["report it with graph, site and seed", "try another seed"],
         )
-    raise infeasible(graph, site, first)
+    raise infeasible(graph, site, first, low_rank=not _is_generic(target), keeps=options.keep_parent)
 
 
 def _dense(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options) -> Solution:
@@ -201,13 +202,13 @@ def _dense(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options)
         residuals.append(residual_of(graph, filters, target))
         if residuals[-1] <= EXACT:
             filters = balance(layout, filters) if options.balanced else filters
-            return Solution(filters, residuals[-1], Status.EXACT, layout, stats)
+            return Solution(filters, residuals[-1], Status.EXACT_FOR_TARGET, layout, stats)
     raise InfeasibleMorph(
         f"dense fill leaves a relative residual of {min(residuals):.1e}",
         missing="weights in the edges of one cut: they must outnumber the taps of the whole module's filter",
         graph=str(graph),
         shapes=str(site),
-        remedies=["widen the inner blobs", "use fill='pointwise'", "pass keep_parent=True"],
+        remedies=["widen the inner blobs", "use fill='pointwise'", *_KEEP[options.keep_parent :]],
     )
 
 
@@ -217,9 +218,10 @@ def _alternating(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Op
     residual = residual_of(graph, filters, target)
     if options.keep_parent and not residual <= EXACT:
         raise InfeasibleMorph(f"Algorithm 2 leaves a relative residual of {residual:.1e}", graph=str(graph))
-    status = Status.EXACT if residual <= EXACT else Status.INEXACT
+    status = Status.EXACT_FOR_TARGET if residual <= EXACT else Status.INEXACT
     filters = balance(layout, filters) if options.balanced else filters
-    return Solution(filters, residual, status, layout, {"losses": losses, "sweeps": len(losses) // len(graph.edges)})
+    solved = sum(edge.fixed is None for edge in graph.edges)
+    return Solution(filters, residual, status, layout, {"losses": losses, "sweeps": len(losses) // max(1, solved)})
 
 
 def _stepwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options) -> Solution:
@@ -231,10 +233,20 @@ def _stepwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Optio
             missing="precision along the morphing sequence",
             graph=str(graph),
             shapes=str(site),
-            remedies=["use method='closed-form', which solves a whole cut at once", "pass keep_parent=True"],
+            remedies=["use method='closed-form', which solves a whole cut at once", *_KEEP[options.keep_parent :]],
         )
     filters = balance(layout, filters) if options.balanced else filters
-    return Solution(filters, residual, Status.EXACT, layout, {"steps": checks})
+    # What a step can do hangs on ranks and on the support: a target that lacks neither stands for all.
+    status = Status.EXACT if _is_generic(target) else Status.EXACT_FOR_TARGET
+    return Solution(filters, residual, status, layout, {"steps": checks})
+
+
+def _is_generic(target: Filter) -> bool:
+    """Return whether a filter has the rank and the support that its shape admits."""
+    dense = target.dense().weight
+    rows, columns = dense.flatten(1), dense.transpose(0, 1).flatten(1)
+    full = all(int(torch.linalg.matrix_rank(each)) == min(each.shape) for each in (rows, columns))
+    return full and target.trim().kernel == target.kernel
 
 
 def _halo(graph: ModuleGraph, site: ConvSpec, cut: Cut) -> Layout:
