@@ -170,6 +170,26 @@ def test_a_special_target_fits_where_a_generic_one_does_not() -> None:
         solve(random_filter(site, 0), "1x1 > 1x1", spec=site)
 
 
+@pytest.mark.parametrize("keep_parent", [False, True])
+@pytest.mark.parametrize(("graph", "kernel", "wider"), [("1x1 | avg3x3 > 1x1", 1, "3x3"), ("avg5x5 | 1x1", 3, "5x5")])
+def test_taps_of_pooling_that_nothing_cancels(graph: str, kernel: int, wider: str, keep_parent: bool) -> None:
+    """They counted as taps of the site, and keep_parent was the remedy, which does not hold them."""
+    site = ConvSpec.same(4, 4, kernel)
+    message = f"taps of pooling.*beside the pooling a kernel of at least {wider}"
+    with pytest.raises(InfeasibleMorph, match=message) as caught:
+        solve(random_filter(site, 0), graph, spec=site, keep_parent=keep_parent)
+    assert "keep_parent" not in str(caught.value)
+    mended = graph.replace("1x1", wider)
+    assert solve(random_filter(site, 0), mended, spec=site).status is Status.EXACT
+    assert not any("keep_parent" in remedy for remedy in plan_site(graph, site).remedies)
+
+
+def test_what_is_kept_already_is_no_remedy() -> None:
+    with pytest.raises(InfeasibleMorph) as caught:
+        solve(random_filter(ConvSpec.same(4, 4), 0), "avg5x5 | 3x3", keep_parent=True)
+    assert "keep_parent" not in str(caught.value)
+
+
 def test_bottleneck_is_named_and_its_remedy_works() -> None:
     site = ConvSpec.same(8, 8)
     with pytest.raises(InfeasibleMorph, match=r"widen to a: 8") as caught:

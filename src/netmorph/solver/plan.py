@@ -158,7 +158,8 @@ def remedies_of(verdict: Verdict, *, low_rank: bool = False, keeps: bool = False
     """
     keep = "pass keep_parent=True: the parent's filter then stays as one more parallel edge"
     others = "try method='stepwise' or fill='dense', which hold some filters of low rank"
-    return tuple(filter(None, (verdict.remedy, others if low_rank else "", "" if keeps else keep)))
+    found = (verdict.remedy, others if low_rank else "", keep if verdict.beside and not keeps else "")
+    return tuple(filter(None, found))
 
 
 def infeasible(
