@@ -68,12 +68,28 @@ def test_synchronised_norms_norm_the_same_dimension(dims: int) -> None:
 @pytest.mark.parametrize("dims", SHAPES)
 def test_a_blended_group_norm_is_a_group_norm_at_slope_0(dims: int) -> None:
     norm, x = build_norm("group", 6, dims), noise(*SHAPES[dims])
+    norm.num_groups = 2
     norm.slope.data.copy_(torch.tensor([0.0] * 5 + [1.0]))
     rows = x if dims else x.flatten(0, 1)
     expected = F.group_norm(rows, 2).reshape(x.shape)
     last = (slice(None), 5) if dims else (..., 5)
     expected[last] = x[last]
     torch.testing.assert_close(norm(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups"), [(2, 1), (6, 1), (8, 2), (16, 4), (32, 8), (96, 16), (128, 32), (192, 32), (7, 1)]
+)
+def test_each_group_has_several_channels(channels: int, groups: int) -> None:
+    assert build_norm("group", channels, 2).num_groups == groups
+
+
+def test_a_group_norm_at_a_linear_site_depends_on_its_input() -> None:
+    """Groups of one channel gave the constant beta, and a ValueError for a single sample."""
+    norm = build_norm("group", 16, 0).eval()
+    norm.slope.data.zero_()
+    one, other = norm(noise(1, 16)), norm(noise(1, 16) * torch.arange(16.0))
+    assert not torch.allclose(one, other, atol=0.1)
 
 
 @pytest.mark.parametrize("dims", SHAPES)

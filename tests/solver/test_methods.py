@@ -1,6 +1,7 @@
 """Algorithm 2, dense fill and the stepwise method."""
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,10 @@ def test_algorithm_2_on_module_d_falls_and_the_closed_form_is_at_the_floor() -> 
 def test_algorithm_2_reaches_the_target_where_an_edge_is_large_enough() -> None:
     target = random_filter(SITE, 1)
     solution = solve(target, "5x5:2x > 1x1 | 3x3", spec=SITE, method="alternating", max_iter=20)
-    assert solution.status is Status.EXACT
+    assert solution.status is Status.EXACT_FOR_TARGET
+    assert solution.stats["sweeps"] == len(solution.stats["losses"]) // 3
+    with_shortcut = solve(target, "id | 3x3", spec=SITE, method="alternating", max_iter=3)
+    assert with_shortcut.stats["sweeps"] == len(with_shortcut.stats["losses"]), "a sweep updates the edges with weights"
     assert solution.layout.border == "halo"
     assert_exact(target, SITE, solution)
 
@@ -150,11 +154,41 @@ def test_stepwise(graph: str, stride: int) -> None:
     assert all(step["residual"] < 1e-10 for step in solution.stats["steps"])
 
 
+@pytest.mark.parametrize("graph", ["1:2x > 1", "1:2x > 1 | 1", "1 > 1 > (1 | 1:0.5x > 1)", "1 > id > 1"])
+def test_stepwise_on_a_linear_layer(graph: str) -> None:
+    site = ConvSpec(4, 6)
+    target = random_filter(site, 3)
+    assert_exact(target, site, solve(target, graph, spec=site, method="stepwise"))
+
+
 def test_stepwise_holds_the_sum_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     module = __import__("netmorph.solver.solve", fromlist=["solve"])
     monkeypatch.setattr(module, "residual_of", lambda *_: 1e-9)
     with pytest.raises(InfeasibleMorph, match="steps together leave a relative residual of 1.0e-09"):
         solve(random_filter(SITE, 0), "3x3 > 1x1", spec=SITE, method="stepwise")
+
+
+LOW_RANK = [{"fill": "dense"}, {"method": "stepwise"}, {"method": "alternating"}]
+
+
+@pytest.mark.parametrize("options", LOW_RANK, ids=str)
+def test_a_filter_of_low_rank_says_nothing_of_others(options: dict[str, Any]) -> None:
+    wide, narrow = torch.randn(8, 2).double(), torch.randn(2, 8, 3, 3).double()
+    target = Filter.of(torch.einsum("or,ri...->oi...", wide, narrow), ConvSpec.same(8, 8))
+    solution = solve(target, "3x3:0.5x > 1x1", **options)
+    assert solution.residual < 1e-10
+    assert solution.status is Status.EXACT_FOR_TARGET
+    with pytest.raises(InfeasibleMorph, match="does not meet this one.*or try method='stepwise' or fill='dense'"):
+        solve(target, "3x3:0.5x > 1x1")
+    with pytest.raises(InfeasibleMorph, match=r"cannot hold every filter of this shape: a bottleneck") as caught:
+        solve(random_filter(ConvSpec.same(8, 8), 0), "3x3:0.5x > 1x1")
+    assert "stepwise" not in str(caught.value)
+
+
+def test_stepwise_and_dense_fill_say_where_any_filter_would_do() -> None:
+    target = random_filter(SITE, 0)
+    assert solve(target, "3x3 > 1x1 | 1x1", spec=SITE, method="stepwise").status is Status.EXACT
+    assert solve(target, "3x3:6x > 3x3", spec=SITE, fill="dense").status is Status.EXACT
 
 
 def test_stepwise_refuses_what_the_joint_cut_holds() -> None:

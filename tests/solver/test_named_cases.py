@@ -1,5 +1,7 @@
 """Cases that once fooled a design, each by name."""
 
+from typing import Any
+
 import pytest
 import torch
 from tests.solver.test_exactness import assert_exact
@@ -25,6 +27,25 @@ def test_orthogonal_sums_do_not_cancel(graph: str, channels: int) -> None:
         solution = solve(random_filter(site, seed), graph, spec=site, seed=seed)
         assert solution.residual < 1e-12
         assert solution.stats["condition"] < 100
+
+
+@pytest.mark.parametrize("channels", [4, 16, 64, 300])
+@pytest.mark.parametrize(
+    "graph",
+    [
+        "1 > (1:0.5x > 1 | 1:0.5x > 1)",
+        "1 > (1:0.5x > (1:0.25x > 1 | 1:0.25x > 1) | 1:0.5x > 1)",
+        "1 > (1:0.5x > 1:0.5x > 1 | 1:0.5x > 1) > 1",
+        "(1:0.5x > (1:0.25x > 1 | 1:0.25x > 1) | 1:0.5x > 1) > 1",
+    ],
+)
+def test_branches_that_fork_and_join_again_do_not_cancel(graph: str, channels: int) -> None:
+    """Drawn each by itself, they had conditions of 50 to 1000, which cost float16 and float32 their parity."""
+    site = ConvSpec(channels, channels)
+    for seed in range(3):
+        solution = solve(random_filter(site, seed), graph, spec=site, seed=seed)
+        assert solution.residual < 1e-12
+        assert solution.stats["condition"] < 2
 
 
 def test_identities_carry_flow_but_not_rank() -> None:
@@ -117,6 +138,26 @@ def test_middle_cut_of_several_edges_is_undecided_above_32_channels() -> None:
     assert_exact(random_filter(small, 0), small, solve(random_filter(small, 0), wide, spec=small))
 
 
+@pytest.mark.parametrize("channels", [4, 16])
+@pytest.mark.parametrize(
+    "graph",
+    [
+        "1x1 > 3x3:0.5x > 1x1 | 3x3:0.5x > 1x1 > 1x1",
+        "3x3:0.5x > 1x1 > 1x1 | 1x1 > 3x3:0.5x > 1x1",
+        "1x1 > 1x1 > 3x3:0.5x > 1x1 | 3x3:0.5x > 1x1 > 1x1 | 1x1 > 3x3:0.25x > 1x1 > 1x1",
+    ],
+)
+def test_the_order_of_branches_decides_nothing(graph: str, channels: int) -> None:
+    """No cut at one depth, or along the edges' order, met every branch at its 3x3."""
+    site = ConvSpec.same(channels, channels)
+    branches = graph.split(" | ")
+    for turn in range(len(branches)):
+        turned = " | ".join((*branches[turn:], *branches[:turn]))
+        solution = solve(random_filter(site, turn), turned, spec=site)
+        assert solution.status is Status.EXACT
+        assert_exact(random_filter(site, turn), site, solution)
+
+
 def test_a_special_target_fits_where_a_generic_one_does_not() -> None:
     site = ConvSpec.same(6, 6)
     weight = torch.zeros(6, 6, 3, 3, dtype=torch.float64)
@@ -127,6 +168,26 @@ def test_a_special_target_fits_where_a_generic_one_does_not() -> None:
     assert_exact(target, site, solution)
     with pytest.raises(InfeasibleMorph, match="8 of 9 taps"):
         solve(random_filter(site, 0), "1x1 > 1x1", spec=site)
+
+
+@pytest.mark.parametrize("keep_parent", [False, True])
+@pytest.mark.parametrize(("graph", "kernel", "wider"), [("1x1 | avg3x3 > 1x1", 1, "3x3"), ("avg5x5 | 1x1", 3, "5x5")])
+def test_taps_of_pooling_that_nothing_cancels(graph: str, kernel: int, wider: str, keep_parent: bool) -> None:
+    """They counted as taps of the site, and keep_parent was the remedy, which does not hold them."""
+    site = ConvSpec.same(4, 4, kernel)
+    message = f"taps of pooling.*beside the pooling a kernel of at least {wider}"
+    with pytest.raises(InfeasibleMorph, match=message) as caught:
+        solve(random_filter(site, 0), graph, spec=site, keep_parent=keep_parent)
+    assert "keep_parent" not in str(caught.value)
+    mended = graph.replace("1x1", wider)
+    assert solve(random_filter(site, 0), mended, spec=site).status is Status.EXACT
+    assert not any("keep_parent" in remedy for remedy in plan_site(graph, site).remedies)
+
+
+def test_what_is_kept_already_is_no_remedy() -> None:
+    with pytest.raises(InfeasibleMorph) as caught:
+        solve(random_filter(ConvSpec.same(4, 4), 0), "avg5x5 | 3x3", keep_parent=True)
+    assert "keep_parent" not in str(caught.value)
 
 
 def test_bottleneck_is_named_and_its_remedy_works() -> None:
@@ -200,6 +261,7 @@ def test_layers_and_bare_weights_are_targets() -> None:
     ("target", "message"),
     [
         (torch.full((2, 2, 3, 3), float("nan")), "not all finite"),
+        (torch.full((2, 2, 3, 3), 1e200, dtype=torch.float64), "too large: their norm overflows"),
         (torch.zeros(2, 2, 3, 3, dtype=torch.int64), "not floating point"),
         (torch.zeros(3), "0 to 3 spatial dimensions"),
         (nn.ConvTranspose2d(2, 2, 3), "neither a convolution nor a linear layer"),
@@ -210,12 +272,49 @@ def test_bad_targets(target: torch.Tensor | nn.Module, message: str) -> None:
         solve(target, "3x3 > 1x1")
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"fill": "dense"}, {"method": "stepwise"}, {"method": "alternating", "keep_parent": True}], ids=str
+)
+def test_a_residual_that_is_no_number_is_no_success(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    module = __import__("netmorph.solver.solve", fromlist=["solve"])
+    monkeypatch.setattr(module, "residual_of", lambda *_: float("nan"))
+    site = ConvSpec.same(4, 4)
+    with pytest.raises(NetmorphError):
+        solve(random_filter(site, 0), "3x3:6x > 1x1", spec=site, max_iter=2, **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("graph", "options"),
+    [
+        ("3x3 > 1x1", {}),
+        ("1x1 > 3x3 > 1x1", {}),
+        ("0.5*id | 3x3 > 1x1", {}),
+        ("3x3:6x > 3x3", {"fill": "dense"}),
+        ("3x3 > 1x1 | 1x1", {"method": "stepwise"}),
+        ("5x5:2x > 1x1 | 3x3", {"method": "alternating"}),
+        ("1x1:1 > 3x3:1 > 1x1", {"keep_parent": True}),
+    ],
+)
+def test_filters_come_back_in_the_dtype_asked_for(graph: str, options: dict[str, Any], dtype: torch.dtype) -> None:
+    site = ConvSpec.same(4, 4)
+    target = random_filter(site, 0)
+    solution = solve(target, graph, spec=site, dtype=dtype, **options)
+    assert {each.weight.dtype for each in solution.filters.values()} == {dtype}
+    exact = solve(target, graph, spec=site, **options)
+    assert solution.residual == exact.residual < 1e-10
+    for name, each in exact.filters.items():
+        assert torch.equal(solution.filters[name].weight, each.weight.to(dtype))
+
+
 def test_bad_options() -> None:
     weight = torch.randn(2, 2, 3, 3)
-    with pytest.raises(NetmorphError, match="no method 'magic'"):
+    with pytest.raises(NetmorphError, match="no method 'magic'.*method is 'closed-form', 'alternating' or"):
         solve(weight, "3x3 > 1x1", method="magic")  # type: ignore[arg-type]
     with pytest.raises(NetmorphError, match="noise is a size"):
         solve(weight, "3x3 > 1x1", noise=-1)
+    with pytest.raises(NetmorphError, match="floating point, not torch.int64"):
+        solve(weight, "3x3 > 1x1", dtype=torch.int64)
     with pytest.raises(NetmorphError, match="padding is a number"):
         solve(weight, "3x3 > 1x1", padding="reflect")
     with pytest.raises(GraphError, match="no weights but joins"):

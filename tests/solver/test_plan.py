@@ -65,6 +65,31 @@ def test_module_filter_of_bare_tensors() -> None:
         module_filter(graph, {"s_a": weights["s_a"]})
 
 
+def test_module_filter_of_depthwise_tensors_with_a_multiplier() -> None:
+    """Their groups are the channels that they read, which the tensor does not tell."""
+    weights = {"s_a": torch.randn(4, 3, 1, 1), "a_b": torch.randn(8, 1, 3, 3), "b_t": torch.randn(5, 8, 1, 1)}
+    x = torch.randn(1, 3, 6, 6)
+    inner = torch.nn.functional.conv2d(x, weights["s_a"])
+    inner = torch.nn.functional.conv2d(inner, weights["a_b"], padding=1, groups=4)
+    wanted = torch.nn.functional.conv2d(inner, weights["b_t"])
+    whole = module_filter("1x1 > 3x3*dw:8 > 1x1", weights).dense().weight
+    torch.testing.assert_close(torch.nn.functional.conv2d(x, whole, padding=1), wanted, rtol=1e-4, atol=1e-5)
+    with pytest.raises(GraphError, match="nothing tells how many its source 's' has.*pass Filters, not tensors"):
+        module_filter("3x3*dw > 1x1", {"s_a": torch.randn(8, 1, 3, 3), "a_t": torch.randn(5, 8, 1, 1)})
+
+
+def test_module_filter_of_tensors_beside_edges_without_weights() -> None:
+    x, weight = torch.randn(1, 4, 6, 6), torch.randn(4, 4, 3, 3)
+    whole = module_filter("3x3 | 0.5*id | avg3x3 > id", {"s_t": weight}).dense().weight
+    wanted = torch.nn.functional.conv2d(x, weight, padding=1) + 0.5 * x + torch.nn.functional.avg_pool2d(x, 3, 1, 1)
+    torch.testing.assert_close(torch.nn.functional.conv2d(x, whole, padding=1), wanted, rtol=1e-4, atol=1e-5)
+    same = module_filter("3x3*dw | id", {"s_t": torch.ones(4, 1, 3, 3), "s_t_2": torch.ones(4, 1, 1, 1)})
+    assert same.groups == 4
+    assert same.weight[:, 0, 1, 1].tolist() == [2.0] * 4
+    with pytest.raises(GraphError, match="'s_t' has no filter"):
+        module_filter("id", {})
+
+
 def test_fixed_filter_of_an_edge_with_weights() -> None:
     graph = parse("3x3")
     layout = lay_out(graph, SITE, (frozenset("s"),) * 2, frozenset("s"))

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import nn
 from netmorph.errors import NetmorphError, SiteError
 from netmorph.filters import ConvSpec
 from netmorph.nn import MorphedModule
+from netmorph.nn.norm import BlendedGroupNorm
 from netmorph.surgery import checkpoint
 from netmorph.surgery.checkpoint import CONFIG, WEIGHTS, load, save
 from netmorph.surgery.history import history_of
@@ -55,6 +57,25 @@ def test_what_is_loaded_is_what_was_saved(tmp_path: Path, norm: str | None, dtyp
     assert_equal(model, again)
     assert torch.equal(model.eval()(x), again.eval()(x))
     assert sorted(os.listdir(tmp_path / "new" / "folder")) == [CONFIG, WEIGHTS]
+
+
+def as_version_1(config: dict[str, Any]) -> None:
+    config["version"] = 1
+    del config["group_norms"]
+
+
+def test_group_norms_keep_their_groups(tmp_path: Path) -> None:
+    """Version 1 did not say them: there every number of groups is the largest that divides channels and 32."""
+    model, x = child(norm="group").eval(), images()
+    norms = [module for module in model.modules() if isinstance(module, BlendedGroupNorm)]
+    assert {norm.num_groups for norm in norms} != {math.gcd(32, norm.num_channels) for norm in norms}
+    for norm in norms:
+        norm.num_groups = math.gcd(32, norm.num_channels)
+        norm.slope.data.fill_(0.5)
+    save(model, tmp_path)
+    assert torch.equal(load(tmp_path, small()).eval()(x), model(x))
+    edit(tmp_path, as_version_1)
+    assert torch.equal(load(tmp_path, small()).eval()(x), model(x))
 
 
 def test_nothing_is_solved_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,7 +329,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "binary config": (lambda f: (f / CONFIG).write_bytes(b"\x80\x04\x95pickle"), "is not JSON"),
     "another config": (lambda f: (f / CONFIG).write_text("[1]"), "not the config of a netmorph checkpoint"),
     "deep config": (lambda f: (f / CONFIG).write_text("[" * 100_000), "is not JSON"),
-    "version": (lambda f: edit(f, lambda c: c.update(version=9)), "has version 9, this netmorph reads 1"),
+    "version": (lambda f: edit(f, lambda c: c.update(version=9)), "has version 9, this netmorph reads 1 to 2"),
     "edited": (lambda f: edit(f, lambda c: c.update(tied={}, parent=3), sign=False), "was edited or is damaged"),
     "unknown key": (lambda f: edit(f, lambda c: c.update(run="rm -rf")), "was edited or is damaged"),
     "truncated weights": (lambda f: truncate(f / WEIGHTS, 0.9), "truncated, edited or of another save"),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from netmorph.graph.layout import Cut
-from netmorph.graph.spec import ModuleGraph
+from netmorph.graph.spec import Edge, ModuleGraph
 
 MOST = 64
 
@@ -23,7 +23,8 @@ def sink_cut(graph: ModuleGraph) -> Cut:
 def cuts(graph: ModuleGraph) -> Iterator[Cut]:
     """Yield monotone cuts: source cut, sink cut, then middle cuts by depth and by topological order; `MOST` in all.
 
-    A graph may have exponentially many monotone cuts; these cover every one of a chain of modules.
+    A graph may have exponentially many monotone cuts; these are all of a chain of edges. Where branches run side by
+    side each is cut at the same depth, or one after the other in the order of the edges: see `fewest_crossing`.
     """
     seen: set[Cut] = set()
     for cut in _all(graph):
@@ -51,3 +52,29 @@ def _all(graph: ModuleGraph) -> Iterator[Cut]:
         yield frozenset(blob for blob in blobs if height[blob] > level) | {graph.source}
     for count in range(2, len(blobs) - 1):
         yield frozenset(blobs[:count])
+
+
+def fewest_crossing(graph: ModuleGraph, idle: Callable[[Edge], bool]) -> Iterator[Cut]:
+    """Yield the monotone cuts that the fewest idle edges cross, and of these the fewest edges: nearest to either end.
+
+    A minimum cut: no depth or order of the branches matters to it. An arc back for each edge, of unlimited capacity,
+    keeps it monotone.
+
+    Args:
+        graph: the module.
+        idle: whether an edge had better not cross.
+    """
+    import networkx as nx
+
+    heavy = 1 + len(graph.edges)
+    for turned in (False, True):  # the cut found is the one nearest to where the flow ends, or starts
+        network = nx.DiGraph()
+        for edge in graph.edges:
+            tail, head = (edge.sink, edge.source) if turned else (edge.source, edge.sink)
+            before = network[tail][head]["capacity"] if network.has_edge(tail, head) else 0
+            network.add_edge(tail, head, capacity=before + (heavy if idle(edge) else 1))
+        for tail, head in list(network.edges):
+            network.add_edge(head, tail)
+        ends = (graph.sink, graph.source) if turned else (graph.source, graph.sink)
+        _, (near, far) = nx.minimum_cut(network, *ends)
+        yield frozenset(far if turned else near)

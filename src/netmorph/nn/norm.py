@@ -16,6 +16,7 @@ from netmorph.nn.children import NamedChildren
 
 NAMES = ("calibrated", "neutral", "paper", "group", "layer", "none")
 MOST_GROUPS = 32
+FEWEST_CHANNELS = 4  # of a group: of one channel, at a linear site, nothing is left but beta
 
 
 class Norms(NamedChildren):
@@ -67,7 +68,7 @@ class BlendedGroupNorm(nn.GroupNorm):
     """
 
     def __init__(self, channels: int, dims: int, **factory: Any) -> None:
-        super().__init__(math.gcd(MOST_GROUPS, channels), channels, **factory)
+        super().__init__(_group_count(channels), channels, **factory)
         self.dims = dims
         self.slope = nn.Parameter(torch.ones(channels, **factory))
 
@@ -75,6 +76,46 @@ class BlendedGroupNorm(nn.GroupNorm):
         """Map (N, C, *spatial), or (..., C) at a linear site, to the same shape."""
         rows = x if self.dims else x.reshape(-1, self.num_channels)
         return blend(super().forward(rows).reshape(x.shape), x, self.slope, self.dims)
+
+
+def group_counts(model: nn.Module) -> dict[str, int]:
+    """Return the number of groups of each `BlendedGroupNorm` of a network, by qualified name."""
+    return {name: norm.num_groups for name, norm in _group_norms(model)}
+
+
+def set_group_counts(model: nn.Module, counts: Mapping[str, int] | None) -> None:
+    """Give the blended group norms of a network their numbers of groups, which no state dict holds.
+
+    Args:
+        model: the network.
+        counts: by qualified name; None: as they were before every group had several channels.
+
+    Raises:
+        GraphError: a number is none that the norm can have.
+    """
+    norms = dict(_group_norms(model))
+    counts = {name: _largest_count(norm) for name, norm in norms.items()} if counts is None else counts
+    for name, count in counts.items():
+        if name not in norms or type(count) is not int or count < 1 or norms[name].num_channels % count:
+            raise GraphError(f"{name!r} is no group norm of {count!r:.80} groups")
+    for name, count in counts.items():
+        norms[name].num_groups = count
+
+
+def _group_norms(model: nn.Module) -> list[tuple[str, BlendedGroupNorm]]:
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, BlendedGroupNorm)]
+
+
+def _largest_count(norm: BlendedGroupNorm) -> int:
+    return math.gcd(MOST_GROUPS, norm.num_channels)
+
+
+def _group_count(channels: int) -> int:
+    """Return the number of groups: the largest power of two up to 32 that leaves each enough channels."""
+    groups = math.gcd(MOST_GROUPS, channels)
+    while groups > 1 and channels // groups < FEWEST_CHANNELS:
+        groups //= 2
+    return groups
 
 
 class BlendedLayerNorm(nn.LayerNorm):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice, product
+from functools import partial
+from itertools import chain, islice, product
 
 from netmorph.errors import GraphError
 from netmorph.filters.geometry import ConvSpec
-from netmorph.graph.cuts import cuts, sink_cut, source_cut
+from netmorph.graph.cuts import cuts, fewest_crossing, sink_cut, source_cut
 from netmorph.graph.flow import Side, flow, widths_that_would_do
 from netmorph.graph.layout import Cut, Layout, lay_out
-from netmorph.graph.spec import ModuleGraph
+from netmorph.graph.spec import Edge, ModuleGraph
 from netmorph.solver.factor import Drawn
 from netmorph.solver.grid import Grid, equation_groups, tap_pairs
 from netmorph.solver.system import Carriers, carriers_of, frame, needed_ranks, split_crossing
@@ -34,6 +35,7 @@ class Verdict:
         bottleneck: the blobs that are too narrow.
         condition: of the drawn matrices, where they were looked at.
         drawn: these, where they suffice and are those of the solution.
+        beside: whether the parent's filter as one more parallel edge would do.
     """
 
     layout: Layout
@@ -45,6 +47,7 @@ class Verdict:
     bottleneck: tuple[str, ...] = field(default=())
     condition: float = 1.0
     drawn: Drawn | None = field(default=None, repr=False, compare=False)
+    beside: bool = True
 
 
 def layouts(graph: ModuleGraph, site: ConvSpec) -> Iterator[Layout | GraphError]:
@@ -53,8 +56,11 @@ def layouts(graph: ModuleGraph, site: ConvSpec) -> Iterator[Layout | GraphError]
     A layout that does not fit the site comes as the error that says why.
     """
     tried = 0
-    for cut in cuts(graph):
-        yield _attempt(graph, site, (cut,) * site.dims, cut)
+    known = set()
+    for cut in chain(cuts(graph), fewest_crossing(graph, partial(_idle, site))):
+        if cut not in known:
+            known.add(cut)
+            yield _attempt(graph, site, (cut,) * site.dims, cut)
     if not _may_mix(graph, site):
         return
     few = list(islice(cuts(graph), MIXED_CUTS))
@@ -67,6 +73,12 @@ def layouts(graph: ModuleGraph, site: ConvSpec) -> Iterator[Layout | GraphError]
             if tried > MIXED_LAYOUTS:
                 return
             yield _attempt(graph, site, mix, cut)
+
+
+def _idle(site: ConvSpec, edge: Edge) -> bool:
+    """Return whether an edge cannot carry all of the site's taps."""
+    kernel = edge.kernel * site.dims if len(edge.kernel) == 1 else edge.kernel
+    return edge.fixed is not None or any(own < k for own, k in zip(kernel, site.kernel, strict=False))
 
 
 def _may_mix(graph: ModuleGraph, site: ConvSpec) -> bool:
@@ -90,14 +102,42 @@ def judge(layout: Layout) -> Verdict:
     needed = carriers_of(grid, tables)
     uncovered = needed.get((), [])
     if uncovered:
-        return _unsupported(layout, grid, len(uncovered), sum(map(len, needed.values())))
+        own = _own_taps(layout, grid)
+        missing = len(own.intersection(uncovered))
+        pooled = len(uncovered) - missing
+        return _pooled(layout, grid, pooled) if pooled else _unsupported(layout, missing, len(own))
     narrow = _narrowest(layout, list(needed))
     if narrow is not None and all(cut == layout.cut for cut in layout.cuts):
         return narrow  # a vertex cut bounds every rank, also of fixed and grouped edges
     return _admitted(layout, needed)
 
 
-def _unsupported(layout: Layout, grid: Grid, missing: int, taps: int) -> Verdict:
+def _own_taps(layout: Layout, grid: Grid) -> set[tuple[int, ...]]:
+    """Return the star taps of the grid that are the site's; others are those of edges that average over space."""
+    site = layout.site
+    along = [
+        [(site.offset[d] + k * site.dilation[d] - grid.offset[d]) // grid.dilation[d] for k in range(site.kernel[d])]
+        for d in grid.star
+    ]
+    return set(product(*along))
+
+
+def _pooled(layout: Layout, grid: Grid, missing: int) -> Verdict:
+    """Return the verdict where no edge can cancel what pooling does beyond the site's taps; the parent's neither."""
+    pools = [e for e in layout.crossing(layout.cut) if e.fixed is not None and layout.specs[e.name].taps > 1]
+    named, kernel = " and ".join(repr(edge.name) for edge in pools), "x".join(map(str, grid.kernel))
+    return Verdict(
+        layout,
+        False,
+        f"{missing} taps of pooling (edge {named}) are no taps of the site and in no edge's kernel at this cut",
+        missing=f"a kernel of {kernel} taps on an edge beside the pooling, whose taps must cancel",
+        remedy=f"give one edge beside the pooling a kernel of at least {kernel}",
+        score=0.25,
+        beside=False,
+    )
+
+
+def _unsupported(layout: Layout, missing: int, taps: int) -> Verdict:
     kernel = "x".join(map(str, layout.site.kernel))
     return Verdict(
         layout,

@@ -1,7 +1,7 @@
 """Drawing the edges that are not solved for: orthogonal noise, one tap an edge (section 4, "Pointwise fill").
 
-Sums of orthogonal matrices can cancel. So the edges on a maximum flow get gain 1, drawn together where they meet; all
-others get 0.25, shared among those that meet.
+Sums of orthogonal matrices can cancel. So the edges on a maximum flow get gain 1, drawn together where they meet or
+where they fork before that; all others get 0.25, shared among those that meet.
 """
 
 from __future__ import annotations
@@ -82,8 +82,9 @@ def draw(
         for edge in side.edges:
             spec = layout.specs[edge.name]
             joint = edge.name in side.on and not _carries_taps(layout, edge)
-            key = (edge.sink if side.behind else edge.source) if joint else f"-{edge.name}"
-            together.setdefault((key, spec.groups), []).append(edge)
+            fork = joint and _forks(layout, side, edge)
+            key = (edge.sink if side.behind != fork else edge.source) if joint else f"-{edge.name}"
+            together.setdefault((f"+{key}" if fork else key, spec.groups), []).append(edge)
         off = _off_flow_counts(side)
         for (key, groups), edges in together.items():
             random = generator(seed, attempt, key, groups, *(edge.name for edge in edges))
@@ -124,13 +125,13 @@ def _off_flow_counts(side: Side) -> Mapping[str, int]:
 def _matrices(
     layout: Layout, grid: Grid, side: Side, edges: list[Edge], groups: int, random: torch.Generator
 ) -> list[tuple[Edge, Tensor]]:
-    """Return (groups, rows, columns) matrices, orthogonal as a whole: side by side behind the cut, else stacked."""
+    """Return (groups, rows, columns) matrices, orthogonal as a whole: side by side where they join, else stacked."""
     specs = [layout.specs[edge.name] for edge in edges]
     if _carries_taps(layout, edges[0]):  # such an edge is drawn alone
         taps = _tap_count(layout, grid, edges[0])
         rows, cols = specs[0].c_out // groups, specs[0].c_in // groups
         return [(edges[0], _tapwise(groups, rows, cols, taps, random, behind=side.behind))]
-    if side.behind:
+    if side.behind != (len(edges) > 1 and _forks(layout, side, edges[0])):
         columns = [spec.c_in // groups for spec in specs]
         whole = semi_orthogonal(groups, specs[0].c_out // groups, sum(columns), random)
         return list(zip(edges, torch.split(whole, columns, dim=2), strict=True))
@@ -145,6 +146,16 @@ def _tapwise(groups: int, rows: int, cols: int, taps: int, random: torch.Generat
         return semi_orthogonal(groups, rows, cols * taps, random)
     stacked = semi_orthogonal(groups, rows * taps, cols, random)
     return stacked.reshape(groups, rows, taps, cols).transpose(2, 3).reshape(groups, rows, cols * taps)
+
+
+def _forks(layout: Layout, side: Side, edge: Edge) -> bool:
+    """Return whether several edges leave an edge's source and it alone enters its sink (before the cut: mirrored).
+
+    Drawn each by itself, what forks and joins again would add up products that nothing keeps from cancelling.
+    """
+    forks, joins = layout.graph.outgoing[edge.source], layout.graph.incoming[edge.sink]
+    many, lone = (forks, joins) if side.behind else (joins, forks)
+    return len(many) > 1 and len(lone) == 1
 
 
 def _own_dims(layout: Layout, edge: Edge) -> list[int]:

@@ -14,6 +14,7 @@ from netmorph.filters.compose import add, compose
 from netmorph.filters.default_device import on_cpu
 from netmorph.filters.filter import Filter
 from netmorph.filters.geometry import ConvSpec
+from netmorph.graph.notation import parse
 from netmorph.graph.spec import Edge, ModuleGraph
 
 PROBES = 16
@@ -22,20 +23,22 @@ Partial = dict[str, Filter | None]
 
 
 @on_cpu
-def module_filter(graph: ModuleGraph, filters: Mapping[str, Filter | Tensor]) -> Filter:
+def module_filter(graph: ModuleGraph | str, filters: Mapping[str, Filter | Tensor]) -> Filter:
     """Return the one filter that the linear module equals: the sum over all s-t paths of composed filters (eq. 5).
 
     O(V + E) compositions, so a ladder with 2^40 paths costs milliseconds.
 
     Args:
-        graph: the module graph.
+        graph: the module graph, or its notation.
         filters: by edge name; a bare tensor (c_out, c_in / groups, *kernel) counts as "same"-padded, with the stride
-            and dilation that the edge names (default 1).
+            and dilation that the edge names (default 1). Edges without weights need none.
 
     Raises:
         GraphError: an edge has no filter, or channels or strides do not fit.
     """
-    known = {edge.name: _as_filter(edge, filters) for edge in graph.edges}
+    graph = parse(graph) if isinstance(graph, str) else graph
+    channels = _channels(graph, filters)
+    known = {edge.name: _as_filter(edge, filters, channels) for edge in graph.edges}
     result = upstream(graph, known, graph.blobs)[graph.sink]
     if result is None:  # cannot happen: the sink is not the source
         raise GraphError("the graph has no path")
@@ -140,21 +143,48 @@ def _sum(parts: list[Filter]) -> Filter:
     return add(*parts)
 
 
-def _as_filter(edge: Edge, filters: Mapping[str, Filter | Tensor]) -> Filter:
-    if edge.name not in filters:
-        raise GraphError(f"edge {edge.name!r} has no filter", remedies=["give one filter for each edge name"])
-    value = filters[edge.name]
+def _channels(graph: ModuleGraph, filters: Mapping[str, Filter | Tensor]) -> dict[str, int]:
+    """Return the channels of every blob that the filters tell."""
+    found: dict[str, int] = {}
+    outgoing = graph.outgoing
+    order = [edge for blob in graph.blobs[:-1] for edge in outgoing[blob]]
+    for edge in order:
+        value = filters.get(edge.name)
+        if isinstance(value, Filter):
+            found |= {edge.source: value.c_in, edge.sink: value.c_out}
+        elif value is not None:
+            found[edge.sink] = value.shape[0]
+            if edge.fixed is None and isinstance(edge.groups, int):
+                found[edge.source] = value.shape[1] * edge.groups
+    for edge in (*order, *reversed(order)):  # an edge without weights keeps the channels
+        ends = {found[blob] for blob in (edge.source, edge.sink) if blob in found} if edge.fixed is not None else set()
+        found |= {blob: channels for channels in ends for blob in (edge.source, edge.sink) if blob not in found}
+    return found
+
+
+def _as_filter(edge: Edge, filters: Mapping[str, Filter | Tensor], channels: Mapping[str, int]) -> Filter:
+    value = filters.get(edge.name)
     if isinstance(value, Filter):
         return value.trim()
+    some = next(iter(filters.values()), None)
+    if value is None and (edge.fixed is None or some is None):
+        raise GraphError(f"edge {edge.name!r} has no filter", remedies=["give one filter for each edge name"])
+    if edge.source not in channels and (edge.fixed is not None or edge.groups == "dw"):
+        raise GraphError(
+            f"edge {edge.name!r} keeps channels apart, and nothing tells how many its source {edge.source!r} has",
+            remedies=["pass Filters, not tensors"],
+        )
+    stride, dilation = edge.stride or 1, edge.dilation or 1
+    if value is None:
+        weight, width = some.weight if isinstance(some, Filter) else some, channels[edge.source]
+        assert weight is not None
+        dims = weight.dim() - 2
+        spec = ConvSpec.same(width, width, edge.kernel, dims=dims, stride=stride, dilation=dilation, groups=width)
+        return fixed_filter(edge, spec, weight.dtype).to(weight.device)
     c_out, per_group, *kernel = value.shape
-    groups = edge.groups if isinstance(edge.groups, int) else c_out
+    apart = edge.fixed is not None or edge.groups == "dw"
+    groups = channels[edge.source] if apart else int(edge.groups)
     spec = ConvSpec.same(
-        per_group * groups,
-        c_out,
-        kernel,
-        dims=len(kernel),
-        stride=edge.stride or 1,
-        dilation=edge.dilation or 1,
-        groups=groups,
+        per_group * groups, c_out, kernel, dims=len(kernel), stride=stride, dilation=dilation, groups=groups
     )
     return Filter.of(value, spec).trim()

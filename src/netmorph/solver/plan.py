@@ -150,21 +150,33 @@ def plan_site(graph: ModuleGraph | str, site: ConvSpec, *, fill: FillName = "poi
     )
 
 
-def remedies_of(verdict: Verdict) -> tuple[str, ...]:
-    """Return what the user may do about an infeasible layout."""
+def remedies_of(verdict: Verdict, *, low_rank: bool = False, keeps: bool = False) -> tuple[str, ...]:
+    """Return what the user may do about an infeasible layout.
+
+    Args:
+        verdict: on the layout.
+        low_rank: whether the target has not the rank or the taps of any other.
+        keeps: whether the parent's filter is kept already.
+    """
     keep = "pass keep_parent=True: the parent's filter then stays as one more parallel edge"
-    return tuple(filter(None, (verdict.remedy, keep)))
+    others = "try method='stepwise' or fill='dense', which hold some filters of low rank"
+    found = (verdict.remedy, others if low_rank else "", keep if verdict.beside and not keeps else "")
+    return tuple(filter(None, found))
 
 
-def infeasible(graph: ModuleGraph, site: ConvSpec, verdict: Verdict) -> InfeasibleMorph:
-    """Return the error to raise where no layout holds the target."""
+def infeasible(
+    graph: ModuleGraph, site: ConvSpec, verdict: Verdict, *, low_rank: bool = False, keeps: bool = False
+) -> InfeasibleMorph:
+    """Return the error to raise where no layout holds the target; see `remedies_of`."""
     return InfeasibleMorph(
-        f"the graph cannot hold this filter exactly: {verdict.reason}"
+        "the graph cannot hold every filter of this shape"
+        + (", and pointwise fill does not meet this one" if low_rank else "")
+        + f": {verdict.reason}"
         + (f" ({verdict.missing})" if verdict.missing and verdict.missing != verdict.reason else ""),
         missing=verdict.missing,
         graph=str(graph),
         shapes=str(site),
-        remedies=remedies_of(verdict),
+        remedies=remedies_of(verdict, low_rank=low_rank, keeps=keeps),
     )
 
 

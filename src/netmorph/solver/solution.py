@@ -16,7 +16,7 @@ class Status(enum.Enum):
 
     EXACT = "the module filter equals the target for any filter of the site's shape"
     EXACT_FOR_TARGET = (
-        "the module filter equals this target, though the graph cannot hold every filter of the site's shape"
+        "the module filter equals this target; the graph cannot hold every filter of the site's shape, or nothing tells"
     )
     KEPT_PARENT = "the graph could not hold the target: the parent's filter stays as one more parallel edge"
     INEXACT = "a remainder is left: widen the graph, raise max_iter, or pass keep_parent=True"

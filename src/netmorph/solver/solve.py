@@ -30,6 +30,7 @@ from netmorph.solver.target import read_target
 Method = Literal["closed-form", "alternating", "stepwise"]
 EXACT = 1e-10
 TRIES = 6
+_KEEP = ("pass keep_parent=True",)
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def solve(  # noqa: PLR0913 - every option of the public verb
         keep_parent: keep the parent's filter as one more parallel edge where the graph cannot hold it.
         balanced: scale blobs by powers of two so that the factors' norms are alike.
         max_iter: sweeps of the alternating method.
-        dtype: in which to solve; float64 unless you know better.
+        dtype: of the filters that come back; solved is in float64.
 
     Raises:
         InfeasibleMorph: the graph cannot hold the target exactly; says what is missing.
@@ -109,15 +110,17 @@ def solve(  # noqa: PLR0913 - every option of the public verb
         ('EXACT', True)
     """
     graph = parse(graph) if isinstance(graph, str) else graph
-    filter_, site = read_target(target, spec=spec, stride=stride, dilation=dilation, padding=padding, dtype=dtype)
+    filter_, site = read_target(target, spec=spec, stride=stride, dilation=dilation, padding=padding)
     options = Options(method, fill, seed, noise, keep_parent, balanced, max_iter)
     if not 0 <= noise < float("inf"):
         raise NetmorphError(f"noise is a size from 0, relative to the target, not {noise}")
+    if not dtype.is_floating_point:
+        raise NetmorphError(f"filters are floating point, not {dtype}", remedies=["leave dtype= out, or cast later"])
     solver = _solvers().get((method, fill if method == "closed-form" else "pointwise"))
     if solver is None:
         raise NetmorphError(
             f"there is no method {method!r} with fill {fill!r}",
-            remedies=["method is 'joint', 'alternating' or 'stepwise'; fill is 'pointwise' or 'dense'"],
+            remedies=["method is 'closed-form', 'alternating' or 'stepwise'; fill is 'pointwise' or 'dense'"],
         )
     device = filter_.weight.device
     filter_ = filter_.to("cpu")  # noise is drawn there, so that every machine and rank gets the same child
@@ -128,7 +131,8 @@ def solve(  # noqa: PLR0913 - every option of the public verb
             raise
         wider = graph.with_edge(_parent_edge(graph, site))
         solution = replace(solver(filter_, site, wider, options), status=Status.KEPT_PARENT)
-    return replace(solution, filters={name: each.to(device) for name, each in solution.filters.items()})
+    filters = {name: each.to(device).to(dtype) for name, each in solution.filters.items()}
+    return replace(solution, filters=filters)
 
 
 def _solvers() -> dict[tuple[str, str], Callable[[Filter, ConvSpec, ModuleGraph, Options], Solution]]:
@@ -166,7 +170,7 @@ def _pointwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Opti
                 raise
             continue  # only a guess was lost
         residual = residual_of(layout.graph, found.filters, target)
-        if residual > EXACT:
+        if not residual <= EXACT:  # NaN, too
             continue
         filters = balance(layout, found.filters) if options.balanced else found.filters
         status = Status.EXACT if verdict.feasible is not False and found.full_rank else Status.EXACT_FOR_TARGET
@@ -179,7 +183,7 @@ def _pointwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Opti
             shapes=str(site),
             remedies=["report it with graph, site and seed", "try another seed"],
         )
-    raise infeasible(graph, site, first)
+    raise infeasible(graph, site, first, low_rank=not _is_generic(target), keeps=options.keep_parent)
 
 
 def _dense(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options) -> Solution:
@@ -200,13 +204,13 @@ def _dense(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options)
         residuals.append(residual_of(graph, filters, target))
         if residuals[-1] <= EXACT:
             filters = balance(layout, filters) if options.balanced else filters
-            return Solution(filters, residuals[-1], Status.EXACT, layout, stats)
+            return Solution(filters, residuals[-1], Status.EXACT_FOR_TARGET, layout, stats)
     raise InfeasibleMorph(
         f"dense fill leaves a relative residual of {min(residuals):.1e}",
         missing="weights in the edges of one cut: they must outnumber the taps of the whole module's filter",
         graph=str(graph),
         shapes=str(site),
-        remedies=["widen the inner blobs", "use fill='pointwise'", "pass keep_parent=True"],
+        remedies=["widen the inner blobs", "use fill='pointwise'", *_KEEP[options.keep_parent :]],
     )
 
 
@@ -214,26 +218,37 @@ def _alternating(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Op
     layout = _halo(graph, site, source_cut(graph))
     filters, losses = alternate(layout, target, seed=options.seed, max_iter=options.max_iter, tolerance=EXACT)
     residual = residual_of(graph, filters, target)
-    if options.keep_parent and residual > EXACT:
+    if options.keep_parent and not residual <= EXACT:
         raise InfeasibleMorph(f"Algorithm 2 leaves a relative residual of {residual:.1e}", graph=str(graph))
-    status = Status.EXACT if residual <= EXACT else Status.INEXACT
+    status = Status.EXACT_FOR_TARGET if residual <= EXACT else Status.INEXACT
     filters = balance(layout, filters) if options.balanced else filters
-    return Solution(filters, residual, status, layout, {"losses": losses, "sweeps": len(losses) // len(graph.edges)})
+    solved = sum(edge.fixed is None for edge in graph.edges)
+    return Solution(filters, residual, status, layout, {"losses": losses, "sweeps": len(losses) // max(1, solved)})
 
 
 def _stepwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options) -> Solution:
     layout, filters, checks = step_through(graph, site, target, seed=options.seed, noise=options.noise)
     residual = residual_of(graph, filters, target)
-    if residual > EXACT:  # each step was checked; this holds their sum
+    if not residual <= EXACT:  # each step was checked; this holds their sum
         raise InfeasibleMorph(
             f"the steps together leave a relative residual of {residual:.1e}",
             missing="precision along the morphing sequence",
             graph=str(graph),
             shapes=str(site),
-            remedies=["use method='closed-form', which solves a whole cut at once", "pass keep_parent=True"],
+            remedies=["use method='closed-form', which solves a whole cut at once", *_KEEP[options.keep_parent :]],
         )
     filters = balance(layout, filters) if options.balanced else filters
-    return Solution(filters, residual, Status.EXACT, layout, {"steps": checks})
+    # What a step can do hangs on ranks and on the support: a target that lacks neither stands for all.
+    status = Status.EXACT if _is_generic(target) else Status.EXACT_FOR_TARGET
+    return Solution(filters, residual, status, layout, {"steps": checks})
+
+
+def _is_generic(target: Filter) -> bool:
+    """Return whether a filter has the rank and the support that its shape admits."""
+    dense = target.dense().weight
+    rows, columns = dense.flatten(1), dense.transpose(0, 1).flatten(1)
+    full = all(int(torch.linalg.matrix_rank(each)) == min(each.shape) for each in (rows, columns))
+    return full and target.trim().kernel == target.kernel
 
 
 def _halo(graph: ModuleGraph, site: ConvSpec, cut: Cut) -> Layout:

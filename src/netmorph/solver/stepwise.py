@@ -171,7 +171,7 @@ def _expand(walk: Walk, node: Node, target: Filter, *, pointwise: bool = False) 
     made = compose(second, first) if node.kind == "I" else add(first, second)
     gap = add(made, replace(target, weight=-target.weight))
     residual = float(gap.weight.norm()) / (float(target.weight.norm()) or 1.0)
-    if residual > STEP_TOLERANCE:
+    if not residual <= STEP_TOLERANCE:
         raise walk.refuse(f"Type {node.kind} leaves a relative residual of {residual:.1e}")
     walk.checks.append({"type": node.kind, "residual": residual})
     left, right = node.parts
@@ -183,8 +183,7 @@ def _expand(walk: Walk, node: Node, target: Filter, *, pointwise: bool = False) 
 def _type_one(walk: Walk, node: Node, target: Filter, pointwise: bool) -> tuple[Filter, Filter]:
     """Return the filters of two edges in series whose composition is `target`; one of them is pointwise."""
     left, right = node.parts
-    spread = target.weight.flatten(2)
-    rank = int(torch.linalg.matrix_rank(spread.flatten(1)))
+    rank = int(torch.linalg.matrix_rank(target.weight.flatten(1)))
     lone = pointwise or target.trim().weight.shape[2:].numel() == 1
     for carrier, partner, carrier_first in ((left, right, True), (right, left, False)):
         room = carrier.capacity if lone and not carrier.fixed else carrier.carries

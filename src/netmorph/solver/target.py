@@ -68,7 +68,7 @@ def read_target(
         dtype: in which to solve.
 
     Raises:
-        NetmorphError: shapes that do not fit, or weights that are not finite.
+        NetmorphError: shapes that do not fit, or weights that are not finite or too large.
     """
     if isinstance(target, nn.Module):
         spec = spec_of(target) if spec is None else spec
@@ -84,7 +84,12 @@ def read_target(
         raise NetmorphError(f"the target's weights are {weight.dtype}, not floating point")
     if not math.isfinite(float(weight.sum())) and not bool(torch.isfinite(weight).all()):  # a sum may only overflow
         raise NetmorphError("the target's weights are not all finite", remedies=["morph a network without NaN or inf"])
-    return Filter.of(weight.to(dtype), spec), spec
+    wide = weight.to(dtype)
+    if not math.isfinite(float(wide.norm())):
+        raise NetmorphError(
+            f"the target's weights are too large: their norm overflows {dtype}", remedies=["scale the layer down"]
+        )
+    return Filter.of(wide, spec), spec
 
 
 def _spec_of_filter(target: Filter) -> ConvSpec:

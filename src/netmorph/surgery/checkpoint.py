@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from netmorph.errors import NetmorphError
+from netmorph.nn.norm import group_counts, set_group_counts
 from netmorph.surgery.call import reason
 from netmorph.surgery.growth_record import read_record
 from netmorph.surgery.history import Record, history_of, remember
@@ -27,9 +28,10 @@ from netmorph.surgery.replay import check_history, replayed
 from netmorph.surgery.state import Packed, check_fits, check_real, fill, pack
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-FORMAT, VERSION = "netmorph", 1
+FORMAT, VERSION = "netmorph", 2
 _LARGEST_CONFIG = 1 << 26
-_KEYS = {"format", "version", "parent", "history", "tied", "channels_last", "weights", "digest"}
+_KEYS_1 = {"format", "version", "parent", "history", "tied", "channels_last", "weights", "digest"}
+_KEYS = {1: _KEYS_1, VERSION: _KEYS_1 | {"group_norms"}}  # since 2 the groups of group norms are said
 
 
 def save(
@@ -67,6 +69,7 @@ def save(
         "history": [record.to_dict() for record in check_history(child)],
         "tied": packed.tied,
         "channels_last": packed.channels_last,
+        "group_norms": group_counts(child),
     }
     folder = Path(folder)
     try:
@@ -110,6 +113,7 @@ def load(
         check_fits(replay.model, tensors)  # before anything takes memory: a forged history may name any size
         replay.settle()
         fill(replay.model, tensors, config["channels_last"])
+        set_group_counts(replay.model, config.get("group_norms"))
     child = replay.model
     if rest:
         remember(child, *rest)
@@ -188,13 +192,14 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise NetmorphError(f"{path} is not JSON: {reason(error)}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise NetmorphError(f"{path} is not the config of a netmorph checkpoint")
-    if config.get("version") != VERSION:
+    version = config.get("version")
+    if type(version) is not int or version not in _KEYS:
         raise NetmorphError(
-            f"{path} has version {config.get('version')!r}, this netmorph reads {VERSION}",
+            f"{path} has version {version!r}, this netmorph reads 1 to {VERSION}",
             remedies=["use a newer netmorph"],
         )
     content = {key: value for key, value in config.items() if key != "digest"}
-    if set(config) != _KEYS or config["digest"] != _digest(content):
+    if set(config) != _KEYS[version] or config["digest"] != _digest(content):
         raise NetmorphError(f"{path} was edited or is damaged", remedies=["save the network again"])
     if not _well_formed(config):
         raise NetmorphError(f"{path} is malformed", remedies=["save the network again"])
@@ -205,6 +210,7 @@ def _well_formed(config: Mapping[str, Any]) -> bool:
     parent, tied = config["parent"], config["tied"]
     return (
         isinstance(config["history"], list)
+        and isinstance(config.get("group_norms", {}), dict)
         and isinstance(config["weights"], str)
         and isinstance(config["channels_last"], list)
         and all(isinstance(name, str) for name in config["channels_last"])
