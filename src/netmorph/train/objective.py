@@ -19,14 +19,18 @@ class Objective(nn.Module):
 
     Args:
         model: maps images ``(n, c, h, w)`` to logits ``(n, classes)``.
+        plain: hand it images in plain memory, not channels-last; see `netmorph.train.machine.overruns`.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, plain: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.plain = plain
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the batch's mean loss in nats and the number of its images that are classified wrongly."""
+        if self.plain:
+            images = images.clone(memory_format=torch.contiguous_format)  # `contiguous` keeps one channel's strides
         logits = self.model(images)
         return F.cross_entropy(logits, labels), (logits.detach().argmax(1) != labels).sum()
 
