@@ -10,7 +10,7 @@ from netmorph.models.resnet_cifar import CifarResNet
 from netmorph.train.fashion import load_fashion
 from netmorph.train.loop import Paused, fit
 from netmorph.train.machine import Machine, overruns
-from netmorph.train.objective import Objective
+from netmorph.train.objective import Compiler, Objective
 from netmorph.train.recipe import Recipe
 
 RECIPE = Recipe(epochs=2, batch_size=50, lr=0.1)
@@ -200,7 +200,9 @@ def test_without_a_compiler_a_warning_tells_and_the_training_is_the_plain_one(sm
         "compile='reduce-overhead' is not usable here, so the training goes on without it: "
         "RuntimeError: no C compiler found"
     ]
-    assert asked == [{"mode": "reduce-overhead", "dynamic": False}]
+    assert asked == [{"options": {"layout_optimization": False}, "dynamic": False}]  # a narrow network
+    Compiler("reduce-overhead", torch.device("cpu")).compiled(net)
+    assert asked[1:] == [{"mode": "reduce-overhead", "dynamic": False}]
     assert [row.test_loss for row in rows] == [row.test_loss for row in plain[1]]
     for name, value in net.state_dict().items():
         assert value.equal(plain[0].state_dict()[name]), name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,10 +42,12 @@ class Compiler:
     Args:
         mode: of `torch.compile`, or "cuda-graphs", which replays what is captured; None compiles nothing.
         device: where the training runs.
+        plain: keep convolutions in plain memory: on a CPU compiled code lays them out channels-last by itself.
     """
 
-    def __init__(self, mode: Compile | None, device: torch.device) -> None:
+    def __init__(self, mode: Compile | None, device: torch.device, *, plain: bool = False) -> None:
         self.mode = mode
+        self.plain = plain
         self.usable = mode is not None
         self.marks_steps = mode == "reduce-overhead" and device.type == "cuda"
 
@@ -52,7 +55,9 @@ class Compiler:
         """Return the objective to be compiled at its first call, each shape for itself: a training has two or three."""
         if self.mode == "cuda-graphs":
             return Replayed(objective)
-        compiled: Pass = torch.compile(objective, mode=self.mode, dynamic=False)
+        # PyTorch takes a mode or options; on a CPU, where alone `plain` is asked for, all modes are one.
+        how: dict[str, Any] = {"options": {"layout_optimization": False}} if self.plain else {"mode": self.mode}
+        compiled: Pass = torch.compile(objective, dynamic=False, **how)
         return compiled
 
     def give_up(self, error: Exception) -> None:

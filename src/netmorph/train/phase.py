@@ -78,8 +78,9 @@ class Phase:
         steps = recipe.epochs * len(self.batches)
         self.schedule = make_schedule(self.optimizer, recipe, steps)
         self.annealing = Annealing(model, round(recipe.anneal * steps))
-        self._objective = Objective(model, plain=overruns(model, self.device))
-        compiler = Compiler(machine.compile, self.device)
+        plain = overruns(model, self.device)
+        self._objective = Objective(model, plain=plain)
+        compiler = Compiler(machine.compile, self.device, plain=plain)
         self._learn = Forward(fabric.strategy.setup_module(self._objective), compiler)
         # Not through DDP, whose forward waits for all processes, and these may have unequal numbers of batches.
         self._measure = Forward(self._objective, compiler)
