@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -81,7 +80,7 @@ class GrowCallback(Callback):
             )
         if "inplace" in options:
             raise NetmorphError("GrowCallback morphs in place: leave out inplace=")
-        if not isinstance(at_epoch, Integral) or isinstance(at_epoch, bool):
+        if type(at_epoch) is not int:
             raise NetmorphError(f"at_epoch= is the number of an epoch, counted from 0, not {at_epoch!r}")
         check_factor(newborn_lr_factor)
         self.grow, self.at_epoch, self.attribute = grow, at_epoch, attribute
