@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 from torch import nn
 
@@ -86,3 +87,21 @@ def test_copies_know_nothing() -> None:
     assert lineage.heirs
     assert copy.deepcopy(lineage) == Lineage()
     assert torch.is_tensor(lineage.heirs[0].child())
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+def test_what_goes_on_under_another_name_is_itself(inplace: bool) -> None:
+    parent = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 4))
+    child = parent if inplace else copy.deepcopy(parent)
+    parameters, copied = before(parent), before(child)
+    child[0], moved = nn.BatchNorm1d(4), child[0]
+    child.append(moved)
+    lineage = trace(parameters, child, ["0"], inplace=inplace, copied=copied)
+    assert {heir.name: heir.was for heir in lineage.heirs} == {
+        "2.weight": "0.weight", "2.bias": "0.bias", "1.weight": "1.weight", "1.bias": "1.bias"
+    }  # fmt: skip
+    for heir in lineage.heirs:
+        assert heir.parent() is parameters[heir.was]
+        assert heir.child() is before(child)[heir.name]
+    assert lineage.departed == ()
+    assert [each.name for each in lineage.newborn] == ["0.weight", "0.bias"]

@@ -17,8 +17,10 @@ from torch.optim import Optimizer
 
 from netmorph.errors import NetmorphError, SiteError
 from netmorph.nn import slopes
+from netmorph.surgery.deepen import deepen
 from netmorph.surgery.morph import MorphResult, morph
 from netmorph.surgery.optimizer import rebuild_optimizer
+from netmorph.surgery.regrow import regrow
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": lambda p: torch.optim.SGD(p, 0.01, momentum=0.9, weight_decay=1e-3),
@@ -257,6 +259,44 @@ def test_names_of_parameters(prefix: str) -> None:
     rebuild_optimizer(result, optimizer)
     own = [[prefix + name for name in group] for group in members(result.model, optimizer)]
     assert [group["param_names"] for group in optimizer.param_groups] == own
+
+
+@pytest.mark.parametrize("inplace", [False, True], ids=["copy", "inplace"])
+def test_a_norm_that_is_handed_on_keeps_its_state_under_its_new_name(inplace: bool) -> None:
+    x = images(8, 9)
+    net = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6))
+    net = morph(net, {"0": "3x3 > 1x1"}, example_inputs=x, calibration=[x]).model
+    optimizer = torch.optim.SGD(net.named_parameters(), 0.01, momentum=0.9)
+    net.train()(x).square().mean().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    norm = net[0].norms["a_t"].weight
+    momentum = optimizer.state[norm]["momentum_buffer"].clone()
+    result = deepen(net, "0.edges.a_t", 1, example_inputs=x, calibration=[x], inplace=inplace)
+    rebuilt = rebuild_optimizer(result, optimizer)
+    assert rebuilt.departed == ("0.edges.a_t.weight",)
+    assert {"0.norms.b_t.weight", "0.norms.b_t.bias"} <= set(rebuilt.kept)
+    assert {"0.norms.a_b.weight", "0.norms.a_b.bias"} <= set(rebuilt.joined)
+    handed = result.model[0].norms["b_t"].weight
+    assert (handed is norm) == inplace
+    assert optimizer.state[handed]["momentum_buffer"].equal(momentum)
+    own = members(result.model, optimizer)
+    assert [group["param_names"] for group in optimizer.param_groups] == own
+
+
+@pytest.mark.parametrize("inplace", [False, True], ids=["copy", "inplace"])
+def test_edges_that_change_their_names_keep_their_state(inplace: bool) -> None:
+    x = images(8, 9)
+    net = morph(nn.Sequential(nn.Conv2d(3, 6, 3, padding=1)), {"0": "3x3 | 1x1"}, example_inputs=x).model
+    optimizer = torch.optim.SGD(net.parameters(), 0.01, momentum=0.9)
+    net(x).square().mean().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    result = regrow(net, "0", "1x1 | 3x3", example_inputs=x, inplace=inplace)
+    rebuilt = rebuild_optimizer(result, optimizer)
+    assert (rebuilt.departed, dict(rebuilt.joined)) == ((), {})
+    for each in result.model.parameters():
+        assert optimizer.state[each]["momentum_buffer"].shape == each.shape
 
 
 def test_names_that_are_not_the_networks_own() -> None:

@@ -8,8 +8,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from netmorph.errors import NetmorphError, SiteError
 from netmorph.nn import MorphedModule
+from netmorph.surgery.collapse import collapse
 from netmorph.surgery.deepen import deepen
+from netmorph.surgery.grow_kernel import grow_kernel
 from netmorph.surgery.morph import morph
+from netmorph.surgery.widen import widen
 from netmorph.train.callback import GrowCallback
 
 pytestmark = [
@@ -44,6 +47,11 @@ class Module(LightningModule):
         if not self.scheduler:
             return optimizer
         return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.5**epoch)]
+
+
+class Evaluated(Module):
+    def test_step(self, batch, index):
+        self.losses.append(F.cross_entropy(self.net(batch[0]), batch[1]).item())
 
 
 @pytest.fixture(scope="module")
@@ -145,11 +153,7 @@ def test_new_parameters_may_have_a_rate_of_their_own(loader, tmp_path):
 def test_a_checkpoint_is_evaluated_with_the_grown_network(finished, loader):
     whole, _, folder = finished
 
-    class Testing(Module):
-        def test_step(self, batch, index):
-            self.losses.append(F.cross_entropy(self.net(batch[0]), batch[1]).item())
-
-    module = Testing()
+    module = Evaluated()
     trainer(growing()).test(module, loader, ckpt_path=folder / "epoch=3.ckpt", weights_only=True, verbose=False)
     with torch.no_grad():
         assert module.losses == [F.cross_entropy(whole.net(x), y).item() for x, y in loader]
@@ -182,6 +186,58 @@ def test_a_function_may_grow_a_copy(loader):
     assert not any(each.eq(0).all() for each in module.net[2].parameters())
 
 
+@pytest.mark.parametrize(
+    "grow",
+    [
+        lambda net: widen(net, "0", "2x", example_inputs=torch.ones(1, 2, 6, 6)),
+        lambda net: grow_kernel(net, "0", 5, example_inputs=torch.ones(1, 2, 6, 6)),
+    ],
+    ids=["widen", "grow_kernel"],
+)
+def test_layers_that_grew_under_their_names_are_resumed_and_tested(grow, loader, tmp_path):
+    def callback():
+        return GrowCallback(grow, at_epoch=1, attribute="net")
+
+    whole, saves = Evaluated(), ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+    trainer(callback(), saves, epochs=3).fit(whole, loader)
+    module = Evaluated()
+    trainer(callback(), epochs=3).fit(module, loader, ckpt_path=tmp_path / "epoch=1.ckpt", weights_only=True)
+    assert module.losses == whole.losses[6:]
+    tested = Evaluated()
+    trainer(callback()).test(tested, loader, ckpt_path=tmp_path / "epoch=2.ckpt", weights_only=True, verbose=False)
+    with torch.no_grad():
+        assert tested.losses == [F.cross_entropy(whole.net(x), y).item() for x, y in loader]
+
+
+def test_a_checkpoint_from_before_the_growth_is_refused_by_the_grown_network(loader, tmp_path):
+    module, callback, saves = (
+        Evaluated(),
+        growing(at_epoch=1),
+        ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1),
+    )
+    run = trainer(callback, saves, epochs=2)
+    run.fit(module, loader)
+    with pytest.raises(NetmorphError, match="from before the growth.*fresh module"):
+        run.test(module, loader, ckpt_path=tmp_path / "epoch=0.ckpt", weights_only=True, verbose=False)
+    assert callback.grown
+    run.test(module, loader, ckpt_path=tmp_path / "epoch=1.ckpt", weights_only=True, verbose=False)
+    fresh = Evaluated()
+    run.test(fresh, loader, ckpt_path=tmp_path / "epoch=0.ckpt", weights_only=True, verbose=False)
+    assert isinstance(fresh.net[0], nn.Conv2d)
+
+
+def test_a_function_that_grows_nothing_is_told(loader):
+    module = Module()
+    callback = GrowCallback(
+        lambda net: collapse(net, example_inputs=torch.ones(1, 2, 6, 6)), at_epoch=0, attribute="net"
+    )
+    module.net = morph(module.net, MAPPING, example_inputs=torch.ones(1, 2, 6, 6)).model
+    with pytest.raises(NetmorphError, match="returned a CollapseResult.*the result of morph"):
+        trainer(callback).fit(module, loader)
+    assert isinstance(module.net[0], MorphedModule)
+    assert not callback.grown
+
+
 def test_calibration_may_come_from_the_trainer(loader):
     class Normed(Module):
         def __init__(self):
@@ -200,9 +256,10 @@ def test_calibration_may_come_from_the_trainer(loader):
         (lambda: growing(attribute="model"), "Module has no network 'model'.*one of 'net'"),
         (lambda: growing(inplace=False), "morphs in place"),
         (lambda: growing(newborn_lr_factor=0), "a factor above zero"),
+        (lambda: growing(at_epoch="1"), "at_epoch= is the number of an epoch, counted from 0, not '1'"),
         (lambda: GrowCallback(lambda net: None, at_epoch=1, norm=None), "a function grows by its own arguments"),
     ],
-    ids=["attribute", "inplace", "factor", "options of a function"],
+    ids=["attribute", "inplace", "factor", "epoch", "options of a function"],
 )
 def test_what_cannot_work_is_refused_at_once(make, said, loader):
     module = Module()

@@ -1,8 +1,10 @@
+import io
 import tarfile
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from tests.train.pictures import encoded, pixels, write_parquet, write_records
 
 from netmorph.errors import NetmorphError
@@ -80,6 +82,19 @@ def test_a_damaged_binary_version_is_told(tmp_path, damage):
 
 @pytest.mark.parametrize("content", [b"", b"no archive"])
 def test_a_damaged_archive_is_told(tmp_path, content):
+    (tmp_path / C10.archive).write_bytes(content)
+    with pytest.raises(NetmorphError, match=r"cifar-10-binary.tar.gz cannot be read.*remove it"):
+        load_cifar(C10, tmp_path)
+
+
+@pytest.mark.parametrize("place", [0.5, 1.0], ids=["data", "checksum"])
+def test_an_archive_with_a_wrong_byte_is_told(tmp_path, place):
+    write_binary(tmp_path / "away" / C10.folder, C10)
+    with tarfile.open(tmp_path / C10.archive, "w:gz") as archive:
+        archive.add(tmp_path / "away" / C10.folder, C10.folder)
+    content = bytearray((tmp_path / C10.archive).read_bytes())
+    at = min(int(place * len(content)), len(content) - 8)  # the last 8 bytes are checksum and length
+    content[at] ^= 0xFF
     (tmp_path / C10.archive).write_bytes(content)
     with pytest.raises(NetmorphError, match=r"cifar-10-binary.tar.gz cannot be read.*remove it"):
         load_cifar(C10, tmp_path)
@@ -191,6 +206,40 @@ def test_damaged_files_of_the_hub_are_told(tmp_path):
     (tmp_path / "train.parquet").write_bytes(b"PAR1 and nothing else")
     with pytest.raises(NetmorphError, match="train.parquet cannot be read.*download it anew"):
         load_cifar(C10, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("label", "image", "said"),
+    [
+        ([1, None], bytes, "row 1 of label holds None, not the number of a class"),
+        (["cat", "dog"], bytes, "row 0 of label holds 'cat'"),
+        ([1.0, 2.0], bytes, "row 0 of label holds 1.0"),
+        ([1, 2], list, "row 0 of img holds a list, not an image's bytes"),
+    ],
+    ids=["None", "text", "float", "image"],
+)
+def test_columns_of_other_types_are_told(tmp_path, label, image, said):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    write_parquet(tmp_path / "test.parquet", pixels(2), {"label": [5, 6]})
+    images = [image(encoded(each)) for each in pixels(2)]
+    pq.write_table(pa.table({"img": images, "label": label}), tmp_path / "train.parquet")
+    with pytest.raises(NetmorphError, match=f"train.parquet cannot be read: {said}.*anew"):
+        load_cifar(C10, tmp_path)
+
+
+def test_sixteen_bits_become_their_upper_eight(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    grey = torch.arange(32 * 32, dtype=torch.int32).view(32, 32) * 64
+    file = io.BytesIO()
+    Image.fromarray(grey.numpy().astype("uint16")).save(file, "PNG")
+    for split in ("train", "test"):
+        pq.write_table(pa.table({"img": [{"bytes": file.getvalue()}], "label": [1]}), tmp_path / f"{split}.parquet")
+    images = load_cifar(C10, tmp_path).train.images
+    assert images.equal((grey // 256).to(torch.uint8).expand(1, 3, 32, 32))
 
 
 def test_a_later_file_without_the_columns_is_told(tmp_path):

@@ -4,8 +4,10 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from tests.train.pictures import idx
 
 from netmorph.errors import NetmorphError
 from netmorph.train import fashion as module
@@ -68,4 +70,25 @@ def test_a_damaged_file_is_one_message(tmp_path, monkeypatch, content):
     (tmp_path / "assets" / "train-images-idx3-ubyte.gz").write_bytes(content)
     monkeypatch.setattr(module, "files", lambda _: tmp_path)
     with pytest.raises(NetmorphError, match="data file .*train-images.*cannot be read.*reinstall"):
+        load_fashion()
+
+
+IMAGES, LABELS = np.zeros((2, 28, 28)), [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "said"),
+    [
+        (LABELS, IMAGES, r"train-images.* cannot be read: it holds \(2,\), which are not 3 dimensions.*reinstall"),
+        (IMAGES, IMAGES, r"train-labels.* cannot be read: it holds \(2, 28, 28\), which are not 1 dim"),
+        (IMAGES, [1, 26], "train-labels.* is not of Fashion-MNIST .10 classes, a label 26"),
+    ],
+    ids=["swapped", "images twice", "letters"],
+)
+def test_files_of_something_else_are_told(tmp_path, monkeypatch, images, labels, said):
+    (tmp_path / "assets").mkdir()
+    for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
+        (tmp_path / "assets" / f"train-{kind}-ubyte.gz").write_bytes(gzip.compress(idx(values)))
+    monkeypatch.setattr(module, "files", lambda _: tmp_path)
+    with pytest.raises(NetmorphError, match=said):
         load_fashion()

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -158,6 +159,55 @@ def test_workers_serve_the_same(data, root):
 def test_grey_images_become_colour(tmp_path):
     picture(40, 30).convert("L").save(tmp_path / "grey.png")
     assert open_picture(str(tmp_path / "grey.png")).mode == "RGB"
+
+
+def written(path, values, form):
+    Image.fromarray(values).save(path, form)
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", ["<u2", ">u2"])
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_sixteen_bits_become_their_upper_eight(tmp_path, form, kind):
+    values = (np.arange(70 * 60).reshape(70, 60) * 15).astype(kind)
+    image = open_picture(written(tmp_path / "grey", values, form))
+    assert image.mode == "RGB"
+    assert np.array_equal(np.asarray(image), np.repeat((values // 256).astype(np.uint8)[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("kind", ["float32", "int32"])
+def test_numbers_without_a_range_are_no_picture(tmp_path, kind):
+    path = written(tmp_path / "numbers.tiff", np.ones((9, 9), kind), "TIFF")
+    with pytest.raises(NetmorphError, match="numbers.tiff cannot be read: nothing says which of its numbers is white"):
+        open_picture(path)
+
+
+def test_a_broken_png_is_told(tmp_path):
+    written(tmp_path / "broken.png", np.random.default_rng(0).integers(0, 256, (300, 300), np.uint8), "PNG")
+    content = bytearray((tmp_path / "broken.png").read_bytes())
+    second = content.index(b"IDAT", content.index(b"IDAT") + 4)
+    content[second : second + 4] = bytes(4)
+    (tmp_path / "broken.png").write_bytes(content)
+    with pytest.raises(NetmorphError, match="broken.png cannot be read: broken PNG file"):
+        open_picture(str(tmp_path / "broken.png"))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_is_one_message_from_workers_too(tmp_path, workers):
+    write_folders(tmp_path, each=1)
+    for split in ("train", "val"):
+        (tmp_path / split / "bee" / "0.png").write_bytes(b"no image")
+    data = load_folders(tmp_path, workers=workers)
+    for batches, split in ((data.train_batches(2, 0), "train"), (data.test_batches(), "val")):
+        with pytest.raises(NetmorphError) as told:
+            list(batches)
+        assert str(told.value).startswith(f"the image {tmp_path / split / 'bee' / '0.png'} cannot be read")
+        assert str(told.value).endswith("Remedy: remove it.")
+
+
+def test_workers_are_counted_from_none(root):
+    with pytest.raises(NetmorphError, match="workers= is a number of processes, 0 or more, not -1"):
+        load_folders(root, workers=-1)
 
 
 def test_what_is_wrong_is_told(tmp_path):

@@ -72,6 +72,19 @@ def test_mistakes_are_marked_image_by_image(trained, small):
     assert mistakes(net, small).equal(guesses != small.test.labels)
 
 
+def test_mistakes_leave_the_mode_of_each_module(small):
+    net = model().train()
+    net.bn1.eval()
+    modes = [module.training for module in net.modules()]
+    mistakes(net, small)
+    assert [module.training for module in net.modules()] == modes
+
+
+def test_a_frozen_network_is_told(small):
+    with pytest.raises(NetmorphError, match="no parameter of the network is trained.*requires_grad"):
+        fit(model().requires_grad_(False), small, RECIPE, seed=1)
+
+
 @pytest.mark.parametrize(("side", "at_most"), [(28, 500), (224, 99), (3_000, 3)])
 def test_mistakes_average_the_views_in_batches_that_memory_holds(trained, side, at_most):
     images, labels = torch.randn(6, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.tensor([3, 0])

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -6,7 +9,8 @@ from netmorph.errors import NetmorphError
 from netmorph.models.resnet_cifar import CifarResNet
 from netmorph.train.fashion import load_fashion
 from netmorph.train.loop import Paused, fit
-from netmorph.train.machine import Machine
+from netmorph.train.machine import Machine, overruns
+from netmorph.train.objective import Compiler, Objective
 from netmorph.train.recipe import Recipe
 
 RECIPE = Recipe(epochs=2, batch_size=50, lr=0.1)
@@ -124,11 +128,58 @@ def test_scaled_gradients_train_alike_and_the_scale_is_resumed(small, plain, mon
     assert rows[0].train_loss == pytest.approx(plain[1][0].train_loss, rel=0.2)
 
 
-@pytest.mark.parametrize("channels_last", [True, False])
-def test_the_memory_format_is_as_asked_and_the_result_alike(small, plain, channels_last):
-    net, rows = trained(small, channels_last=channels_last)
-    assert net.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last) == channels_last
-    assert rows[0].train_loss == pytest.approx(plain[1][0].train_loss, rel=1e-4)
+def test_the_memory_format_is_as_asked_and_the_result_alike(small):
+    losses = []
+    for channels_last in (True, False):
+        net = CifarResNet(8, in_channels=1, width=16, stem_stride=2, seed=0)
+        machine = Machine(accelerator="cpu", channels_last=channels_last)
+        losses.append(fit(net, small, RECIPE, 0, machine=machine)[0].train_loss)
+        assert net.layer1[0].conv1.weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+NARROW = """
+import torch
+from torch import nn
+from netmorph.models.resnet_cifar import CifarResNet
+from netmorph.train.data import Dataset, Split
+from netmorph.train.loop import fit
+from netmorph.train.machine import Machine
+from netmorph.train.recipe import Recipe
+
+images = torch.zeros(64, 3, 96, 96, dtype=torch.uint8).random_(generator=torch.Generator().manual_seed(0))
+split = Split(images, torch.arange(64) % 10)
+net = CifarResNet(8, width=8).to(memory_format=torch.channels_last)
+fit(net, Dataset.of("noise", split, split, 10), Recipe(epochs=1, batch_size=16), 0, machine=Machine("cpu"))
+"""
+
+
+def test_a_narrow_network_does_not_crash_the_process():
+    # oneDNN writes outside its buffer there, in channels-last memory; so the process is another one.
+    subprocess.run([sys.executable, "-c", NARROW], check=True, timeout=300)
+
+
+@pytest.mark.parametrize(
+    ("conv", "narrow"),
+    [
+        (nn.Conv2d(8, 4, 1, stride=2), True),
+        (nn.Conv2d(32, 4, 1, stride=(1, 2), groups=4), True),
+        (nn.Conv2d(16, 4, 1, stride=2), False),
+        (nn.Conv2d(8, 4, 1), False),
+        (nn.Conv2d(8, 4, 3, stride=2), False),
+    ],
+)
+def test_networks_that_would_crash_on_a_cpu_take_plain_memory_there(conv, narrow):
+    net = nn.Sequential(nn.Conv2d(3, conv.in_channels, 3), conv).to(memory_format=torch.channels_last)
+    assert overruns(net, torch.device("cpu")) == narrow
+    assert not overruns(net, torch.device("cuda"))
+    Machine().place(net, torch.device("cpu"))
+    strides = (27, 9, 3, 1) if narrow else (27, 1, 9, 3)
+    assert net[0].weight.stride() == strides
+    images = torch.zeros(2, 1, 4, 4).to(memory_format=torch.channels_last)
+    seen = []
+    Objective(lambda given: seen.append(given) or given.flatten(1), plain=narrow)(images, torch.tensor([0, 1]))
+    assert seen[0].stride() == ((16, 16, 4, 1) if narrow else images.stride())
 
 
 def test_without_a_compiler_a_warning_tells_and_the_training_is_the_plain_one(small, plain, monkeypatch):
@@ -149,7 +200,9 @@ def test_without_a_compiler_a_warning_tells_and_the_training_is_the_plain_one(sm
         "compile='reduce-overhead' is not usable here, so the training goes on without it: "
         "RuntimeError: no C compiler found"
     ]
-    assert asked == [{"mode": "reduce-overhead", "dynamic": False}]
+    assert asked == [{"options": {"layout_optimization": False}, "dynamic": False}]  # a narrow network
+    Compiler("reduce-overhead", torch.device("cpu")).compiled(net)
+    assert asked[1:] == [{"mode": "reduce-overhead", "dynamic": False}]
     assert [row.test_loss for row in rows] == [row.test_loss for row in plain[1]]
     for name, value in net.state_dict().items():
         assert value.equal(plain[0].state_dict()[name]), name

@@ -122,6 +122,7 @@ def test_senseless_recipes_are_refused(wrong):
         ({"nesterov": "yes"}, "nesterov is of type bool, which 'yes' is not"),
         ({"nesterov": 1}, "nesterov is of type bool"),
         ({"milestones": 5}, "milestones is of type tuple"),
+        ({"epochs": 20, "schedule": "step", "milestones": "12"}, "milestones is of type tuple.*'12' is not"),
         ({"schedule": 3}, "schedule is of type str, which 3 is not"),
     ],
 )

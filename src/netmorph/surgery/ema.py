@@ -30,6 +30,7 @@ from netmorph.surgery.site import Site
 from netmorph.surgery.site_parity import SiteParity, site_parity
 from netmorph.surgery.swap import swapped
 
+_FRESH = "start a fresh average: AveragedModel(child)"
 _PLACES = ("module", "ema")  # of torch's AveragedModel and timm's ModelEmaV2 and V3; of timm's first ModelEma
 
 
@@ -67,6 +68,11 @@ def rebuild_ema(result: MorphResult | GrowthResult, averaged: nn.Module | Any) -
         [True]
         >>> averaged.update_parameters(result.model)
     """
+    if not isinstance(result, MorphResult | GrowthResult):
+        raise NetmorphError(
+            f"an average cannot follow a {type(result).__name__}",
+            remedies=["pass the result of morph, widen, deepen, grow_kernel or regrow", _FRESH],
+        )
     place = next((key for key in _PLACES if isinstance(getattr(averaged, key, None), nn.Module)), None)
     if place is None:
         raise NetmorphError(
@@ -83,7 +89,7 @@ def rebuild_ema(result: MorphResult | GrowthResult, averaged: nn.Module | Any) -
     else:
         raise NetmorphError(
             f"this is no result of morph or of a layer-level operation ({type(record).__name__})",
-            remedies=["pass the result itself, not a copy or pickle", "start a fresh average: AveragedModel(child)"],
+            remedies=["pass the result itself, not a copy or pickle", _FRESH],
         )
     remember(model, record)
     setattr(averaged, place, model)

@@ -56,6 +56,7 @@ class Change:
         joining: by index of the group, new parameters with their names; an index past the last is a new group.
         copies: by index of a new group, what it is; in the order of their indices.
         prefix: what the optimizer's names of parameters have before the network's.
+        renamed: the optimizer's new names of parameters that go on under others, by the old parameter's id.
     """
 
     heirs: dict[int, nn.Parameter] = field(default_factory=dict)
@@ -63,6 +64,7 @@ class Change:
     joining: dict[int, list[tuple[str, nn.Parameter]]] = field(default_factory=dict)
     copies: dict[int, GroupCopy] = field(default_factory=dict)
     prefix: str = ""
+    renamed: dict[int, str] = field(default_factory=dict)
 
 
 def group_of(optimizer: Optimizer) -> dict[int, int]:
@@ -120,7 +122,7 @@ def _rewrite(
 ) -> None:
     """Replace the members of one group; the very lists stay, for others may hold them."""
     members = [
-        (name, change.heirs.get(id(each), each))
+        (change.renamed.get(id(each), name), change.heirs.get(id(each), each))
         for name, each in zip(group.get(_NAMES, [""] * len(group["params"])), group["params"], strict=True)
         if id(each) not in change.departing
     ]

@@ -118,7 +118,7 @@ def perform(
     before = probe(model, {name: model.get_submodule(name) for name in makers}, call, keep=True)
     price, repeat = sized(model, before.macs), repeat_gap(model, call, before)
     child = own_copy(model, inplace, dict.fromkeys(makers, nn.Identity()))
-    parameters = dict(model.named_parameters(remove_duplicate=False))
+    parameters, copied = (dict(each.named_parameters(remove_duplicate=False)) for each in (model, child))
     changes: dict[str, Change] = {}
     measured: dict[str, SiteParity] = {}
     with ExitStack() as stack:
@@ -146,7 +146,7 @@ def perform(
         history_of(child),
         CostChange(price, sized(child, after.macs)),
         (*_notices(changes, before), *jumps),
-        trace(parameters, child, modules, inplace=inplace),
+        trace(parameters, child, modules, inplace=inplace, copied=copied),
         Again(partial(_again, operation, call, makers, options, strict)),
     )
 

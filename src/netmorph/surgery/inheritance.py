@@ -62,11 +62,14 @@ class Inheritance:
             if old is not None and id(old) in held:
                 change.departing[id(old)] = old
                 self.departed.append(name)
+        names = names_of(self.optimizer)
         for heir in self.lineage.heirs:
             old, new = heir.parent(), heir.child()
             if old is None or id(old) not in held:
                 continue
             self.kept.append(heir.name)
+            if heir.was != heir.name and names.get(id(old)) == change.prefix + heir.was:
+                change.renamed[id(old)] = change.prefix + heir.name
             if old is not new:
                 change.heirs[id(old)] = self._alive(heir.name, new, like=old)
         if not (self.kept or self.departed):
@@ -202,6 +205,6 @@ def _prefix(lineage: Lineage, optimizer: Optimizer) -> str:
     names = names_of(optimizer)
     for heir in lineage.heirs:
         name = names.get(id(heir.parent()), "")
-        if name.endswith(heir.name):
-            return name.removesuffix(heir.name)
+        if name.endswith(heir.was):
+            return name.removesuffix(heir.was)
     return ""

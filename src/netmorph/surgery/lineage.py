@@ -24,12 +24,14 @@ class Heir:
     """A parameter that outlives a morph, perhaps as a copy.
 
     Attributes:
-        name: qualified name, in parent and child.
+        name: qualified name in the child.
+        was: qualified name in the parent: another where a module that grew hands a norm or an edge on.
         parent: the parent's parameter.
         child: the child's; the same where the morph was in place, but for the bias of a replaced layer.
     """
 
     name: str
+    was: str
     parent: ReferenceType[nn.Parameter]
     child: ReferenceType[nn.Parameter]
 
@@ -84,29 +86,36 @@ class Descent(Protocol):
 
 
 def trace(
-    before: Mapping[str, nn.Parameter], child: nn.Module, sites: Collection[str], *, inplace: bool = False
+    before: Mapping[str, nn.Parameter],
+    child: nn.Module,
+    sites: Collection[str],
+    *,
+    inplace: bool = False,
+    copied: Mapping[str, nn.Parameter] | None = None,
 ) -> Lineage:
     """Return what became of a parent's parameters.
 
-    A parameter goes on where the child has one of the same name and shape: names tell, since a morphed module names its
-    weights otherwise than a layer and its bias, which takes over the layer's values, alike.
+    A parameter goes on where the child has itself, under whatever name, or else one of the same name and shape: names
+    tell, since a morphed module names its weights otherwise than a layer and its bias, which takes over the layer's
+    values, alike.
 
     Args:
         before: the parent's parameters by qualified name, tied ones under each name, from before the change.
         child: the changed network.
         sites: qualified names of the places that were changed.
         inplace: whether the parent itself was changed, so that what departed is of no use any more.
+        copied: where a copy was changed, its parameters by name from before the change.
     """
     after = dict(child.named_parameters(remove_duplicate=False))
-    stay = {name for name, old in before.items() if name in after and _alike(old, after[name])}
-    kept = {id(before[name]) for name in stay}
+    stay = _old_names(before if copied is None else copied, after)
+    kept = {id(before[name]) for name in stay.values()}
     departed = {name: old for name, old in before.items() if id(old) not in kept}
     turn = next(_turns)
     if inplace:
         for name, old in departed.items():
             old.__dict__[_REPLACED] = (turn, name)
     return Lineage(
-        tuple(Heir(name, ref(before[name]), ref(after[name])) for name in before if name in stay),
+        tuple(Heir(name, was, ref(before[was]), ref(after[name])) for name, was in stay.items()),
         tuple((name, ref(old)) for name, old in departed.items()),
         tuple(
             Newborn(name, ref(new), tuple(map(ref, _origins(before, name, sites))))
@@ -121,6 +130,24 @@ def replaced_before(parameter: nn.Parameter, turn: int) -> str | None:
     """Return the name that a parameter had until a morph in place before `turn` replaced its layer, or None."""
     when, name = parameter.__dict__.get(_REPLACED, (turn, ""))
     return name if when < turn else None
+
+
+def _old_names(before: Mapping[str, nn.Parameter], after: Mapping[str, nn.Parameter]) -> dict[str, str]:
+    """Return the names that parameters had, by those that they or their successors have now; in the old order."""
+    same: dict[int, list[str]] = {}
+    for name, old in before.items():
+        same.setdefault(id(old), []).append(name)
+    found = {}
+    for name, new in after.items():
+        names = same.get(id(new), [])
+        if names:
+            found[name] = name if name in names else names[0]
+    elsewhere = set(found.values())
+    for name, old in before.items():
+        if name not in elsewhere and name in after and name not in found and _alike(old, after[name]):
+            found[name] = name
+    order = {name: index for index, name in enumerate(before)}
+    return dict(sorted(found.items(), key=lambda pair: order[pair[1]]))
 
 
 def _alike(old: nn.Parameter, new: nn.Parameter) -> bool:

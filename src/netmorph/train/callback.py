@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from netmorph.errors import NetmorphError
 from netmorph.graph.spec import ModuleGraph
@@ -79,6 +80,8 @@ class GrowCallback(Callback):
             )
         if "inplace" in options:
             raise NetmorphError("GrowCallback morphs in place: leave out inplace=")
+        if type(at_epoch) is not int:
+            raise NetmorphError(f"at_epoch= is the number of an epoch, counted from 0, not {at_epoch!r}")
         check_factor(newborn_lr_factor)
         self.grow, self.at_epoch, self.attribute = grow, at_epoch, attribute
         self.example_inputs, self.calibration, self.seed, self.options = example_inputs, calibration, seed, options
@@ -196,7 +199,13 @@ class GrowCallback(Callback):
 
     def _grow(self, trainer: Trainer, pl_module: LightningModule, network: nn.Module) -> Grown:
         if not isinstance(self.grow, Mapping):
-            return self.grow(network)
+            result = self.grow(network)
+            if not isinstance(result, Grown):
+                raise NetmorphError(
+                    f"grow= returned a {type(result).__name__}, by which no training can go on",
+                    remedies=["return the result of morph, widen, deepen, grow_kernel or regrow"],
+                )
+            return result
         example = pl_module.example_input_array if self.example_inputs is None else self.example_inputs
         if example is None:
             raise NetmorphError(
@@ -230,11 +239,21 @@ class GrowCallback(Callback):
 
     def _before_loading(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep back what a checkpoint holds of the grown network until the network is that; called in the first one."""
-        for callback in _family(trainer):
-            if callback.state_key in checkpoint.get("callbacks", {}):
-                callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
-        grown = [callback for callback in _family(trainer) if callback.grown]
-        if not grown or pl_module.state_dict().keys() == checkpoint["state_dict"].keys():
+        states = checkpoint.get("callbacks", {})
+        family = {each: states.get(each.state_key) for each in _family(trainer)}
+        fits = _shapes(pl_module.state_dict()) == _shapes(checkpoint["state_dict"])
+        if not fits and any(
+            each.grown and not (state and Regrowth.of(state).records) for each, state in family.items()
+        ):
+            raise NetmorphError(
+                "the network has grown, and that checkpoint is from before the growth",
+                remedies=["load it into a fresh module, with a fresh GrowCallback"],
+            )
+        for callback, state in family.items():
+            if state is not None:
+                callback.load_state_dict(state)
+        grown = [callback for callback in family if callback.grown]
+        if not grown or fits:
             return
         if trainer.state.fn != "fit":  # there are no optimizers
             for callback in grown:
@@ -248,6 +267,13 @@ def _family(trainer: Trainer) -> list[GrowCallback]:
     """Return all callbacks that grow, in the order in which they do."""
     callbacks: Sequence[Any] = trainer.callbacks  # type: ignore[attr-defined]
     return sorted((each for each in callbacks if isinstance(each, GrowCallback)), key=lambda each: each.at_epoch)
+
+
+def _shapes(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the shapes in a state dict: a layer that was widened goes by its old names."""
+    return {
+        key: value.shape if isinstance(value, Tensor) and not is_lazy(value) else None for key, value in state.items()
+    }
 
 
 def _wrap_anew(trainer: Trainer) -> None:

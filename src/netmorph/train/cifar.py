@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from netmorph.train.parquet import find_parquet, read_parquet
 __all__ = ["CIFAR", "Cifar", "load_cifar"]
 
 _SIDE, _CHANNELS = 32, 3
+_BLOCK = 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -129,11 +131,14 @@ def _unpacked(archive: Path, member: str) -> bytes:
     """Read one file of an archive without unpacking it to the disk."""
     try:
         with tarfile.open(archive) as files:
+            files.getmembers()
+            while files.fileobj is not None and files.fileobj.read(_BLOCK):
+                pass  # on to the end of the stream, where its checksum is: tarfile stops before
             content = files.extractfile(member)
             if content is None:
                 raise KeyError(f"{member} is no file")
             return content.read()
-    except (tarfile.TarError, KeyError, EOFError, OSError) as error:
+    except (tarfile.TarError, KeyError, EOFError, OSError, zlib.error) as error:
         reason = " ".join(str(error).split())  # tarfile lists every format that it tried, a line each
         raise NetmorphError(
             f"{archive} cannot be read: {reason}", remedies=["remove it and download it anew"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import os
 import tempfile
 import urllib.request
@@ -41,12 +42,20 @@ def fetch(url: str, target: Path, md5: str) -> Path:
                     file.write(block)
             if digest.hexdigest() != md5:
                 raise OSError(f"its checksum is {digest.hexdigest()} instead of {md5}")
+            os.chmod(aside, 0o666 & ~_umask())  # mkstemp's files are for their owner alone
             os.replace(aside, target)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(aside)
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise NetmorphError(
             f"{url} cannot be downloaded to {target}: {error}", remedies=["put the file there by hand"]
         ) from error
     return target
+
+
+def _umask() -> int:
+    """Return what new files are not allowed; it can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

@@ -20,6 +20,7 @@ from netmorph.train.download import fetch
 __all__ = ["load_fashion", "load_full_fashion", "read_idx"]
 
 _KINDS = ("images-idx3", "labels-idx1")
+_CLASSES = 10
 _URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 _MD5 = {
     "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
@@ -47,7 +48,7 @@ def load_fashion(*, train_limit: int | None = None, test_limit: int | None = Non
         _read_split(*(assets / f"{split}-{each}-ubyte.gz" for each in _KINDS), remedy="reinstall netmorph").first(limit)
         for split, limit in (("train", train_limit), ("test", test_limit))
     )
-    return Dataset.of("Fashion-MNIST (subset)", train, test, classes=10)
+    return Dataset.of("Fashion-MNIST (subset)", train, test, classes=_CLASSES)
 
 
 def load_full_fashion(
@@ -84,7 +85,7 @@ def load_full_fashion(
         _read_split(*(paths[f"{split}-{each}-ubyte"] for each in _KINDS), remedy="download it anew").first(limit)
         for split, limit in (("train", train_limit), ("t10k", test_limit))
     )
-    return Dataset.of("Fashion-MNIST", train, test, classes=10)
+    return Dataset.of("Fashion-MNIST", train, test, classes=_CLASSES)
 
 
 def _packed(path: Path) -> Path | None:
@@ -94,19 +95,28 @@ def _packed(path: Path) -> Path | None:
 
 def _read_split(images: Any, labels: Any, *, remedy: str) -> Split:
     """Read the two files of a split."""
-    pixels, numbers = _read(images, remedy).unsqueeze(1), _read(labels, remedy).long()
+    pixels, numbers = _read(images, remedy, dimensions=3).unsqueeze(1), _read(labels, remedy, dimensions=1).long()
     if len(pixels) != len(numbers):
         raise NetmorphError(
             f"{images} holds {len(pixels)} images and {labels} {len(numbers)} labels", remedies=[remedy]
         )
+    if len(numbers) and int(numbers.max()) >= _CLASSES:  # EMNIST's letters, say, in files of the same names
+        raise NetmorphError(
+            f"{labels} is not of Fashion-MNIST",
+            shapes=f"{_CLASSES} classes, a label {int(numbers.max())}",
+            remedies=[remedy],
+        )
     return Split(pixels, numbers)
 
 
-def _read(file: Any, remedy: str) -> Tensor:
-    """Read an idx file, packed or not."""
+def _read(file: Any, remedy: str, dimensions: int) -> Tensor:
+    """Read an idx file of so many dimensions, packed or not."""
     try:
         content = file.read_bytes()
-        return read_idx(gzip.decompress(content) if file.name.endswith(".gz") else content)
+        values = read_idx(gzip.decompress(content) if file.name.endswith(".gz") else content)
+        if values.dim() != dimensions:
+            raise ValueError(f"it holds {tuple(values.shape)}, which are not {dimensions} dimensions")
+        return values
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise NetmorphError(f"the data file {file} cannot be read: {error}", remedies=[remedy]) from error
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 from torch.utils.data import Dataset as Loadable
 
 from netmorph.errors import NetmorphError
@@ -27,6 +27,7 @@ _WORKERS = 16
 
 Sample = tuple[str, int]
 Key = tuple[int, ...]
+Loaded = tuple[Tensor, int] | NetmorphError
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +109,8 @@ class Folders:
 
     def example(self, n: int = 1) -> Tensor:
         """Return the first test images as networks see them, ``(n, 3, 224, 224)``."""
-        evaluation = _Evaluation(self.test, 1)
-        return self._finish(torch.stack([evaluation[(k,)][0] for k in range(min(n, len(self.test)))]))
+        pictures = [open_picture(path) for path, _ in self.test[:n]]
+        return self._finish(torch.stack([evaluation_views(each, _SIDE, 1) for each in pictures]))
 
     def _finish(self, images: Tensor) -> Tensor:
         """Normalise ``(n, views, h, w, c)`` of uint8 where they shall lie."""
@@ -121,7 +122,7 @@ class FolderBatches:
     """Batches that workers read ahead; see `netmorph.train.data.Batches`.
 
     Args:
-        images: gives an image and its class for a key.
+        images: gives an image and its class for a key, or the error that it cannot be read with.
         keys: gives the keys of each batch of an epoch.
         length: number of batches of an epoch.
         finish: makes what a network sees of stacked images.
@@ -134,7 +135,7 @@ class FolderBatches:
 
     def __init__(
         self,
-        images: Loadable[tuple[Tensor, int]],
+        images: Loadable[Loaded],
         keys: Callable[[int], Iterable[list[Key]]],
         finish: Callable[[Tensor], Tensor],
         *,
@@ -147,9 +148,10 @@ class FolderBatches:
         self.finish = finish
         self._order = _Order(keys)
         self._length = length
-        self._loader: DataLoader[tuple[Tensor, int]] = DataLoader(
+        self._loader: DataLoader[Loaded] = DataLoader(
             images,
             batch_sampler=self._order,
+            collate_fn=_collated,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
@@ -164,7 +166,10 @@ class FolderBatches:
         return self._serve(iter(self._loader))
 
     def _serve(self, loaded: Iterator[Any]) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels in loaded:
+        for batch in loaded:
+            if isinstance(batch, NetmorphError):
+                raise batch
+            images, labels = batch
             yield self.finish(images), labels.to(self.device, non_blocking=True)
 
 
@@ -178,26 +183,37 @@ class _Order:
         return iter(self.keys(self.epoch))
 
 
-class _Training(Loadable[tuple[Tensor, int]]):
+def _collated(parts: list[Loaded]) -> Any:
+    """Stack a batch, or return its first error: raised in a worker, it would come with a page of that one's calls."""
+    return next((part for part in parts if isinstance(part, NetmorphError)), None) or default_collate(parts)
+
+
+class _Training(Loadable[Loaded]):
     """Random views, ``(1, 224, 224, 3)``: which one follows from seed, epoch and number of the image alone."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self.samples = samples
 
-    def __getitem__(self, key: Key) -> tuple[Tensor, int]:
+    def __getitem__(self, key: Key) -> Loaded:
         path, label = self.samples[key[-1]]
-        return random_view(open_picture(path), _SIDE, epoch_generator(*key)), label
+        try:
+            return random_view(open_picture(path), _SIDE, epoch_generator(*key)), label
+        except NetmorphError as error:
+            return error
 
 
-class _Evaluation(Loadable[tuple[Tensor, int]]):
+class _Evaluation(Loadable[Loaded]):
     """The views of each image, ``(views, 224, 224, 3)``."""
 
     def __init__(self, samples: Sequence[Sample], views: int) -> None:
         self.samples, self.views = samples, views
 
-    def __getitem__(self, key: Key) -> tuple[Tensor, int]:
+    def __getitem__(self, key: Key) -> Loaded:
         path, label = self.samples[key[-1]]
-        return evaluation_views(open_picture(path), _SIDE, self.views), label
+        try:
+            return evaluation_views(open_picture(path), _SIDE, self.views), label
+        except NetmorphError as error:
+            return error
 
 
 def load_folders(
@@ -215,8 +231,10 @@ def load_folders(
         The data; nothing is read yet. With 1,000 classes it is called ImageNet.
 
     Raises:
-        NetmorphError: a folder is missing or empty, or the two do not hold the same classes.
+        NetmorphError: a folder is missing or empty, the two do not hold the same classes, or `workers` is below 0.
     """
+    if workers is not None and workers < 0:
+        raise NetmorphError(f"workers= is a number of processes, 0 or more, not {workers}")
     (names, train), (others, test) = _samples(root, "train"), _samples(root, "val")
     if names != others:
         differing = sorted(set(names) ^ set(others))

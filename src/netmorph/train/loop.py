@@ -97,7 +97,8 @@ def fit(
 
     Raises:
         Paused: `stop` said so.
-        NetmorphError: the loss is no longer a number; the folder cannot be written or holds another training.
+        NetmorphError: all parameters are frozen; the loss is no longer a number; the folder cannot be written or
+            holds another training.
     """
     machine = machine or Machine()
     fabric = machine.fabric()
@@ -125,23 +126,26 @@ def mistakes(model: nn.Module, data: Data, views: int = 1) -> Tensor:
     Batches are the smaller the larger the images, every view counted, so that memory stays within that of a training.
 
     Args:
-        model: a classifier; its mode is left as it was.
+        model: a classifier; the mode of each of its modules is left as it was.
         data: the data set.
         views: views of each image, whose logits are averaged.
 
     Returns:
         ``(n,)``, bool, on the CPU.
     """
-    was_training = model.training
-    model.eval()
+    modes = [(module, module.training) for module in model.modules()]
     device = next(model.parameters()).device
     served = data.to(device)
     size = min(_IMAGES, max(views, _PIXELS // served.example().shape[-2:].numel()))
-    wrong = [
-        (model(images).unflatten(0, (-1, views)).mean(1).argmax(1) != labels).cpu()
-        for images, labels in served.test_batches(size, views)
-    ]
-    model.train(was_training)
+    model.eval()
+    try:
+        wrong = [
+            (model(images).unflatten(0, (-1, views)).mean(1).argmax(1) != labels).cpu()
+            for images, labels in served.test_batches(size, views)
+        ]
+    finally:
+        for module, training in modes:
+            module.training = training
     return torch.cat(wrong)
 
 

@@ -17,12 +17,14 @@ from netmorph.errors import NetmorphError
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-__all__ = ["Compile", "Machine", "Precision", "quiet_lightning"]
+__all__ = ["Compile", "Machine", "Precision", "overruns", "quiet_lightning"]
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Compile = Literal["default", "reduce-overhead", "cuda-graphs"]
 
 _SCALERS = "16-mixed"
+_LANES = 16  # float32 numbers in the widest vector register
+_IMAGES = 4  # dimensions
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Machine:
         devices: processes on this computer, one a device.
         strategy: "auto", or "ddp" for several processes; see `netmorph.train.loop.fit`.
         precision: "32-true", "bf16-mixed" or "16-mixed" (with a gradient scaler): autocast, weights stay float32.
-        channels_last: lay weights out with channels innermost, as the images are.
+        channels_last: lay weights out with channels innermost, as the images are; not where `overruns` forbids it.
         compile: None, "default", or "reduce-overhead" (CUDA graphs): what `torch.compile` does with the forward pass
             in training and evaluation; or "cuda-graphs", which captures CUDA graphs without compiling: seconds, not
             minutes, and right for short trainings of small networks. Where that is not usable, a warning tells so and
@@ -96,9 +98,13 @@ class Machine:
             ) from error
 
     def place(self, model: nn.Module, device: torch.device) -> None:
-        """Move a network to a device, in this memory format."""
+        """Move a network to a device, in this memory format; in the plain one where it `overruns`."""
         model.to(device)
-        if self.channels_last:
+        if overruns(model, device):
+            for parameter in model.parameters():
+                if parameter.dim() == _IMAGES:  # 1x1 kernels count as contiguous in either format, so `to` leaves them
+                    parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
+        elif self.channels_last:
             model.to(memory_format=torch.channels_last)
 
     @contextmanager
@@ -113,6 +119,21 @@ class Machine:
             yield
         finally:
             _switch(*before)
+
+
+def overruns(model: nn.Module, device: torch.device) -> bool:
+    """Return whether training a network in channels-last memory may write outside a buffer.
+
+    On a CPU oneDNN computes the weight gradient of a strided 1x1 convolution so that it overruns where there are fewer
+    input channels than a vector register holds, 16 with AVX-512 (oneDNN issue 6035); the process then crashes. Such
+    networks take plain memory, images included.
+    """
+    return device.type == "cpu" and any(
+        isinstance(module, nn.Conv2d)
+        and max(module.kernel_size) == 1 < max(module.stride)
+        and module.in_channels // module.groups < _LANES
+        for module in model.modules()
+    )
 
 
 def _switches() -> tuple[str, bool, bool] | None:

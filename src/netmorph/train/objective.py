@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +20,18 @@ class Objective(nn.Module):
 
     Args:
         model: maps images ``(n, c, h, w)`` to logits ``(n, classes)``.
+        plain: hand it images in plain memory, not channels-last; see `netmorph.train.machine.overruns`.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, plain: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.plain = plain
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the batch's mean loss in nats and the number of its images that are classified wrongly."""
+        if self.plain:
+            images = images.clone(memory_format=torch.contiguous_format)  # `contiguous` keeps one channel's strides
         logits = self.model(images)
         return F.cross_entropy(logits, labels), (logits.detach().argmax(1) != labels).sum()
 
@@ -37,10 +42,12 @@ class Compiler:
     Args:
         mode: of `torch.compile`, or "cuda-graphs", which replays what is captured; None compiles nothing.
         device: where the training runs.
+        plain: keep convolutions in plain memory: on a CPU compiled code lays them out channels-last by itself.
     """
 
-    def __init__(self, mode: Compile | None, device: torch.device) -> None:
+    def __init__(self, mode: Compile | None, device: torch.device, *, plain: bool = False) -> None:
         self.mode = mode
+        self.plain = plain
         self.usable = mode is not None
         self.marks_steps = mode == "reduce-overhead" and device.type == "cuda"
 
@@ -48,7 +55,9 @@ class Compiler:
         """Return the objective to be compiled at its first call, each shape for itself: a training has two or three."""
         if self.mode == "cuda-graphs":
             return Replayed(objective)
-        compiled: Pass = torch.compile(objective, mode=self.mode, dynamic=False)
+        # PyTorch takes a mode or options; on a CPU, where alone `plain` is asked for, all modes are one.
+        how: dict[str, Any] = {"options": {"layout_optimization": False}} if self.plain else {"mode": self.mode}
+        compiled: Pass = torch.compile(objective, dynamic=False, **how)
         return compiled
 
     def give_up(self, error: Exception) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from netmorph.errors import NetmorphError
 from netmorph.train.data import Split
+from netmorph.train.pictures import as_rgb
 
 __all__ = ["ParquetFiles", "find_parquet", "read_parquet"]
 
@@ -109,9 +110,15 @@ def _read(file: Path, labels: Sequence[str]) -> tuple[list[bytes | None], list[i
             raise ValueError(f"it has no columns {' or '.join(_IMAGES)} and {' or '.join(labels)}")
         table = _pyarrow().read_table(file, columns=list(columns))
         images, numbers = (table.column(name).to_pylist() for name in columns)
+        images = [each.get("bytes") if isinstance(each, dict) else each for each in images]
+        for row, (image, number) in enumerate(zip(images, numbers, strict=True)):
+            if not isinstance(image, bytes | None):
+                raise ValueError(f"row {row} of {columns[0]} holds a {type(image).__name__}, not an image's bytes")
+            if type(number) is not int:
+                raise ValueError(f"row {row} of {columns[1]} holds {number!r}, not the number of a class")
     except (OSError, ValueError) as error:
         raise _damaged(file, error) from error
-    return [each["bytes"] if isinstance(each, dict) else each for each in images], numbers
+    return images, numbers
 
 
 def _damaged(file: Path, error: Exception) -> NetmorphError:
@@ -128,7 +135,7 @@ def _decoded(encoded: Sequence[bytes | None], where: str) -> Tensor:
         try:
             with Image.open(io.BytesIO(content or b""), formats=_FORMATS) as image:
                 sizes.add(image.size)
-                pixels.append(image.convert("RGB").tobytes())
+                pixels.append(as_rgb(image).tobytes())
         except (OSError, ValueError, SyntaxError) as error:  # Pillow raises the last for a broken PNG
             raise NetmorphError(f"image {row} of {where} cannot be read: {error}") from error
         if len(sizes) > 1:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from netmorph.train.annealing import Annealing
 from netmorph.train.data import Data
-from netmorph.train.machine import Machine
+from netmorph.train.machine import Machine, overruns
 from netmorph.train.objective import Compiler, Forward, Objective
 from netmorph.train.recipe import Recipe, make_optimizer, make_schedule
 from netmorph.train.tally import Tally
@@ -78,8 +78,9 @@ class Phase:
         steps = recipe.epochs * len(self.batches)
         self.schedule = make_schedule(self.optimizer, recipe, steps)
         self.annealing = Annealing(model, round(recipe.anneal * steps))
-        self._objective = Objective(model)
-        compiler = Compiler(machine.compile, self.device)
+        plain = overruns(model, self.device)
+        self._objective = Objective(model, plain=plain)
+        compiler = Compiler(machine.compile, self.device, plain=plain)
         self._learn = Forward(fabric.strategy.setup_module(self._objective), compiler)
         # Not through DDP, whose forward waits for all processes, and these may have unequal numbers of batches.
         self._measure = Forward(self._objective, compiler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,10 +13,11 @@ from netmorph.errors import NetmorphError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["evaluation_views", "open_picture", "random_view"]
+__all__ = ["as_rgb", "evaluation_views", "open_picture", "random_view"]
 
 _SCALES = (256, 480)  # of the shorter side while training, both included
 _SHORTER = 256  # the shorter side at evaluation
+_HIGH_BYTE = {"I;16": 1, "I;16L": 1, "I;16B": 0, "I;16N": int(sys.byteorder == "little")}
 
 
 def open_picture(path: str) -> Image:
@@ -28,9 +30,24 @@ def open_picture(path: str) -> Image:
 
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+            return as_rgb(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: a broken PNG
         raise NetmorphError(f"the image {path} cannot be read: {error}", remedies=["remove it"]) from error
+
+
+def as_rgb(image: Image) -> Image:
+    """Return an image with 8 bits for each of red, green and blue; of 16 bits the upper ones, as Pillow does in color.
+
+    Raises:
+        ValueError: its pixels are numbers without a known range.
+    """
+    from PIL import Image
+
+    if image.mode in _HIGH_BYTE:  # which Pillow itself would cut off at 255: almost all white
+        image = Image.frombytes("L", image.size, image.tobytes()[_HIGH_BYTE[image.mode] :: 2])
+    elif image.mode[0] in "IF":
+        raise ValueError(f"nothing says which of its numbers is white (Pillow's mode {image.mode})")
+    return image.convert("RGB")
 
 
 def random_view(image: Image, side: int, generator: torch.Generator) -> Tensor:

@@ -158,6 +158,8 @@ def _converted(name: str, kind: str, value: Any) -> Any:
             if float(value) != int(float(value)):
                 raise ValueError
             return int(float(value))
+        if kind.startswith("tuple") and isinstance(value, str):
+            raise TypeError  # "12" is not the milestones 1 and 2
         return {"float": float, "str": str}.get(kind, lambda each: tuple(map(float, each)))(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise NetmorphError(f"a recipe's {name} is of type {kind}, which {value!r} is not") from error
@@ -169,12 +171,20 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     Args:
         model: the network, already where it is trained: on CUDA a step is one fused kernel for many parameters.
         recipe: what to do.
+
+    Raises:
+        NetmorphError: all parameters are frozen.
     """
     exempt = {id(p) for module in model.modules() if isinstance(module, nn.PReLU) for p in module.parameters()}
     exempt |= {id(p) for _, p in slopes(model)}
     morphed = [module for module in model.modules() if isinstance(module, MorphedModule)]
     new = {id(p) for module in morphed for p in module.parameters() if p is not module.bias}
     trained = [p for p in model.parameters() if p.requires_grad]
+    if not trained:
+        raise NetmorphError(
+            "no parameter of the network is trained: none wants a gradient",
+            remedies=["thaw what is to learn: model.fc.requires_grad_(True)"],
+        )
     buckets: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for parameter in trained:
         factor = recipe.newborn_lr if id(parameter) in new else 1.0
@@ -187,7 +197,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
         }
         for slope, factor in sorted(buckets, key=lambda key: (key[0], key[1] != 1.0))
     ]
-    fused = bool(trained) and all(p.is_cuda for p in trained)
+    fused = all(p.is_cuda for p in trained)
     return torch.optim.SGD(
         groups,
         lr=recipe.lr,
