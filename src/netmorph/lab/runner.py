@@ -153,7 +153,9 @@ def _work_together(orders: Orders, workers: int, hear: Callable[[tuple[Any, ...]
 def _member(orders: Orders, events: Any, threads: int) -> None:
     """Work in a process of its own."""
     import signal
+    from threading import Thread
 
+    Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent ends its workers
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     torch.set_num_threads(threads)
@@ -161,3 +163,14 @@ def _member(orders: Orders, events: Any, threads: int) -> None:
         work(orders, events.put)
     except NetmorphError as error:  # the data cannot be read, or is another experiment's: told once, by the parent
         events.put(("refused", error))
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has ended: one that is killed cannot end its workers."""
+    from multiprocessing import parent_process
+    from multiprocessing.connection import wait
+
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
