@@ -20,7 +20,7 @@ from netmorph.errors import NetmorphError
 if TYPE_CHECKING:
     from netmorph.train.machine import Machine
 
-__all__ = ["environment", "require_free", "run_folder", "write_csv", "write_json"]
+__all__ = ["environment", "json_text", "require_free", "run_folder", "write_csv", "write_json"]
 
 _PACKAGES = ("netmorph", "torch", "torchvision", "lightning", "networkx", "safetensors")
 
@@ -67,7 +67,12 @@ def require_free(target: Path) -> None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON that a person can read; numbers that JSON cannot say are refused."""
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(json_text(content), encoding="utf-8")
+
+
+def json_text(content: Mapping[str, Any]) -> str:
+    """Return JSON that a person can read; numbers that JSON cannot say are refused."""
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
