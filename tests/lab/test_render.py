@@ -200,9 +200,10 @@ def test_variants_of_one_network_are_told_apart(tmp_path):
     assert "| morph20_1c1: a |" in page
 
 
-def test_a_damaged_file_is_named(tmp_path):
+@pytest.mark.parametrize("text", ["{", "[]", "{}", "3"])
+def test_a_damaged_file_is_named(tmp_path, text):
     experiment = pretend(tmp_path, "table1", BUDGET, seeds=1, rows=["resnet20"])
-    (tmp_path / "jobs" / "s0-resnet20" / "done.json").write_text("{")
+    (tmp_path / "jobs" / "s0-resnet20" / "done.json").write_text(text)
     with pytest.raises(NetmorphError, match=r"s0-resnet20/done\.json cannot be read"):
         render(experiment, tmp_path)
 
