@@ -64,6 +64,11 @@ def test_morph_prints_the_parity_of_each_site_and_saves(capsys):
     assert sum(p.numel() for p in loaded.parameters()) > sum(p.numel() for p in parent.parameters())
 
 
+def test_brackets_of_a_folder_are_printed_as_they_are(capsys):
+    sites = ["--at", "layer1.*.conv1", "--to", "3x3 > 1x1"]
+    assert call(capsys, "morph", *MODEL, *INPUT, *sites, "--out", "a[bold]b").endswith("Written to a[bold]b\n")
+
+
 def test_morph_as_json(capsys):
     found = json.loads(call(capsys, "morph", *MODEL, *INPUT, *SITES, "--out", "child", "--json"))
     assert found["folder"] == "child"

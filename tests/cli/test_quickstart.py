@@ -75,6 +75,22 @@ def test_json_is_all_that_is_printed(tmp_path, capsys):
     assert {row["name"] for row in json.loads(printed)["networks"]} > {"parent", "child"}
 
 
+def test_a_run_whose_folder_is_taken_meanwhile_says_where_it_is(tmp_path, capsys, monkeypatch):
+    from netmorph.lab import quickstart as module
+
+    write = module._write
+
+    def meanwhile(*given):
+        (tmp_path / "run" / "child").mkdir(parents=True)
+        write(*given)
+
+    monkeypatch.setattr(module, "_write", meanwhile)
+    assert main(["quickstart", "--quick", "--json", "--out", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr()
+    assert said.out == (tmp_path / "run-2" / "results.json").read_text()
+    assert f"another run has taken {tmp_path / 'run'}; this one is in {tmp_path / 'run-2'}" in said.err
+
+
 def test_the_child_can_be_loaded_by_its_name(ran):
     _, folder = ran
     results = json.loads((folder / "results.json").read_text())

@@ -61,6 +61,34 @@ def test_it_trains_writes_the_table_and_does_nothing_twice(reproduce, tmp_path):
     assert reproduce("--table-only").out.endswith("2 of 2 trainings are done. Written to out/table.md\n")
 
 
+def test_the_table_of_another_budget_is_not_written(reproduce, tmp_path):
+    reproduce("--time-limit", "1e-6", code=75)
+    page = (tmp_path / "out" / "table.md").read_text()
+    told = reproduce("--table-only", "--budget", "paper", code=2).err
+    assert "another budget [tiny there, paper here]" in told
+    (tmp_path / "tiny.yaml").write_text(BUDGET.replace("32", "33"))
+    assert "both tiny, which says train_limit differently" in reproduce("--table-only", code=2).err
+    assert (tmp_path / "out" / "table.md").read_text() == page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), [(["--table-only"], "there is no experiment in out"), ([], "holds no experiment")]
+)
+def test_a_folder_of_something_else_is_left_as_it_is(reproduce, tmp_path, arguments, said):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.json").write_text("{}")
+    assert said in reproduce(*arguments, code=2).err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "no JSON", '{"budget": []}'])
+def test_a_damaged_description_of_the_experiment_is_told(reproduce, tmp_path, text):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "experiment.json").write_text(text)
+    for arguments in ([], ["--table-only"]):
+        assert "out cannot be used: " in reproduce(*arguments, code=2).err
+
+
 def test_a_time_limit_exits_with_75_and_shows_what_is_done(reproduce, tmp_path):
     out = reproduce("--time-limit", "1e-6", code=75).out
     assert "0 of 2 trainings are done" in out
@@ -112,7 +140,7 @@ def test_lightning_is_missed_before_any_work(reproduce, monkeypatch, tmp_path):
 def test_without_matplotlib_there_is_a_table_and_no_pictures(reproduce, monkeypatch, tmp_path):
     reproduce("--time-limit", "1e-6", code=75)
     monkeypatch.setattr(command, "find_spec", lambda name: None)
-    assert "matplotlib is not installed" in reproduce("--table-only", code=75).out
+    assert "matplotlib is not installed: pip install 'netmorph[report]'" in reproduce("--table-only", code=75).out
     assert (tmp_path / "out" / "table.md").exists()
 
 

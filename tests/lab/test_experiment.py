@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import string
+from dataclasses import replace
 
 import pytest
 
@@ -121,3 +122,22 @@ def test_variants_share_what_is_trained_alike():
         assert experiment.budget_of(experiment.jobs[child]) == variants[row.figure["variant"]]
     with pytest.raises(NetmorphError, match="morphed network"):
         make_exploration("resnet20", variants)
+
+
+@pytest.mark.parametrize("name", ["scratch8", "scratch8-plain", "on2"])
+def test_a_variant_that_is_called_as_a_control_is_refused(name):
+    other = replace(BUDGET, first=Recipe(epochs=6, lr=0.2))
+    for net in ("morph20_1c1", "morph20_3c3"):
+        variants = {"base": BUDGET, name: other}
+        if name == "on2":  # is only in the way of a parent, whose key ends in the variant
+            assert f"s0-resnet20-{name}" in make_exploration(net, {"base": BUDGET, "other": BUDGET}, seeds=1).jobs
+        with pytest.raises(NetmorphError, match=rf"would be called s0-.*{name}.*rename the variant"):
+            make_exploration(net, variants, seeds=1)
+
+
+@pytest.mark.parametrize("limit", ["train_limit", "test_limit"])
+def test_a_variant_has_no_limit_of_its_own(limit):
+    small = replace(BUDGET, train_limit=100, test_limit=50)
+    variants = {"base": small, "more": replace(small, **{limit: 200})}
+    with pytest.raises(NetmorphError, match="the variant more has a train_limit or test_limit.*set them in base only"):
+        make_exploration("morph20_1c1", variants)

@@ -8,6 +8,7 @@ from tests.lab.pretend import pretend
 from netmorph.lab import figures
 from netmorph.lab.bars import draw_bars
 from netmorph.lab.budget import Budget
+from netmorph.lab.canvas import write_figure
 from netmorph.lab.experiment import NET2NET, ON, PLAIN, SCRATCH
 from netmorph.lab.figures import draw
 from netmorph.lab.finished import read_finished
@@ -28,6 +29,22 @@ def test_curves_are_written_as_svg_and_png(tmp_path):
     assert files[1].read_bytes().startswith(b"\x89PNG")
     assert files[1].read_bytes().endswith(b"IEND\xaeB`\x82")
     assert not list(tmp_path.glob(".curves*"))
+
+
+def test_another_command_may_draw_the_same_meanwhile(tmp_path):
+    class Figure:
+        def __init__(self):
+            self.calls = 0
+
+        def savefig(self, file, **how):
+            self.calls += 1
+            if self.calls == 1:
+                write_figure(self, tmp_path / "curves")
+            file.write(b"drawn")
+
+    for path in write_figure(Figure(), tmp_path / "curves"):
+        assert path.read_bytes() == b"drawn"
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_the_same_jobs_make_the_same_svg(tmp_path):

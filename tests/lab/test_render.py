@@ -86,6 +86,24 @@ def test_the_same_jobs_make_the_same_files(table1, tmp_path_factory):
     assert [(folder / name).read_bytes() for name in ("table.md", "table.json")] == before
 
 
+def test_another_command_may_write_the_table_meanwhile(table1, monkeypatch):
+    from netmorph.lab import render as module
+
+    experiment, folder, _ = table1
+    before = (folder / "table.md").read_bytes()
+    markdown = module.markdown
+
+    def meanwhile(content):
+        monkeypatch.setattr(module, "markdown", markdown)
+        render(experiment, folder)
+        return markdown(content)
+
+    monkeypatch.setattr(module, "markdown", meanwhile)
+    render(experiment, folder)
+    assert (folder / "table.md").read_bytes() == before
+    assert not list(folder.glob(".table*"))
+
+
 def test_what_is_not_finished_is_left_out_and_counted(tmp_path):
     late = {"parent": 0, "scratch": 2, "on": 1, "morph": 1, "net2net": 3}
     experiment = pretend(
@@ -182,9 +200,10 @@ def test_variants_of_one_network_are_told_apart(tmp_path):
     assert "| morph20_1c1: a |" in page
 
 
-def test_a_damaged_file_is_named(tmp_path):
+@pytest.mark.parametrize("text", ["{", "[]", "{}", "3"])
+def test_a_damaged_file_is_named(tmp_path, text):
     experiment = pretend(tmp_path, "table1", BUDGET, seeds=1, rows=["resnet20"])
-    (tmp_path / "jobs" / "s0-resnet20" / "done.json").write_text("{")
+    (tmp_path / "jobs" / "s0-resnet20" / "done.json").write_text(text)
     with pytest.raises(NetmorphError, match=r"s0-resnet20/done\.json cannot be read"):
         render(experiment, tmp_path)
 

@@ -13,8 +13,8 @@ from netmorph.train.machine import Machine
 
 def test_a_run_appears_whole(tmp_path):
     target = tmp_path / "runs" / "one"
-    with run_folder(target) as aside:
-        (aside / "file").write_text("x")
+    with run_folder(target) as draft:
+        (draft.path / "file").write_text("x")
         assert not target.exists()
     assert [path.name for path in target.iterdir()] == ["file"]
     assert [path.name for path in target.parent.iterdir()] == ["one"]
@@ -23,8 +23,8 @@ def test_a_run_appears_whole(tmp_path):
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_a_failed_run_leaves_nothing(tmp_path, error):
     def fail():
-        with run_folder(tmp_path / "one") as aside:
-            (aside / "file").write_text("x")
+        with run_folder(tmp_path / "one") as draft:
+            (draft.path / "file").write_text("x")
             raise error
 
     with pytest.raises(error):
@@ -34,8 +34,8 @@ def test_a_failed_run_leaves_nothing(tmp_path, error):
 
 def test_an_empty_folder_may_be_named(tmp_path):
     (tmp_path / "one").mkdir()
-    with run_folder(tmp_path / "one") as aside:
-        (aside / "file").write_text("x")
+    with run_folder(tmp_path / "one") as draft:
+        (draft.path / "file").write_text("x")
     assert (tmp_path / "one" / "file").read_text() == "x"
 
 
@@ -45,6 +45,29 @@ def test_what_exists_is_not_overwritten(tmp_path):
     with pytest.raises(NetmorphError, match="exists and is not empty.*--out"), run_folder(tmp_path / "one"):
         pytest.fail("the block must not run")
     assert (tmp_path / "one" / "precious").read_text() == "x"
+
+
+def test_a_file_is_called_one(tmp_path):
+    (tmp_path / "one").touch()
+    with pytest.raises(NetmorphError, match="one is a file, not a folder"), run_folder(tmp_path / "one"):
+        pytest.fail("the block must not run")
+
+
+def test_a_run_whose_place_is_taken_meanwhile_lies_beside_it(tmp_path):
+    target = tmp_path / "one"
+    with run_folder(target) as first, run_folder(target) as second, run_folder(target) as third:
+        for number, draft in enumerate((first, second, third), 1):
+            (draft.path / "number").write_text(str(number))
+    assert [draft.target.name for draft in (third, second, first)] == ["one", "one-2", "one-3"]
+    assert {path.name: (path / "number").read_text() for path in tmp_path.iterdir()} == {
+        "one": "3", "one-2": "2", "one-3": "1"
+    }  # fmt: skip
+
+
+def test_a_run_whose_place_became_a_file_lies_beside_it(tmp_path):
+    with run_folder(tmp_path / "one"):
+        (tmp_path / "one").touch()
+    assert (tmp_path / "one-2").is_dir()
 
 
 def test_a_place_that_cannot_be_written_is_one_message(tmp_path):

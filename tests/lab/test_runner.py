@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -105,13 +107,30 @@ def test_killed_at_three_moments_and_resumed_it_comes_to_the_same(uninterrupted,
     assert curves(experiment, out) == curves(experiment, wanted)
 
 
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    command = [sys.executable, "-c", "from tests.lab.test_runner import endless; endless()", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert process.stdout.readline().startswith(b"epoch")
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=20)  # ends when nobody holds the output any more
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def endless():
+    long = Budget("long", Recipe(epochs=100_000, **RECIPE), Recipe(epochs=1, **RECIPE), warm_batches=1)
+    experiment = make_exploration("morph14_1c1", {"base": long}, seeds=1)
+    reproduce(experiment, tiny_data, Path(sys.argv[1]), machine=CPU, workers=2, listener=Voice())
+
+
+class Voice(Ear):
+    def epoch(self, *given):
+        print("epoch", *given, flush=True)
+
+
 def main():
-    class Voice(Ear):
-        def epoch(self, *given):
-            print("epoch", *given, flush=True)
-
-    from pathlib import Path
-
     run(Path(sys.argv[1]), listener=Voice())
 
 

@@ -2,16 +2,20 @@
 
 import csv
 import json
+import shutil
 from contextlib import contextmanager
 
 import pytest
 import torch
 
 from netmorph.errors import NetmorphError
+from netmorph.lab.fit_folder import RunFolder
+from netmorph.lab.fit_growth import Given, check_sites
 from netmorph.lab.fit_phases import FitPhase, cut_phases
 from netmorph.lab.fit_setting import RunSetting
 from netmorph.lab.training_run import training_run
 from netmorph.models.opening import load
+from netmorph.models.registry import build
 from netmorph.surgery.history import history_of
 from netmorph.train.loop import Paused
 from netmorph.train.machine import Machine
@@ -73,7 +77,7 @@ def same(one, other):
 
 def test_the_folder_holds_the_run(whole, setting):
     out, results, listener = whole
-    assert {path.name for path in out.iterdir()} == {
+    assert {path.name for path in out.iterdir() if path.name != ".lock"} == {
         "config.json", "metrics.csv", "results.json", "model", "phase-1", "phase-2", "phase-3"
     }  # fmt: skip
     assert json.loads((out / "config.json").read_text())["setting"] == setting.as_dict()
@@ -168,3 +172,67 @@ def test_a_folder_of_something_else_is_refused(data, setting, tmp_path):
     (tmp_path / "mine.txt").write_text("x")
     with pytest.raises(NetmorphError, match="is not empty"):
         training_run(setting, data, tmp_path, Quiet(), machine=MACHINE)
+
+
+@pytest.mark.parametrize(
+    ("site", "graph", "said"),
+    [
+        ("nope", "3x3 > 1x1", "phase 2: .*nope"),
+        ("layer2.0.conv2", "3x3:1 > 1x1", r"phase 2: the graph cannot hold a trained filter.*keep_parent"),
+    ],
+)
+def test_a_morph_that_cannot_be_done_is_told_before_any_training(data, setting, tmp_path, site, graph, said):
+    phases = (FitPhase(RECIPE), FitPhase(RECIPE, {site: graph}))
+    bad = RunSetting(setting.model, phases, setting.model_args)
+    listener = Quiet()
+    with pytest.raises(NetmorphError, match=said):
+        training_run(bad, data, tmp_path / "run", listener, machine=MACHINE)
+    assert listener.epochs == []
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "keep_parent"),
+    [
+        ([FitPhase(RECIPE), FitPhase(RECIPE, {"layer2.0.conv2": "3x3:1 > 1x1"})], True),
+        ([FitPhase(RECIPE, {"fc": "1 > 1"}), FitPhase(RECIPE, {"fc.edges.s_b0": "1 > 1"})], False),
+    ],
+)
+def test_a_morph_that_may_be_possible_is_not_refused(data, first, keep_parent):
+    model = build("netmorph:resnet8", width=4, in_channels=1).eval()
+    check_sites(model, first, lambda number: Given(data.example(2), [], 0, "auto", "auto", keep_parent))
+
+
+def test_two_runs_at_once_in_one_folder_are_refused(data, setting, tmp_path):
+    refused = []
+
+    class Curious(Quiet):
+        def epoch(self, row):
+            with pytest.raises(NetmorphError, match="another netmorph fit is at work in") as caught:
+                training_run(setting, data, tmp_path / "run", Quiet(), machine=MACHINE)
+            refused.append(caught)
+
+    with pytest.raises(Paused):
+        training_run(setting, data, tmp_path / "run", Curious(), machine=MACHINE, stop=lambda: True)
+    assert len(refused) == 1
+    with pytest.raises(Paused):  # it is free again
+        training_run(setting, data, tmp_path / "run", Quiet(), machine=MACHINE, stop=lambda: True)
+
+
+def test_phases_count_up_to_the_first_that_is_not_through(tmp_path):
+    folder = RunFolder(tmp_path)
+    for number in (1, 3):
+        folder.phase(number).path.mkdir()
+        folder.phase(number).write_done({"epochs": number})
+    assert folder.finished(3) == [{"epochs": 1}]
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "3", "{"])
+@pytest.mark.parametrize("name", ["config.json", "results.json", "phase-1/phase.json"])
+def test_a_file_of_the_run_that_says_something_else_is_named(whole, data, setting, tmp_path, name, text):
+    shutil.copytree(whole[0], tmp_path / "run")
+    if "phase" in name:
+        (tmp_path / "run" / "results.json").unlink()
+    (tmp_path / "run" / name).write_text(text)
+    with pytest.raises(NetmorphError, match=f"{name} cannot be read"):
+        training_run(setting, data, tmp_path / "run", Quiet(), machine=MACHINE)

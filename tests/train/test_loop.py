@@ -180,6 +180,14 @@ def test_divergence_is_one_message(small):
         fit(net, small, RECIPE, seed=0)
 
 
+def test_a_test_loss_that_is_no_number_is_divergence_and_no_checkpoint_keeps_it(small, tmp_path):
+    net = model()
+    net.register_forward_hook(lambda module, given, out: out if module.training else out * float("nan"))
+    with pytest.raises(NetmorphError, match="diverged in epoch 1: the test loss is nan"):
+        fit(net, small, RECIPE, seed=0, folder=tmp_path)
+    assert not list(tmp_path.glob("*.ckpt"))
+
+
 def test_evaluation_leaves_the_mode_alone(small):
     net = model().train()
     mistakes(net, small)

@@ -14,8 +14,9 @@ def console(*, stderr: bool = False) -> Any:
     """Make a console that leaves colour to rich: none in a pipe, under ``NO_COLOR`` or on a dumb terminal."""
     from rich.console import Console
 
-    made = Console(stderr=stderr, highlight=False, soft_wrap=False)
-    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=_PIPE_WIDTH)
+    plain: dict[str, Any] = {"highlight": False, "markup": False}  # brackets of paths and sites are no styles
+    made = Console(stderr=stderr, soft_wrap=False, **plain)
+    return made if made.is_terminal else Console(stderr=stderr, width=_PIPE_WIDTH, **plain)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None, left: int = 1) -> Any:

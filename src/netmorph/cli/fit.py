@@ -124,8 +124,8 @@ def _train(options: Any, setting: RunSetting, machine: Machine, team: Team) -> i
     if not team.first:
         return 0
     summary = (
-        f"Test error {results['error']:.2f} % after {results['epochs']} epochs; {results['params']:,} parameters, "
-        f"{results['macs']:,} MACs an image. Written to {out}"
+        f"Test error {results['error']:.2f} % on {results['data']} after {results['epochs']} epochs; "
+        f"{results['params']:,} parameters, {results['macs']:,} MACs an image. Written to {out}"
     )
     _tell(options.json, {"done": True, "folder": str(out), **results}, summary)
     return 0

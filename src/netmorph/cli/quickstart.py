@@ -50,8 +50,10 @@ def run(options: Any) -> int:
     given = {"seed": options.seed} | ({} if options.epochs is None else {"epochs": options.epochs})
     setting = Setting.quick(**given) if options.quick else Setting(**given)
     outcome = quickstart(setting, out, _Printer(quiet=options.json))
+    if outcome.folder != out:
+        print(f"netmorph: another run has taken {out}; this one is in {outcome.folder}", file=sys.stderr)
     if options.json:
-        print((out / "results.json").read_text(encoding="utf-8"), end="")
+        print((outcome.folder / "results.json").read_text(encoding="utf-8"), end="")
     else:
         _print_outcome(outcome, quick=options.quick)
     return 0

@@ -141,11 +141,11 @@ def _train(experiment: Experiment, data_name: str, out: Path, options: Any) -> N
 
 def report(experiment: Experiment, out: Path, *, as_json: bool) -> int:
     """Write table and pictures, print the table, and return the exit code."""
+    from netmorph.lab.experiment_folder import check_folder
     from netmorph.lab.figures import draw
     from netmorph.lab.render import render
 
-    if not out.is_dir():
-        raise NetmorphError(f"there is no experiment in {out}", remedies=["name its folder with --out"])
+    check_folder(experiment, out)
     content = render(experiment, out)
     pictures = draw(experiment, out) if find_spec("matplotlib") is not None else []
     jobs = content["header"]["jobs"]

@@ -32,6 +32,7 @@ __all__ = [
     "require",
 ]
 
+_SHIPPED = "fashion-mnist-subset"
 AGAIN = 75  # EX_TEMPFAIL of sysexits.h: no error, but not through either; the same command goes on
 DATA_NAMES = ("cifar10", "cifar100", "fashion-mnist", "fashion-mnist-subset", "imagenet")
 
@@ -96,12 +97,17 @@ def data_loader(
     """Return what loads the data set: picklable, since worker processes load their own.
 
     Raises:
-        NetmorphError: there is no data set of that name.
+        NetmorphError: there is no data set of that name, or it is not read from a folder.
     """
     from netmorph.train.sources import load_data
 
     if name not in DATA_NAMES:
         raise NetmorphError(f"there is no data set {name!r}", remedies=[f"choose one of {', '.join(DATA_NAMES)}"])
+    if name == _SHIPPED and (options.data is not None or options.download):
+        raise NetmorphError(
+            f"--data and --download mean nothing for {name}, which comes with netmorph",
+            remedies=["add --data-name cifar10, or whatever lies there", "leave them out"],
+        )
     root = None if options.data is None else Path(options.data)
     return partial(load_data, name, root, download=options.download, train_limit=train_limit, test_limit=test_limit)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from netmorph.aside import write_whole
 from netmorph.lab.experiment import NET2NET, ON, ON_MACS, PLAIN, SCRATCH, SCRATCH_MACS, TableRow
 from netmorph.lab.finished import Finished, phases_of, title_of
 
@@ -58,9 +59,9 @@ def write_figure(figure: Figure, path: Path) -> list[Path]:
 
     made = []
     for kind in ("svg", "png"):
-        target, aside = path.with_suffix(f".{kind}"), path.with_name(f".{path.name}.{kind}")
+        target, drawn = path.with_suffix(f".{kind}"), BytesIO()
         with rc_context({"svg.hashsalt": "netmorph"}):
-            figure.savefig(aside, format=kind, metadata={"Date": None} if kind == "svg" else None)
-        os.replace(aside, target)
+            figure.savefig(drawn, format=kind, metadata={"Date": None} if kind == "svg" else None)
+        write_whole(target, drawn.getvalue())
         made.append(target)
     return made

@@ -32,7 +32,8 @@ def make_exploration(net: str, variants: Mapping[str, Budget], seeds: int = 3) -
         seeds: how many times all of it is done.
 
     Raises:
-        NetmorphError: `net` is not a morphed network, or there is no variant or seed.
+        NetmorphError: `net` is not a morphed network, there is no variant or seed, variants differ in the images that
+            they use, or one is called as a control is.
     """
     spec = parse_net(net)
     if spec.name == spec.parent or not variants or seeds < 1:
@@ -41,6 +42,7 @@ def make_exploration(net: str, variants: Mapping[str, Budget], seeds: int = 3) -
             shapes=f"{net}, {len(variants)} variants, {seeds} seeds",
             remedies=["name a network such as morph20_1c1"],
         )
+    _check_limits(variants)
     layout = _Layout(net, variants)
     rows = []
     for name in variants:
@@ -49,6 +51,19 @@ def make_exploration(net: str, variants: Mapping[str, Budget], seeds: int = 3) -
         figure: dict[str, Any] = {"net": net, "variant": name}
         rows.append(TableRow(figure, net, (), tuple(each[0] for each in made), controls))
     return Experiment(f"explore {net}", layout.base, tuple(range(seeds)), tuple(rows), layout.jobs, dict(variants))
+
+
+def _check_limits(variants: Mapping[str, Budget]) -> None:
+    """Raise where a variant wants other images than the base, since all of them learn from the same."""
+    limits = {name: (budget.train_limit, budget.test_limit) for name, budget in variants.items()}
+    base = next(iter(limits))
+    for name, own in limits.items():
+        if own != limits[base]:
+            raise NetmorphError(
+                f"the variant {name} has a train_limit or test_limit of its own",
+                shapes=f"{own} there, {limits[base]} in {base}",
+                remedies=[f"set them in {base} only: all variants share the images"],
+            )
 
 
 class _Layout:
@@ -99,7 +114,13 @@ class _Layout:
         return "" if found == next(iter(self.variants)) else found
 
     def _job(self, key: str, seed: int, kind: Kind, net: str, epochs: int, **more: Any) -> Job:
-        return self.jobs.setdefault(key, Job(key, kind, net, seed, epochs, **more))
+        job = Job(key, kind, net, seed, epochs, **more)
+        if self.jobs.setdefault(key, job) != job:
+            raise NetmorphError(
+                f"two trainings of the exploration would be called {key}",
+                remedies=["rename the variant that is called as controls are (on4, scratch12)"],
+            )
+        return job
 
 
 def _macs(net: str) -> int:

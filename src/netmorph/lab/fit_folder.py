@@ -6,8 +6,11 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from netmorph.errors import NetmorphError
 from netmorph.lab.run_folder import environment, write_csv, write_json
@@ -84,6 +87,31 @@ class RunFolder:
         """Return the folder of a phase, counted from 1."""
         return PhaseFolder(self.path / f"phase-{number}")
 
+    def is_new(self) -> bool:
+        """Whether no run has claimed it yet."""
+        return not (self.path / CONFIG).exists()
+
+    def lock(self) -> FileLock:
+        """Return the lock that `hold` takes; the system takes it back from a dead process."""
+        return FileLock(self.path / ".lock")
+
+    def hold(self, lock: FileLock) -> None:
+        """Keep other processes off the folder until the lock is released; the folder is made if need be.
+
+        Raises:
+            NetmorphError: another one is at work in it, or it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise NetmorphError(
+                f"another netmorph fit is at work in {self.path}",
+                remedies=["wait until it is through", "choose another folder with --out"],
+            ) from None
+        except OSError as error:
+            raise self._unwritable(error) from error
+
     def claim(self, mine: Mapping[str, Any]) -> None:
         """Write what the folder is for, or check that it is for this.
 
@@ -104,9 +132,7 @@ class RunFolder:
                 write(self.path / CONFIG, {**mine, **environment()})
                 return
         except OSError as error:
-            raise NetmorphError(
-                f"cannot write into {self.path}: {error.strerror}", remedies=["choose another folder with --out"]
-            ) from error
+            raise self._unwritable(error) from error
         differing = [key for key, value in mine.items() if known.get(key) != value]
         if differing:
             raise NetmorphError(
@@ -116,13 +142,18 @@ class RunFolder:
             )
 
     def finished(self, phases: int) -> list[Phase]:
-        """Return what those of so many phases came to that are through."""
-        done = [self.phase(number).done() for number in range(1, phases + 1)]
-        return [phase for phase in done if phase is not None]
+        """Return what the first of so many phases came to, up to the one that is not through."""
+        done = (self.phase(number).done() for number in range(1, phases + 1))
+        return list(takewhile(lambda phase: phase is not None, done))  # type: ignore[arg-type]
 
     def results(self) -> dict[str, Any] | None:
         """Return what the run came to; None before it is through."""
         return read(self.path / RESULTS)
+
+    def _unwritable(self, error: OSError) -> NetmorphError:
+        return NetmorphError(
+            f"cannot write into {self.path}: {error.strerror}", remedies=["choose another folder with --out"]
+        )
 
     def write_results(self, phases: Sequence[Phase], results: Mapping[str, Any]) -> None:
         """Write the metrics of all phases, and last of all what the run came to."""
@@ -144,7 +175,9 @@ def read(path: Path) -> dict[str, Any] | None:
         NetmorphError: it is damaged.
     """
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or not content:
+            raise ValueError("it is no JSON object with entries")
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
-from netmorph.errors import NetmorphError
+from netmorph.errors import GraphError, InfeasibleMorph, NetmorphError
 from netmorph.lab.fit_phases import FitPhase
 from netmorph.lab.results import parity_of
 from netmorph.models.paper import check_reach, grow, name_of, parse_net
 from netmorph.surgery.growth import GrowthResult
 from netmorph.surgery.morph import MorphResult, morph
+from netmorph.surgery.plan import plan
 
-__all__ = ["Given", "check_growth", "grown_for", "parity_of_steps"]
+__all__ = ["Given", "check_growth", "check_sites", "grown_for", "parity_of_steps"]
 
 Step = MorphResult | GrowthResult
 
@@ -98,6 +99,41 @@ def check_growth(model: nn.Module, phases: Sequence[FitPhase]) -> None:
                 error.what = f"phase {number}: {error.what}"
                 raise
         source, named = phase.grow, True
+
+
+def check_sites(model: nn.Module, phases: Sequence[FitPhase], given: Callable[[int], Given]) -> None:
+    """Find out before any training what the first morph cannot do; later ones may name what it makes.
+
+    Args:
+        model: the network at the start, in eval mode.
+        phases: all that is to be done to it.
+        given: what a phase's morph is made with, by its number.
+
+    Raises:
+        NetmorphError: no site matches, or a graph cannot hold what training makes of one.
+    """
+    number = next((number for number, phase in enumerate(phases, 1) if phase.sites or phase.grow is not None), 0)
+    if not number or phases[number - 1].grow is not None:
+        return
+    made = given(number)
+    try:
+        found = plan(model, phases[number - 1].sites, example_inputs=made.example, seed=made.seed)
+        # Before any training a filter may be one that even a narrow graph holds: the morph, which comes now, tells.
+        for each in () if number == 1 or made.keep_parent else found:
+            if each.plan.feasible is False:
+                raise InfeasibleMorph(
+                    f"the graph cannot hold a trained filter exactly: {each.plan.reason}",
+                    missing=each.plan.missing,
+                    site=each.site.name,
+                    graph=str(each.plan.graph),
+                    shapes=str(each.plan.site),
+                    remedies=each.plan.remedies,
+                )
+    except NetmorphError as error:
+        if made.keep_parent and isinstance(error, GraphError):
+            return  # with the layer beside it, the graph is another one
+        error.what = f"phase {number}: {error.what}"
+        raise
 
 
 def parity_of_steps(steps: Sequence[Step]) -> dict[str, Any]:

@@ -68,7 +68,9 @@ def read_done(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / DONE
     try:
-        done: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        done = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(done, dict) or not done:
+            raise ValueError("it is no JSON object with entries")
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

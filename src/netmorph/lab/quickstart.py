@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -88,7 +88,7 @@ class Outcome:
         versus_scratch: the child against its own architecture from scratch, in as many epochs in all.
         changed: number of test images on which the child, right after the morph, is right where its parent errs, or
             the other way round.
-        folder: where the run was written.
+        folder: where the run was written: ``out``, or beside it where another run had taken that meanwhile.
         seconds: wall time of it all.
     """
 
@@ -145,7 +145,7 @@ def quickstart(setting: Setting, out: Path, listener: Listener) -> Outcome:
         NetmorphError: if ``out`` cannot be written, before any work is done.
     """
     began = time.perf_counter()
-    with run_folder(out) as aside, _one_thread():
+    with run_folder(out) as draft, _one_thread():
         bench = Bench(load_fashion().first(setting.train, setting.test), listener)
         first, second = setting.recipe(setting.epochs, setting.lr), setting.recipe(setting.epochs, setting.second_lr)
         parent = build(PARENT_NAME, **_arguments(setting, bench.data))
@@ -171,8 +171,8 @@ def quickstart(setting: Setting, out: Path, listener: Listener) -> Outcome:
             out,
             time.perf_counter() - began,
         )
-        _write(aside, setting, bench, outcome, result, child)
-    return outcome
+        _write(draft.path, setting, bench, outcome, result, child)
+    return replace(outcome, folder=draft.target)
 
 
 @contextmanager

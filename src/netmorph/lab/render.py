@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from netmorph.aside import write_whole
 from netmorph.lab.claims import Claim, claims, parity_claim
 from netmorph.lab.experiment import CONTROLS, SCRATCH, Experiment, TableRow
 from netmorph.lab.finished import Finished, read_finished, title_of
 from netmorph.lab.render_text import markdown
-from netmorph.lab.run_folder import write_json
+from netmorph.lab.run_folder import json_text
 from netmorph.lab.spread import Paired, Spread
 
 __all__ = ["Column", "columns_of", "render", "table_of"]
@@ -72,10 +72,8 @@ def render(experiment: Experiment, out: Path) -> dict[str, Any]:
         OSError: the files cannot be written.
     """
     content = table_of(read_finished(experiment, out))
-    write_json(out / ".table.json", content)
-    (out / ".table.md").write_text(markdown(content), encoding="utf-8")
-    for name in ("table.json", "table.md"):
-        os.replace(out / f".{name}", out / name)
+    write_whole(out / "table.json", json_text(content).encode())
+    write_whole(out / "table.md", markdown(content).encode())
     return content
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import platform
@@ -11,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,20 +22,35 @@ from netmorph.errors import NetmorphError
 if TYPE_CHECKING:
     from netmorph.train.machine import Machine
 
-__all__ = ["environment", "require_free", "run_folder", "write_csv", "write_json"]
+__all__ = ["Draft", "environment", "json_text", "require_free", "run_folder", "write_csv", "write_json"]
 
+_MOST_ALIKE = 100
 _PACKAGES = ("netmorph", "torch", "torchvision", "lightning", "networkx", "safetensors")
 
 
+@dataclass
+class Draft:
+    """A run that is being written.
+
+    Attributes:
+        path: the folder to write into.
+        target: where it will lie, and lies once it is through.
+    """
+
+    path: Path
+    target: Path
+
+
 @contextmanager
-def run_folder(target: Path) -> Iterator[Path]:
+def run_folder(target: Path) -> Iterator[Draft]:
     """Give a folder to write into that becomes ``target`` when the block ends well, and vanishes when it does not.
 
     Args:
         target: where the run shall lie; must not exist yet, or be an empty folder.
 
     Yields:
-        A new folder beside ``target``.
+        A new folder beside ``target``. Where another run has taken that meanwhile, this one becomes ``target-2`` or the
+        next that is free.
 
     Raises:
         NetmorphError: if ``target`` exists or its place cannot be written, before any work is done.
@@ -47,9 +64,10 @@ def run_folder(target: Path) -> Iterator[Path]:
             f"cannot write into {target.parent}: {error.strerror}", remedies=["choose another folder with --out"]
         ) from error
     try:
-        yield aside
+        draft = Draft(aside, target)
+        yield draft
         aside.chmod(0o755)  # mkdtemp makes private folders
-        aside.replace(target)
+        draft.target = _moved(aside, target)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
@@ -62,12 +80,29 @@ def require_free(target: Path) -> None:
         NetmorphError: it does, or is no folder.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise NetmorphError(f"{target} exists and is not empty", remedies=["choose another folder with --out"])
+        why = "exists and is not empty" if target.is_dir() else "is a file, not a folder"
+        raise NetmorphError(f"{target} {why}", remedies=["choose another folder with --out"])
+
+
+def _moved(aside: Path, target: Path) -> Path:
+    """Rename a folder; return what it is called, which is a free name like the target's where that is taken."""
+    for place in (target, *(target.with_name(f"{target.name}-{number}") for number in range(2, _MOST_ALIKE))):
+        try:
+            return aside.replace(place)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+    raise NetmorphError(f"{target} and all names like it are taken", remedies=["choose another folder with --out"])
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON that a person can read; numbers that JSON cannot say are refused."""
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(json_text(content), encoding="utf-8")
+
+
+def json_text(content: Mapping[str, Any]) -> str:
+    """Return JSON that a person can read; numbers that JSON cannot say are refused."""
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import time
@@ -15,14 +14,13 @@ import torch
 
 from netmorph.errors import NetmorphError
 from netmorph.lab.experiment import Experiment
+from netmorph.lab.experiment_folder import JOBS, claim_folder
 from netmorph.lab.job import DONE
 from netmorph.lab.worker import Orders, work
 from netmorph.train.data import Data
 from netmorph.train.machine import Machine
 
 __all__ = ["JobsError", "Listener", "Summary", "reproduce"]
-
-JOBS, IDENTITY = "jobs", "experiment.json"
 
 
 class JobsError(NetmorphError):
@@ -99,10 +97,10 @@ def reproduce(
 
     Raises:
         JobsError: jobs failed; the others were run.
-        NetmorphError: the folder holds another experiment, or the data cannot be read.
+        NetmorphError: the folder holds another experiment or something else, or the data cannot be read.
     """
     began = time.monotonic()
-    _claim_folder(experiment, out)
+    claim_folder(experiment, out)
     deadline = None if time_limit is None else time.time() + time_limit
     orders = Orders(experiment, data, out / JOBS, machine or Machine(), deadline)
     failures: dict[str, str] = {}
@@ -124,35 +122,6 @@ def reproduce(
         raise JobsError(f"{len(failures)} of {len(experiment.jobs)} jobs failed: {told}")
     done = sum((out / JOBS / key / DONE).exists() for key in experiment.jobs)
     return Summary(done, len(experiment.jobs), time.monotonic() - began)
-
-
-def _claim_folder(experiment: Experiment, out: Path) -> None:
-    """Write what the folder is for, or check that it is for this."""
-    ways = {"budget": experiment.budget.as_dict()}
-    if experiment.variants:
-        ways["variants"] = {name: budget.as_dict() for name, budget in experiment.variants.items()}
-    ways = json.loads(json.dumps(ways))
-    path = out / IDENTITY
-    try:
-        (out / JOBS).mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            aside = out / f".{IDENTITY}-{os.getpid()}"
-            aside.write_text(json.dumps(ways, indent=2) + "\n", encoding="utf-8")
-            os.replace(aside, path)
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise NetmorphError(f"{out} cannot be used: {error}", remedies=["choose another folder with --out"]) from error
-    if known.get("budget") != ways["budget"]:
-        raise NetmorphError(
-            f"{out} holds an experiment of another budget",
-            shapes=f"{known.get('budget', {}).get('name')} there, {experiment.budget.name} here",
-            remedies=["choose another folder with --out"],
-        )
-    if known.get("variants") != ways.get("variants"):
-        raise NetmorphError(
-            f"{out} holds an experiment with other variants: what is done there would pass for what they say now",
-            remedies=["choose another folder with --out"],
-        )
 
 
 def _work_together(orders: Orders, workers: int, hear: Callable[[tuple[Any, ...]], None]) -> None:
@@ -184,7 +153,9 @@ def _work_together(orders: Orders, workers: int, hear: Callable[[tuple[Any, ...]
 def _member(orders: Orders, events: Any, threads: int) -> None:
     """Work in a process of its own."""
     import signal
+    from threading import Thread
 
+    Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent ends its workers
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     torch.set_num_threads(threads)
@@ -192,3 +163,14 @@ def _member(orders: Orders, events: Any, threads: int) -> None:
         work(orders, events.put)
     except NetmorphError as error:  # the data cannot be read, or is another experiment's: told once, by the parent
         events.put(("refused", error))
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has ended: one that is killed cannot end its workers."""
+    from multiprocessing import parent_process
+    from multiprocessing.connection import wait
+
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

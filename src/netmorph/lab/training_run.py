@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from netmorph.lab.fit_folder import Phase, RunFolder, rows_of
-from netmorph.lab.fit_growth import Given, check_growth, grown_for, parity_of_steps
+from netmorph.lab.fit_growth import Given, check_growth, check_sites, grown_for, parity_of_steps
 from netmorph.lab.fit_model import open_for
 from netmorph.lab.fit_phases import FitPhase
 from netmorph.lab.fit_setting import RunSetting
@@ -83,12 +83,19 @@ def training_run(
     """
     machine = machine or Machine()
     team, folder = team or Team(machine), RunFolder(out)
-    known = team.told(lambda: _claim(folder, setting, data, team.size))
-    if known is not None:
-        return known
     run = _Run(setting, data, folder, listener, machine, team, stop)
-    model, phases = run.all_phases()
-    return team.told(lambda: _finish(folder, model, phases, data, machine))
+    # What cannot be done is told before the folder is this run's: the corrected one would be refused there.
+    opened = team.in_turn(run.opened) if team.told(folder.is_new) else None
+    lock = folder.lock()
+    team.told(lambda: folder.hold(lock))
+    try:
+        known = team.told(lambda: _claim(folder, setting, data, team.size))
+        if known is not None:
+            return known
+        model, phases = run.all_phases(opened)
+        return team.told(lambda: _finish(folder, model, phases, data, machine))
+    finally:
+        lock.release()  # which only the first process holds
 
 
 def _claim(folder: RunFolder, setting: RunSetting, data: Data, processes: int) -> dict[str, Any] | None:
@@ -133,11 +140,14 @@ class _Run:
     team: Team
     stop: Callable[[], bool] | None
 
-    def all_phases(self) -> tuple[nn.Module, list[Phase]]:
-        """Run what is left; return the network and what each phase came to."""
+    def all_phases(self, opened: nn.Module | None) -> tuple[nn.Module, list[Phase]]:
+        """Run what is left; return the network and what each phase came to. ``opened`` is the network at the start."""
         count = len(self.setting.phases)
         finished = self.team.told(lambda: self.folder.finished(count))
-        model = self.team.in_turn(lambda: self._open(len(finished)))
+        if finished:
+            model = self.team.in_turn(lambda: load(self.folder.phase(len(finished)).model))
+        else:
+            model = self.team.in_turn(self.opened) if opened is None else opened
         for number in range(len(finished) + 1, count + 1):
             before = Before(finished[-1]["epochs"], finished[-1]["steps"]) if finished else Before()
             model, phase = self._phase(number, model, before)
@@ -148,15 +158,15 @@ class _Run:
                 raise Paused(rows, len(rows) + sum(each.recipe.epochs for each in left))
         return model, finished
 
-    def _open(self, finished: int) -> nn.Module:
-        """Return the network as so many phases left it."""
-        if finished:
-            return load(self.folder.phase(finished).model)
+    def opened(self) -> nn.Module:
+        """Return the network at the start, of which the first morph is possible as far as can be told now."""
         setting = self.setting
         weights = None if setting.weights is None else Path(setting.weights)
         model = open_for(setting.model, setting.model_args, weights, self.data, setting.draw(0, 0))
         check_growth(model, setting.phases)
-        return model
+        training = model.training
+        check_sites(model.eval(), setting.phases, lambda number: self._given(number, []))
+        return model.train(training)
 
     def _phase(self, number: int, model: nn.Module, before: Before) -> tuple[nn.Module, Phase]:
         """Morph and train; return the network and what the phase came to."""
@@ -194,18 +204,12 @@ class _Run:
 
     def _morph(self, number: int, model: nn.Module) -> tuple[nn.Module, Phase]:
         """Morph the network, or load what it became when this was done before."""
-        phase, folder, setting = self.setting.phases[number - 1], self.folder.phase(number), self.setting
+        phase, folder = self.setting.phases[number - 1], self.folder.phase(number)
         known = self.team.told(folder.parity)
         if known is not None:
             return self.team.everyone(lambda: load(folder.born)), known
-        given = Given(
-            self.data.example(_PARITY_IMAGES),
-            list(islice(self._images(phase, setting.draw(number, 3)), _CALIBRATION_BATCHES)),
-            setting.draw(number, 2),
-            setting.act,
-            setting.norm,
-            setting.keep_parent,
-        )
+        batches = list(islice(self._images(phase, self.setting.draw(number, 3)), _CALIBRATION_BATCHES))
+        given = self._given(number, batches)
         steps = self.team.everyone(lambda: grown_for(phase, model, given))
         child = steps[-1].model
         self.team.same(child, f"child before phase {number}")
@@ -220,6 +224,11 @@ class _Run:
             return parity
 
         return child, self.team.told(write)
+
+    def _given(self, number: int, batches: list[Tensor]) -> Given:
+        """Return what a phase's morph is made with."""
+        example, setting = self.data.example(_PARITY_IMAGES), self.setting
+        return Given(example, batches, setting.draw(number, 2), setting.act, setting.norm, setting.keep_parent)
 
     def _images(self, phase: FitPhase, seed: int) -> Iterator[Tensor]:
         """Yield training images in batches."""

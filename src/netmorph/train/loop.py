@@ -206,12 +206,9 @@ class _Run:
         steps = len(phase.batches)
         done, total = epoch * steps, self.recipe.epochs * steps
         learned = phase.learn(epoch, None if progress is None else lambda step: progress.batch(done + step, total))
-        if not math.isfinite(learned.loss):
-            raise NetmorphError(
-                f"the training diverged in epoch {epoch + 1}: the loss is {learned.loss}",
-                remedies=[f"lower the learning rate, {self.recipe.lr}", "look for NaN in the network's weights"],
-            )
+        self._check(learned.loss, "loss", epoch)
         measured = phase.evaluate()
+        self._check(measured[0], "test loss", epoch)  # now, since JSON cannot say it and a checkpoint would keep it
         return EpochRow(
             self.before.epochs + epoch + 1,
             learned.lr,
@@ -222,6 +219,14 @@ class _Run:
             self.before.steps + done + steps,
             learned.samples_per_second,
         )
+
+    def _check(self, loss: float, name: str, epoch: int) -> None:
+        """Raise where a loss is no longer a number."""
+        if not math.isfinite(loss):
+            raise NetmorphError(
+                f"the training diverged in epoch {epoch + 1}: the {name} is {loss}",
+                remedies=[f"lower the learning rate, {self.recipe.lr}", "look for NaN in the network's weights"],
+            )
 
     def _stopped(self, fabric: Fabric) -> bool:
         """Ask in the first process, and tell the others."""
