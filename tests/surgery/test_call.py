@@ -177,6 +177,13 @@ def test_sparse_buffers_are_left_as_they_are(layout: torch.layout) -> None:
     assert model.bn.num_batches_tracked == 0
 
 
+def test_buffers_that_become_another_kind_of_tensor_are_put_back() -> None:
+    model = nn.BatchNorm1d(3).double()
+    with left_alone(model), undisturbed(model):
+        model.running_mean.data = model.running_mean.float()
+    assert model.running_mean.dtype is torch.float64
+
+
 def test_a_buffer_that_grows_is_put_back() -> None:
     model = Graph(torch.sparse_coo, grows=True)
     verify(model, model, torch.randn(4, 3))

@@ -140,7 +140,11 @@ def _generator(value: Any) -> Callable[[], object] | None:
 
 def _write(tensor: Tensor, values: Tensor) -> None:
     """Give a tensor back its values, if they changed; sparse ones cannot be compared."""
-    if tensor.layout != torch.strided or tensor.shape != values.shape:
+    if tensor.layout != torch.strided or _kind(tensor) != _kind(values):
         tensor.data = values
     elif not torch.equal(tensor, values):
         tensor.copy_(values)
+
+
+def _kind(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.shape, tensor.dtype, tensor.device
