@@ -1,3 +1,6 @@
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -15,6 +18,19 @@ CONVOLUTIONS = {1: torch.nn.functional.conv1d, 2: torch.nn.functional.conv2d, 3:
 )
 def test_per_dimension(value: int | tuple[int, ...], dims: int, expected: tuple[int, ...]) -> None:
     assert per_dimension(value, dims, "kernel") == expected
+
+
+@pytest.mark.parametrize("value", [np.int64(3), [np.int32(3), 3], np.array([3, 3])])
+def test_any_whole_number_will_do(value: Any) -> None:
+    found = per_dimension(value, 2, "kernel")
+    assert found == (3, 3)
+    assert {type(each) for each in found} == {int}
+
+
+@pytest.mark.parametrize("value", [2.0, "2", None, (1, 1.5), (1, "x"), ["3x3"]])
+def test_what_is_no_whole_number_is_refused(value: Any) -> None:
+    with pytest.raises(GraphError, match="stride is a whole number, or one for each dimension, not"):
+        per_dimension(value, 2, "stride")
 
 
 def test_per_dimension_names_both_counts() -> None:

@@ -194,6 +194,10 @@ def test_large_graphs_reduce_and_rebuild(family: str) -> None:
     assert replay(reduction) == graph
 
 
+def test_notation_is_a_graph() -> None:
+    assert reduce("3x3 > 1x1 | id") == reduce(parse("3x3 > 1x1 | id"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kernel", [1, 3])
 @pytest.mark.parametrize("family", FAMILIES)

@@ -68,6 +68,19 @@ def test_fixed_scales_are_floats() -> None:
             Fixed("id", scale)
 
 
+def test_what_a_fixed_edge_does_may_be_text() -> None:
+    graph = ModuleGraph.from_edges(
+        [("s", "t", 1, {"fixed": "id"}), ("s", "t", 3, {"fixed": "-0.5*avg"}), ("s", "t", 1, {"fixed": "1e-2 * id"})]
+    )
+    assert [edge.fixed for edge in graph.edges] == [Fixed(), Fixed("avg", -0.5), Fixed("id", 0.01)]
+    assert str(graph) == str(ModuleGraph.from_edges(graph.edges))
+    for wrong in ("identity", "id*0.5", "max", 1, "", True):
+        with pytest.raises(GraphError, match=r"nothing that an edge without weights does.*'0\.5\*id'"):
+            Edge("e", "s", "t", fixed=wrong)  # type: ignore[arg-type]
+    with pytest.raises(GraphError, match="finite scale"):
+        Edge("e", "s", "t", fixed="1e999*id")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

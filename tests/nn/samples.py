@@ -15,11 +15,11 @@ from netmorph.nn import MorphedModule
 
 
 def build(
-    notation: str, c_in: int = 4, c_out: int = 6, dims: int = 2, border: str = "zeros", **options: Any
+    notation: str, c_in: int = 4, c_out: int = 6, dims: int = 2, border: str = "zeros", stride: int = 1, **options: Any
 ) -> MorphedModule:
     """A module in place of a "same" 3x3 convolution (a linear layer where `dims` is 0), cut at the source."""
     graph = parse(notation)
-    site = ConvSpec.same(c_in, c_out, 3 if dims else (), dims=dims)
+    site = ConvSpec.same(c_in, c_out, 3 if dims else (), dims=dims, stride=stride)
     cut = source_cut(graph)
     return MorphedModule(lay_out(graph, site, [cut] * dims, cut, border=border), **options)  # type: ignore[arg-type]
 

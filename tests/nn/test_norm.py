@@ -101,6 +101,15 @@ def test_a_blended_layer_norm_normalises_the_channels_of_each_position(dims: int
     torch.testing.assert_close(norm(x), 0.75 * whole + 0.25 * x)
 
 
+def test_an_edge_may_be_named_as_the_container_names_its_own() -> None:
+    layout = build("3 > 1").layout
+    graph = ModuleGraph.from_edges([Edge("kinds", "s", "a", (3,)), Edge("forward", "a", "t")])
+    specs = {"kinds": layout.specs["s_a"], "forward": layout.specs["a_t"]}
+    net = MorphedModule(type(layout)(graph, layout.site, specs, layout.cuts, layout.cut), norm="neutral")
+    assert dict(net.norms.kinds) == {"kinds": "neutral", "forward": "neutral"}
+    assert "norms.kinds_.weight" in net.state_dict()
+
+
 @pytest.mark.parametrize("name", ["group", "layer"])
 def test_a_blended_norms_slope_learns_from_birth(name: str) -> None:
     norm = build_norm(name, 6, 1)

@@ -16,6 +16,7 @@ NETS = {
     "phi": lambda: build("3:2x > 1 | 1 > 3*dw > 1", norm="layer", act="gelu"),
     "group": lambda: build("3 > 1", norm="group", act="hardswish", dims=1),
     "halo": lambda: build("3 > 3 | 1", border="halo", bias=True),
+    "strided halo": lambda: build("3:2x > 3", border="halo", stride=2),
     "linear": lambda: build("1:4x > 1 | 1", dims=0, norm="neutral", bias=True),
 }
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.solver.test_exactness import assert_exact
@@ -243,6 +244,21 @@ def test_the_same_seed_gives_the_same_filters_and_another_others() -> None:
     assert torch.equal(state, torch.random.get_rng_state())
 
 
+def test_the_same_seed_of_another_integer_type_or_default_dtype() -> None:
+    site = ConvSpec.same(8, 8)
+    graph = "3x3 > 1x1 | 3x3"
+    first = solve(random_filter(site, 0), graph, spec=site, seed=3)
+    numpy = solve(random_filter(site, 0), graph, spec=site, seed=np.int64(3))  # type: ignore[arg-type]
+    torch.set_default_dtype(torch.float64)
+    try:
+        double = solve(random_filter(site, 0), graph, spec=site, seed=3)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for name, each in first.filters.items():
+        assert torch.equal(each.weight, numpy.filters[name].weight)
+        assert torch.equal(each.weight, double.filters[name].weight)
+
+
 def test_parallel_twins_differ() -> None:
     site = ConvSpec.same(4, 4)
     twins = solve(random_filter(site, 0), "3x3 | 3x3", spec=site).filters
@@ -263,6 +279,9 @@ def test_layers_and_bare_weights_are_targets() -> None:
         (torch.full((2, 2, 3, 3), float("nan")), "not all finite"),
         (torch.full((2, 2, 3, 3), 1e200, dtype=torch.float64), "too large: their norm overflows"),
         (torch.zeros(2, 2, 3, 3, dtype=torch.int64), "not floating point"),
+        (torch.zeros(2, 2, 3, 3, device="meta"), "on the meta device"),
+        (torch.zeros(2, 2, 3, 3, dtype=torch.float8_e4m3fn), "float8_e4m3fn, which is not computed in"),
+        (nn.Conv2d(2, 2, 3, device="meta"), "on the meta device"),
         (torch.zeros(3), "0 to 3 spatial dimensions"),
         (nn.ConvTranspose2d(2, 2, 3), "neither a convolution nor a linear layer"),
     ],
@@ -313,6 +332,13 @@ def test_bad_options() -> None:
         solve(weight, "3x3 > 1x1", method="magic")  # type: ignore[arg-type]
     with pytest.raises(NetmorphError, match="noise is a size"):
         solve(weight, "3x3 > 1x1", noise=-1)
+    with pytest.raises(NetmorphError, match="noise is a size .* not None"):
+        solve(weight, "3x3 > 1x1", noise=None)  # type: ignore[arg-type]
+    with pytest.raises(NetmorphError, match=r"a seed is a whole number, not 1\.5"):
+        solve(weight, "3x3 > 1x1", seed=1.5)  # type: ignore[arg-type]
+    for named in ({"stride": 2.0}, {"stride": "2"}, {"dilation": None}, {"padding": 1.5}):
+        with pytest.raises(GraphError, match="is a whole number, or one for each dimension, not"):
+            solve(weight, "3x3 > 1x1", **named)  # type: ignore[arg-type]
     with pytest.raises(NetmorphError, match="floating point, not torch.int64"):
         solve(weight, "3x3 > 1x1", dtype=torch.int64)
     with pytest.raises(NetmorphError, match="padding is a number"):

@@ -11,6 +11,7 @@ from torch import nn
 from netmorph.errors import SiteError
 from netmorph.surgery import kept
 from netmorph.surgery.call import Call, describe, fixed_rng, reason, undisturbed
+from netmorph.surgery.collapse import collapse
 from netmorph.surgery.cost import cost
 from netmorph.surgery.follow import follow
 from netmorph.surgery.morph import morph
@@ -176,6 +177,13 @@ def test_sparse_buffers_are_left_as_they_are(layout: torch.layout) -> None:
     assert model.bn.num_batches_tracked == 0
 
 
+def test_buffers_that_become_another_kind_of_tensor_are_put_back() -> None:
+    model = nn.BatchNorm1d(3).double()
+    with left_alone(model), undisturbed(model):
+        model.running_mean.data = model.running_mean.float()
+    assert model.running_mean.dtype is torch.float64
+
+
 def test_a_buffer_that_grows_is_put_back() -> None:
     model = Graph(torch.sparse_coo, grows=True)
     verify(model, model, torch.randn(4, 3))
@@ -216,6 +224,19 @@ def test_lazy_norms_cannot_be_copied() -> None:
     with pytest.raises(SiteError, match="lazily initialised layers: LazyBatchNorm2d"):
         find_sites(model, images())
     assert model[1].has_uninitialized_params()
+
+
+def test_what_is_made_in_inference_mode_learns() -> None:
+    parent = small()
+    with torch.inference_mode():
+        x = images()
+        child = morph(parent, {"stem": "3x3 > 1x1", "fc": "1 > 1"}, example_inputs=x, act=None).model
+        wide = widen(child, "blocks.0.conv1", example_inputs=x)
+        plain = collapse(wide.model, example_inputs=x).model
+        assert torch.is_inference_mode_enabled()
+    for model in (child, wide.model, plain):
+        assert not any(tensor.is_inference() for tensor in model.state_dict().values())
+        model(images()).sum().backward()
 
 
 class Frozen(nn.Module):

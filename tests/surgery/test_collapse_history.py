@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -174,11 +175,12 @@ def test_a_shortcut_that_was_opened_stays_open(tmp_path: Path, learned: bool) ->
     assert torch.equal(again(X), model(X))
 
 
+@dataclass(frozen=True)
 class Foreign:
     """A record of an operation that collapse knows nothing of."""
 
-    serial = 1
-    sites = ()
+    serial: int = 1
+    sites: tuple[Any, ...] = ()
 
     def within(self, prefix: str) -> Foreign:
         return self

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from netmorph.errors import SiteError
 from netmorph.surgery.cost import Cost, CostChange, cost
+from netmorph.surgery.morph import morph
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,21 @@ from netmorph.surgery.cost import Cost, CostChange, cost
 def test_one_layer(layer: nn.Module, shape: tuple[int, ...], macs: int) -> None:
     assert cost(layer, torch.zeros(shape)).macs == macs
     assert cost(layer.bfloat16(), torch.zeros(shape, dtype=torch.bfloat16)).macs == macs
+
+
+class Branches(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cond(x.sum() > 0, torch.sin, torch.cos, (self.fc(x),))
+
+
+def test_operators_of_higher_order_are_passed_through() -> None:
+    model, x = Branches(), torch.randn(3, 4)
+    assert cost(model, x).macs == 3 * 32
+    assert morph(model, {"fc": "1 > 1"}, example_inputs=x).parity.exact
 
 
 def test_strides_do_not_hide_a_linear_layer() -> None:

@@ -164,6 +164,15 @@ def test_methods(options: dict[str, Any]) -> None:
     assert gap(outputs(averaged.module), before) < 1e-5
 
 
+def test_a_site_without_weights() -> None:
+    result = morph(small(), {"blocks.0.shortcut": "0.5*id | 0.5*id"}, example_inputs=images())
+    averaged = AveragedModel(small())
+    before = outputs(averaged.module)
+    parity = rebuild_ema(result, averaged)
+    assert [each.exact for each in parity] == [True]
+    assert gap(before, outputs(averaged.module)) < 1e-6
+
+
 def test_a_kept_parent() -> None:
     parent, _, averaged = averaged_parent("ema")
     before = outputs(averaged.module)

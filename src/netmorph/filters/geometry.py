@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import index
 from typing import Any
 
 from netmorph.errors import GraphError
@@ -18,16 +19,22 @@ def per_dimension(value: int | Sequence[int], dims: int, what: str) -> tuple[int
     A single integer, or a sequence of length one, holds in every dimension.
 
     Raises:
-        GraphError: the sequence's length is neither 1 nor `dims`.
+        GraphError: these are no whole numbers, or the sequence's length is neither 1 nor `dims`.
     """
-    values = (value,) if isinstance(value, int) else tuple(value)
+    try:
+        values = tuple(map(index, value)) if isinstance(value, Iterable) else (index(value),)
+    except TypeError as error:
+        raise GraphError(
+            f"{what} is a whole number, or one for each dimension, not {value!r:.80}",
+            remedies=[f"write {what}=1, for instance"],
+        ) from error
     if len(values) == 1:
         return values * dims
     if len(values) != dims:
         text = "x".join(map(str, values))
         raise GraphError(
             f"{what} {text} has {len(values)} dimensions, the site has {dims}",
-            remedies=[f"write one number for every dimension ({what} {values[0]})"],
+            remedies=[f"write one number for every dimension ({what} {values[0] if values else 1})"],
         )
     return values
 

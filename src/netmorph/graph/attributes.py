@@ -12,6 +12,7 @@ from typing import Literal
 from netmorph.errors import GraphError
 
 WIDTH = re.compile(r"[0-9]{1,7}|[0-9]{0,7}\.?[0-9]{1,6}x|[0-9]{1,16}/[1-9][0-9]{0,9}x")
+FIXED = re.compile(r"(?:(-?(?:[0-9]{1,32}(?:\.[0-9]{0,32})?|\.[0-9]{1,32})(?:[eE][+-]?[0-9]{1,4})?)\s*\*\s*)?(id|avg)")
 LARGEST = 1 << 20
 
 
@@ -70,3 +71,20 @@ class Fixed:
         if self.kind not in ("id", "avg") or not abs(self.scale) <= float_info.max:
             raise GraphError(f"a fixed edge is 'id' or 'avg' with a finite scale, not {self.kind!r} with {self.scale}")
         object.__setattr__(self, "scale", float(self.scale))
+
+    @classmethod
+    def of(cls, value: str | Fixed) -> Fixed:
+        """Read what an edge without weights does from text such as "id", "avg" or "0.5*id", or from such a value.
+
+        Raises:
+            GraphError: it is none of these.
+        """
+        if isinstance(value, Fixed):
+            return value
+        match = FIXED.fullmatch(value.strip()) if isinstance(value, str) else None
+        if match is None:
+            raise GraphError(
+                f"{value!r:.80} is nothing that an edge without weights does",
+                remedies=["write 'id', 'avg', or with a factor '0.5*id'"],
+            )
+        return cls(match.group(2), float(match.group(1) or 1))  # type: ignore[arg-type]  # the pattern has both kinds

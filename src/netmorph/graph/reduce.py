@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Literal
 
 from netmorph.graph.merge import in_parallel, in_series
+from netmorph.graph.notation import parse
 from netmorph.graph.series_parallel import Merge, sweep
 from netmorph.graph.spec import Edge, ModuleGraph
 
@@ -76,14 +77,14 @@ class Reduction:
         return _graph(self.graph, list(edges.values()))
 
 
-def reduce(graph: ModuleGraph) -> Reduction:
+def reduce(graph: ModuleGraph | str) -> Reduction:
     """Reduce a module by merging edges in series (Type I) and in parallel (Type II) until nothing changes.
 
     Unlike Algorithm 1 as printed, this ends on complex modules, and takes O(V + E). A merged edge has a fresh name, the
     effective kernel of its parts, and no norm.
 
     Args:
-        graph: any module.
+        graph: any module, or its notation.
 
     Returns:
         The morphing sequence (the merges backwards), and the irreducible core.
@@ -92,10 +93,10 @@ def reduce(graph: ModuleGraph) -> Reduction:
         GraphError: a merged kernel would be larger than any that netmorph accepts.
 
     Example:
-        >>> from netmorph.graph.notation import parse
-        >>> [(step.edge.name, step.type) for step in reduce(parse("3x3 > 1x1 | id")).steps]
+        >>> [(step.edge.name, step.type) for step in reduce("3x3 > 1x1 | id").steps]
         [('m2', 'II'), ('m1', 'I')]
     """
+    graph = parse(graph) if isinstance(graph, str) else graph
     merges, remaining = sweep(graph)
     edges = list(graph.edges)
     taken = {edge.name for edge in edges}

@@ -32,7 +32,7 @@ class Edge:
         dilation: None: the site's where the edge crosses the cut, else 1.
         groups: a number, or "dw": as many as the blob it reads is wide.
         norm: None: what `morph(norm=...)` says; else a norm's name for this edge.
-        fixed: what an edge without weights does; None for a convolution.
+        fixed: what an edge without weights does, also as text ("id", "avg", "0.5*id"); None for a convolution.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Edge:
         if self.norm is not None and not is_word(self.norm):
             raise GraphError(f"edge {self.name!r}: a norm is a name, not {self.norm!r:.80}")
         if self.fixed is not None:
+            object.__setattr__(self, "fixed", Fixed.of(self.fixed))
             self._check_fixed(self.fixed)
 
     def _check_fixed(self, fixed: Fixed) -> None:

@@ -59,14 +59,30 @@ class Halo:
             )
         if self.own:
             x = F.pad(x, self.own, site.padding_mode)
+        if any(stride != 1 for stride in site.stride):
+            return F.pad(x, self._amounts(x, steps))
         if any(self.pads):
             x = F.pad(x, self.pads)
         if not self.crops:
             return x
         window: list[slice | EllipsisType] = [...]
-        for start, end, step, stride in zip(self.starts, self.ends, steps, site.stride, strict=True):
-            window.append(slice(start, (-end or None) if stride == 1 else start + step * stride + end))
+        window += [slice(start, -end or None) for start, end in zip(self.starts, self.ends, strict=True)]
         return x[tuple(window)]
+
+    def _amounts(self, x: Tensor, steps: list[int]) -> list[int]:
+        """Return how much to pad (or crop, below 0), as for `F.pad`, where it hangs on the input's size.
+
+        A window of a padded tensor would do, too, but its memory format would depend on the size, which an export with
+        sizes that vary does not allow.
+        """
+        amounts: list[int] = []
+        for dim, (step, stride) in enumerate(zip(steps, self.site.stride, strict=True)):
+            place = 2 * (self.site.dims - 1 - dim)
+            before, after = self.pads[place] - self.starts[dim], self.pads[place + 1] - self.ends[dim]
+            if stride != 1:
+                after = step * stride + self.ends[dim] - x.shape[dim - self.site.dims] - before
+            amounts = [before, after, *amounts]
+        return amounts
 
 
 def _source(site: ConvSpec, reach: tuple[Window, ...]) -> Halo:

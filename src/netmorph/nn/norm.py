@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -26,6 +27,8 @@ class Norms(NamedChildren):
         children: norms by edge.
         kinds: their names ("calibrated" and so on) by edge.
     """
+
+    kinds: Mapping[str, str] = MappingProxyType({})  # so that no child of that name takes its place
 
     def __init__(self, children: Mapping[str, nn.Module], kinds: Mapping[str, str]) -> None:
         super().__init__(children)

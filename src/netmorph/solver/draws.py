@@ -96,7 +96,7 @@ def draw(
             for edge, matrix in made:
                 gain = 1.0 if edge.name in side.on else OFF_FLOW_GAIN / off[side.meeting(edge)]
                 if attempt:  # matrices of size 1 are all alike: only their gains can be drawn anew
-                    gain *= 0.25 + float(torch.rand((), generator=random))
+                    gain *= 0.25 + float(torch.rand((), generator=random, dtype=torch.float32))
                 filters[edge.name] = _spread(layout, grid, edge, matrix if gain == 1 else gain * matrix)
                 if mixing is not None:
                     mixings[edge.name] = replace(mixing, scale=gain)

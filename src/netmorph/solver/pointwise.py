@@ -111,7 +111,7 @@ def fill(layout: Layout, target: Filter, *, seed: int, noise: float, drawn: Draw
         result.condition = max(result.condition, factor.condition)
         result.full_rank &= factor.full_rank is True
         live ^= not live.any() and not target.weight.any()
-        scale = noise * size * live * (not factor.determined)
+        scale = noise * size * live.float() * (not factor.determined)  # whatever the default dtype is
         random = {name: generator(seed, "start", name, names) for name in names}
         few = _at_once(rest)
         for part, sizes in zip(torch.split(places, few), torch.split(scale, few), strict=True):

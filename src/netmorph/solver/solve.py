@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
+from operator import index
 from typing import Literal
 
 import torch
@@ -111,9 +113,13 @@ def solve(  # noqa: PLR0913 - every option of the public verb
     """
     graph = parse(graph) if isinstance(graph, str) else graph
     filter_, site = read_target(target, spec=spec, stride=stride, dilation=dilation, padding=padding)
+    try:
+        seed = index(seed)  # NumPy's integers print otherwise, and noise follows from what is printed
+    except TypeError as error:
+        raise NetmorphError(f"a seed is a whole number, not {seed!r:.80}") from error
     options = Options(method, fill, seed, noise, keep_parent, balanced, max_iter)
-    if not 0 <= noise < float("inf"):
-        raise NetmorphError(f"noise is a size from 0, relative to the target, not {noise}")
+    if not (isinstance(noise, Real) and 0 <= noise < float("inf")):
+        raise NetmorphError(f"noise is a size from 0, relative to the target, not {noise!r:.80}")
     if not dtype.is_floating_point:
         raise NetmorphError(f"filters are floating point, not {dtype}", remedies=["leave dtype= out, or cast later"])
     solver = _solvers().get((method, fill if method == "closed-form" else "pointwise"))

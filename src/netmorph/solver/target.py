@@ -82,6 +82,11 @@ def read_target(
         spec = _spec_of_weight(weight, stride, dilation, padding) if spec is None else spec
     if not weight.is_floating_point():
         raise NetmorphError(f"the target's weights are {weight.dtype}, not floating point")
+    if weight.is_meta or weight.dtype.itemsize == 1:
+        what = (
+            "on the meta device and have no values" if weight.is_meta else f"{weight.dtype}, which is not computed in"
+        )
+        raise NetmorphError(f"the target's weights are {what}", remedies=["load them, or cast them to float32, first"])
     if not math.isfinite(float(weight.sum())) and not bool(torch.isfinite(weight).all()):  # a sum may only overflow
         raise NetmorphError("the target's weights are not all finite", remedies=["morph a network without NaN or inf"])
     wide = weight.to(dtype)

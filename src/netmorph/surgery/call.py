@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from netmorph.errors import SiteError
 from netmorph.surgery.kept import kept
 from netmorph.surgery.precision import full_precision
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 _AUTOCAST = ("cpu", "cuda", "mps", "xpu")
 
 
@@ -130,6 +133,19 @@ def undisturbed(*models: nn.Module, training: bool = False) -> Iterator[None]:
         stack.enter_context(full_precision())
         stack.enter_context(kept(modules, parameters=training))
         yield
+
+
+def trainable(verb: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Make a verb leave `torch.inference_mode`, in which it would make parameters that can never learn."""
+
+    @wraps(verb)
+    def outside(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if not torch.is_inference_mode_enabled():
+            return verb(*args, **kwargs)
+        with torch.inference_mode(False):
+            return verb(*args, **kwargs)
+
+    return outside
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from torch import nn
 
 from netmorph.errors import SiteError
 from netmorph.nn import MorphedModule
-from netmorph.surgery.call import Call, reason
+from netmorph.surgery.call import Call, reason, trainable
 from netmorph.surgery.collapse_record import note_collapse, within
 from netmorph.surgery.collapse_site import CollapsedSite, collapse_site
 from netmorph.surgery.cost import CostChange, sized
@@ -47,6 +47,7 @@ class CollapseResult:
         return "\n".join([*map(str, self.collapsed), *kept]) or "there is no morphed module"
 
 
+@trainable
 def collapse(
     model: nn.Module,
     example_inputs: Any = None,

@@ -68,7 +68,7 @@ def cost(model: nn.Module, example_inputs: Any) -> Cost:
     MACs are those of convolutions (transposed ones too) and of products with a matrix of weights, wherever they are
     called from: a layer that runs twice counts twice, and so do convolutions that a model calls as functions. Batches
     of products count where one side is a parameter (grouped linear layers), not where both are signals (attention's
-    scores). The model is left as it is.
+    scores), nor does what runs inside `torch.cond` and its like. The model is left as it is.
 
     Args:
         model: any network.
@@ -96,6 +96,8 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         macs: of what ran within its block so far.
     """
 
+    supports_higher_order_operators = True  # torch.cond, flex_attention
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.macs = 0
@@ -104,6 +106,8 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
+        if isinstance(func, torch._ops.HigherOrderOperator):  # what it ran within itself is not seen
+            return output
         packet = func.overloadpacket
         if packet in _CONVOLUTIONS:
             x, weight, transposed = args[0], args[1], args[6]

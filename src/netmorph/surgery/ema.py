@@ -20,7 +20,7 @@ from netmorph.solver.solve import solve
 from netmorph.surgery.calibrate import has_newborn_norm
 from netmorph.surgery.carry import present_filter, set_filter
 from netmorph.surgery.graft import keep_memory_format, target_of
-from netmorph.surgery.growth import GrowthResult
+from netmorph.surgery.growth import GrowthResult, like_of
 from netmorph.surgery.growth_record import RegrownModule
 from netmorph.surgery.history import MorphedSite, MorphRecord, remember
 from netmorph.surgery.layers import check_unwrapped
@@ -175,7 +175,7 @@ def _settle(
     module, twin = morphed.get_submodule(site.name), child.get_submodule(site.name)
     assert isinstance(module, MorphedModule)
     assert isinstance(twin, MorphedModule)
-    like = next(module.parameters())
+    like = like_of(morphed, module)
     place = Site(site.name, site.kind, site.layout.site, site.bias, like.dtype, like.device)
     try:
         solution = solve(

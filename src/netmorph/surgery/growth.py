@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from netmorph.errors import NetmorphError, SiteError
 from netmorph.nn import MorphedModule
 from netmorph.surgery.calibrate import has_newborn_norm, run_through
-from netmorph.surgery.call import Call
+from netmorph.surgery.call import Call, trainable
 from netmorph.surgery.cost import CostChange, sized
 from netmorph.surgery.growth_record import GrownPlace, GrowthRecord
 from netmorph.surgery.history import MorphedSite, Record, history_of, remember
@@ -88,6 +88,7 @@ class Again:
         return Again, ()
 
 
+@trainable
 def perform(
     operation: str,
     model: nn.Module,

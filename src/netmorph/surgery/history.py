@@ -34,7 +34,7 @@ def versions_now() -> dict[str, str]:
 
 
 class Record(Protocol):
-    """One operation on a network, such as a `MorphRecord`."""
+    """One operation on a network, such as a `MorphRecord`: a frozen dataclass."""
 
     @property
     def serial(self) -> int:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 _CONTAINERS = (list, set, deque, dict, OrderedDict, defaultdict)
 _BOOKKEEPING = frozenset(nn.Module().__dict__)
+_CONSTANTS = (int, float, bool, str, tuple, type(None))
 _LAYERS = ("torch.nn.", "netmorph.nn.")
 Content = list[tuple[Any, list[Any]]]
 
@@ -53,8 +54,10 @@ def contents(values: Sequence[Any]) -> Content:
 
 
 def own_attributes(module: nn.Module) -> list[Any]:
-    """Return the attributes of a module that are not PyTorch's."""
-    return [value for key, value in module.__dict__.items() if key not in _BOOKKEEPING]
+    """Return the attributes of a module that are not PyTorch's, but for constants."""
+    return [
+        value for key, value in module.__dict__.items() if key not in _BOOKKEEPING and type(value) not in _CONSTANTS
+    ]
 
 
 def same_contents(before: Content) -> bool:
@@ -140,7 +143,11 @@ def _generator(value: Any) -> Callable[[], object] | None:
 
 def _write(tensor: Tensor, values: Tensor) -> None:
     """Give a tensor back its values, if they changed; sparse ones cannot be compared."""
-    if tensor.layout != torch.strided or tensor.shape != values.shape:
+    if tensor.layout != torch.strided or _kind(tensor) != _kind(values):
         tensor.data = values
     elif not torch.equal(tensor, values):
         tensor.copy_(values)
+
+
+def _kind(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.shape, tensor.dtype, tensor.device

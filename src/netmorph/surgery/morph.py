@@ -14,7 +14,7 @@ from netmorph.graph.spec import ModuleGraph
 from netmorph.solver.solve import Method
 from netmorph.surgery.assign import Assignment
 from netmorph.surgery.calibrate import has_newborn_norm, run_through
-from netmorph.surgery.call import Call, reason
+from netmorph.surgery.call import Call, reason, trainable
 from netmorph.surgery.cost import CostChange, sized
 from netmorph.surgery.foreign import notice
 from netmorph.surgery.graft import Graft, Options, check_layer, make_graft
@@ -61,6 +61,7 @@ class MorphResult:
         return result_html(self)
 
 
+@trainable
 def morph(  # noqa: PLR0913 - the public verb; all but the first two are keywords
     model: nn.Module,
     mapping: Mapping[str, ModuleGraph | str],

@@ -143,7 +143,8 @@ def site_parity(
         spec = morphed.layout.site if isinstance(morphed, MorphedModule) else spec_of(original)
     weight = original._parameters.get("weight")
     like = weight if weight is not None else next(morphed.parameters(), recorded)
-    assert like is not None
+    if like is None:  # shortcuts without weights, which the example does not reach
+        like = torch.empty(0, device="cpu")
     recorded = recorded if recorded is not None and recorded.numel() else None  # nothing is shown by an empty batch
     samples = 2 if has_modes(morphed) else 1  # a norm may mix samples; no convolution does
     inputs = _inputs(spec, recorded, like, _reach(morphed, spec), samples)
