@@ -86,6 +86,18 @@ def test_one_step_where_one_is_enough():
     assert [len(step.sites) for step in (*half.steps, *both.steps)] == [3, 3, 3]
 
 
+def test_every_step_goes_through_batches_that_come_only_once():
+    model = grow(small(), "resnet20", "morph20_1c1_half", example_inputs=X, calibration=[X]).model
+    once, again = (
+        grow(model, "morph20_1c1_half", "morph20_3c1", example_inputs=X, calibration=batches)
+        for batches in (iter([X]), [X])
+    )
+    assert len(once.steps) == 2
+    assert once.max_rel <= 1e-10
+    for name, value in once.model.state_dict().items():
+        assert value.equal(again.model.state_dict()[name]), name
+
+
 def test_batchnorm_stands_behind_every_new_convolution():
     grown = grow(small(), "resnet20", "morph20_1c1", example_inputs=X, calibration=[X]).model
     assert has_newborn_norm(grown.layer1[1].shortcut)

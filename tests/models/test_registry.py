@@ -1,4 +1,5 @@
 import sys
+import urllib.error
 
 import pytest
 import torch
@@ -62,6 +63,30 @@ def test_unknown_names_get_a_hint(name, said):
 def test_refused_arguments_are_one_message():
     with pytest.raises(NetmorphError, match="torchvision:resnet18 refuses colour='red'"):
         build("torchvision:resnet18", colour="red")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        (None, {}, "a model's name is text, not None"),
+        ("netmorph:resnet8", {"seed": 1.5}, "netmorph:resnet8 refuses .*seed=1.5"),
+        ("netmorph:resnet20", {"depth": 32}, "resnet20 has a depth of 20, not of 32.*leave out depth="),
+        ("netmorph:morph20_1c1", {"depth": 8}, "morph20_1c1 has a depth of 20, not of 8"),
+    ],
+)
+def test_arguments_against_the_name_or_of_another_type_are_told(name, given, said):
+    with pytest.raises(NetmorphError, match=said):
+        build(name, **given)
+
+
+def test_weights_that_cannot_be_had_are_told(monkeypatch):
+    def offline(*_, **__):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", offline)
+    monkeypatch.setattr("os.path.exists", lambda path: False)
+    with pytest.raises(NetmorphError, match="resnet18 refuses weights='DEFAULT': .*no network.*leave out the argument"):
+        build("torchvision:resnet18", weights="DEFAULT")
 
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch):

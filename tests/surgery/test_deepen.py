@@ -1,4 +1,6 @@
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -89,3 +91,11 @@ def test_refusals() -> None:
         with pytest.raises(GraphError, match="kernel 3x3x3 has 3 dimensions") as caught:
             deepen(net, "layer1.0.conv1.edges.a_t", (3, 3, 3), example_inputs=X)
         assert caught.value.site == "layer1.0.conv1.edges.a_t"
+
+
+@pytest.mark.parametrize("kernel", [3.0, None, [], "3x3", 0, True], ids=str)
+def test_what_is_no_kernel_is_told(kernel: Any) -> None:
+    net = morph(resnet(), {"layer1.*.conv1": "3x3 > 1x1"}, example_inputs=X).model
+    for site in ("fc", "conv1", "layer1.0.conv1.edges.a_t"):
+        with pytest.raises(SiteError, match=f"{re.escape(repr(kernel))} is not a kernel.*one number, or one for each"):
+            deepen(net, site, kernel, example_inputs=X)

@@ -18,6 +18,7 @@ from netmorph.errors import InfeasibleMorph, NetmorphError, SiteError
 from netmorph.graph.cuts import sink_cut, source_cut
 from netmorph.graph.layout import lay_out
 from netmorph.nn import MorphedModule
+from netmorph.surgery.collapse import collapse
 from netmorph.surgery.deepen import deepen
 from netmorph.surgery.ema import rebuild_ema
 from netmorph.surgery.grow_kernel import grow_kernel
@@ -366,6 +367,12 @@ def test_another_operation_than_morph() -> None:
     parent = small()
     result = grown(parent)
     refuse(replace(result, history=(object(),)), AveragedModel(parent), "no result of morph .* .object.")
+
+
+def test_a_collapse() -> None:
+    child = grown(small()).model
+    result: Any = collapse(child, example_inputs=images())
+    refuse(result, AveragedModel(child), "cannot follow a CollapseResult.*result of morph.*fresh average")
 
 
 def test_a_wrapped_average() -> None:

@@ -101,6 +101,8 @@ def grow(
     check_reach(source, target)
     _check_model(model, old)
     norm = "neutral" if calibration is None else "calibrated"
+    if isinstance(calibration, Iterator):
+        calibration = list(calibration)  # each step goes through it anew
     common = {"example_inputs": example_inputs, "seed": seed, "calibration": calibration, "noise": noise, "norm": norm}
     steps: list[Step] = []
     there = {place.name: place for place in old.places}

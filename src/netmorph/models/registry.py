@@ -36,6 +36,8 @@ def build(name: str, **kwargs: Any) -> nn.Module:
     Raises:
         NetmorphError: for an unknown source or model, a missing package, or arguments that the model refuses.
     """
+    if not isinstance(name, str):
+        raise NetmorphError(f"a model's name is text, not {name!r}", remedies=["write netmorph:resnet20, say"])
     source, colon, model = name.partition(":")
     maker = _SOURCES.get(source)
     if not colon or maker is None:
@@ -55,6 +57,12 @@ def _netmorph(model: str, kwargs: dict[str, Any]) -> nn.Module:
     if NAME.fullmatch(model) is None:
         raise _unknown("netmorph", model, _known())
     net = parse_net(model)
+    if kwargs.get("depth", net.depth) != net.depth:
+        raise NetmorphError(
+            f"netmorph:{model} has a depth of {net.depth}, not of {kwargs['depth']!r}",
+            remedies=["leave out depth=, and name the network of the depth that you want"],
+        )
+    kwargs = {key: value for key, value in kwargs.items() if key != "depth"}
     if net.kernels is not None:
         return _morphed(net, kwargs)
     module, kind = ("imagenet", "ImageNetResNet") if net.imagenet else ("cifar", "CifarResNet")
@@ -121,6 +129,11 @@ def _call(name: str, maker: Callable[..., nn.Module], kwargs: dict[str, Any]) ->
     """Call a constructor and turn what it refuses into one message."""
     try:
         return maker(**kwargs)
-    except (TypeError, ValueError, KeyError) as error:
+    except NetmorphError:
+        raise
+    except Exception as error:  # a source raises whatever it likes, and what downloads for it, too
         given = ", ".join(f"{key}={value!r}" for key, value in kwargs.items()) or "no arguments"
-        raise NetmorphError(f"{name} refuses {given}: {error}", remedies=["check the model's arguments"]) from error
+        remedies = ["check the model's arguments"]
+        if isinstance(error, OSError):
+            remedies = ["leave out the argument that asks for weights", "connect this computer to where they are"]
+        raise NetmorphError(f"{name} refuses {given}: {error}", remedies=remedies) from error

@@ -12,6 +12,7 @@ from netmorph.filters.geometry import ConvSpec, per_dimension
 from netmorph.graph.layout import Layout
 from netmorph.graph.spec import Edge, Groups, Ints, ModuleGraph
 from netmorph.surgery.call import Call
+from netmorph.surgery.grow_kernel import kernel_sides
 from netmorph.surgery.growth import GrowthResult, perform
 from netmorph.surgery.morph import MorphResult, morph
 from netmorph.surgery.places import Place, plain_sites, select
@@ -59,7 +60,7 @@ def deepen(  # noqa: PLR0913 - a public verb; all but the first two are keywords
         What `morph` returns.
 
     Raises:
-        SiteError: no such layer, or a glob that matches both plain layers and edges.
+        SiteError: no such layer, no kernel, or a glob that matches both plain layers and edges.
         InfeasibleMorph: `width` is too narrow to pass all channels.
         GraphError: the width is none, or the norm of an edge cannot go on.
 
@@ -70,7 +71,7 @@ def deepen(  # noqa: PLR0913 - a public verb; all but the first two are keywords
         >>> str(result.sites[0].graph), result.parity.sites[0].exact
         ('3x3 > 3x3', True)
     """
-    call = Call.of(example_inputs)
+    call, sides = Call.of(example_inputs), kernel_sides(kernel)
     places = select(model, plain_sites(model, call, "deepen"), site, ("layer", "edge"), "deepen")
     if len({place.nature for place in places}) > 1:
         raise SiteError(
@@ -79,7 +80,7 @@ def deepen(  # noqa: PLR0913 - a public verb; all but the first two are keywords
             remedies=["call deepen once for each kind"],
         )
     if places[0].nature == "layer":
-        mapping = {p.name: _series(p.site.spec, kernel, width) for p in places if p.site is not None}
+        mapping = {p.name: _series(p.site.spec, sides, width) for p in places if p.site is not None}
         made = morph(
             model,
             mapping,
@@ -96,7 +97,7 @@ def deepen(  # noqa: PLR0913 - a public verb; all but the first two are keywords
 
     def change(layout: Layout, graph: ModuleGraph, place: Place) -> ModuleGraph:
         edge = graph.edge(place.edge)
-        return in_place(layout, graph, place.edge, _series(layout.specs[place.edge], kernel, width, edge))
+        return in_place(layout, graph, place.edge, _series(layout.specs[place.edge], sides, width, edge))
 
     growing = Growing(act, norm, calibration is not None, noise, seed, check)
     makers = {name: maker(name, larger, growing) for name, larger in larger_graphs(model, places, change).items()}
@@ -104,18 +105,16 @@ def deepen(  # noqa: PLR0913 - a public verb; all but the first two are keywords
     return perform("deepen", model, call, makers, inplace=inplace, options=options, calibration=calibration)
 
 
-def _series(
-    spec: ConvSpec, kernel: int | Sequence[int], width: int | str | None, edge: Edge | None = None
-) -> ModuleGraph:
+def _series(spec: ConvSpec, kernel: tuple[int, ...], width: int | str | None, edge: Edge | None = None) -> ModuleGraph:
     """Return the graph of a layer and one more behind it.
 
     Args:
         spec: geometry of the present layer.
-        kernel: of the new one.
+        kernel: of the new one, one number for all dimensions or one for each.
         width: of the blob between.
         edge: of the present layer, where it is one of a module.
     """
-    sides: Ints = per_dimension(kernel if isinstance(kernel, int) else tuple(kernel), spec.dims, "kernel") or (1,)
+    sides: Ints = per_dimension(kernel, spec.dims, "kernel") or (1,)
     groups: Groups = spec.groups if edge is None or edge.fixed is None else 1
     if edge is not None and edge.groups == "dw":
         groups = "dw"

@@ -67,7 +67,7 @@ def grow_kernel(
           (0): Conv2d(3, 8, kernel_size=(5, 5), stride=(1, 1), padding=(2, 2))
         )
     """
-    call, sides = Call.of(example_inputs), _sides(kernel)
+    call, sides = Call.of(example_inputs), kernel_sides(kernel)
     places = _with_kernels(
         model, select(model, plain_sites(model, call, "grow_kernel"), site, ("layer", "edge"), "grow_kernel")
     )
@@ -84,7 +84,7 @@ def grow_kernel(
     return perform("grow_kernel", model, call, makers, inplace=inplace, options=options)
 
 
-def _sides(kernel: int | Sequence[int]) -> tuple[int, ...]:
+def kernel_sides(kernel: int | Sequence[int]) -> tuple[int, ...]:
     """Return a kernel as one number for all dimensions, or one for each.
 
     Raises:
