@@ -188,7 +188,7 @@ def test_an_experiment_without_a_table_says_so_beneath_its_title(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "experiment.json").write_text("{}")
     run = read_run(tmp_path / "run")
-    assert run.title == "Experiment"
+    assert run.kind == "Experiment"
     assert "The table is not written yet." in run.body
 
 
