@@ -62,11 +62,16 @@ def test_a_list_is_no_set_of_variants(explore, tmp_path):
 
 
 def test_the_shipped_variants_are_printed_and_can_be_read(capsys):
-    assert main(["explore", "morph20_3c1", "--print-variants"]) == 0
+    assert main(["explore", "--print-variants"]) == 0
     assert capsys.readouterr().out == VARIANTS.read_text(encoding="utf-8")
     variants = load_variants(VARIANTS)
     assert next(iter(variants)) == "base"
     assert len({(each.first, each.next, each.noise, each.fill) for each in variants.values()}) == len(variants)
+
+
+def test_a_network_is_asked_for(capsys):
+    assert main(["explore"]) == 2
+    assert "explore needs a network" in capsys.readouterr().err
 
 
 def test_where_jobs_fail_the_others_are_shown(explore, tmp_path):

@@ -105,6 +105,7 @@ def test_a_checkpoint_is_trained_on(capsys):
     ("arguments", "said"),
     [
         (["--seed", "-1"], "--seed is not negative"),
+        (["--seed", "99999999999999999999"], "--seed is at most 2^50"),
         (["--time-limit", "0"], "--time-limit is above 0"),
         (["--at", "fc", "--to", "1 > 1"], "1 --at but 0 --grow-at"),
         (["--at", "nope", "--to", "1 > 1", "--grow-at", "0"], "nope"),

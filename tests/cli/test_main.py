@@ -1,9 +1,11 @@
 import os
 import subprocess
 import sys
+from io import BytesIO, TextIOWrapper
 
 import pytest
 
+from netmorph._version import __version__
 from netmorph.cli import show
 from netmorph.cli.main import main
 from netmorph.errors import NetmorphError
@@ -50,7 +52,7 @@ def test_the_version_is_the_packages(capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["--version"])
     assert exit_.value.code == 0
-    assert capsys.readouterr().out.startswith("netmorph ")
+    assert capsys.readouterr().out == f"netmorph {__version__}\n"
 
 
 @pytest.mark.parametrize("arguments", [[], ["nope"], ["show"], ["show", "id", "--nope"], ["plan", "--seed", "x"]])
@@ -67,6 +69,7 @@ def test_wrong_arguments_exit_with_2_and_a_message(arguments, capsys):
         (NetmorphError("a clear message"), 2, "netmorph: a clear message.\n"),
         (PermissionError(13, "Permission denied", "/x"), 2, "netmorph: Permission denied: /x\n"),
         (OSError("odd"), 2, "netmorph: odd\n"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "odd"), 2, "netmorph: a file that is given is not text in UTF-8"),
         (KeyboardInterrupt(), 130, "netmorph: interrupted; nothing was left half-written\n"),
         (ModuleNotFoundError("no rich", name="rich"), 2, "netmorph: rich is not installed. Remedy: pip install"),
         (ModuleNotFoundError("a typo", name="netmorph.typo"), 1, "netmorph: ModuleNotFoundError: a typo"),
@@ -83,6 +86,21 @@ def test_an_error_is_one_message_and_a_code(error, code, said, monkeypatch, caps
     assert streams.err.startswith(said)
     assert "Traceback" not in streams.err
     assert streams.out == ""
+
+
+def test_a_config_file_that_is_no_text_is_told(tmp_path, capsys):
+    (tmp_path / "bad.yaml").write_bytes(b"\xff: 1")
+    assert main(["show", "id", "--config", "bad.yaml"]) == 2
+    assert "not text in UTF-8" in capsys.readouterr().err
+
+
+def test_an_output_without_unicode_gets_question_marks(monkeypatch):
+    ascii_only = TextIOWrapper(BytesIO(), encoding="ascii")
+    monkeypatch.setattr(show, "run", lambda _options: print("1 ± 2") or 0)
+    monkeypatch.setattr(sys, "stdout", ascii_only)
+    assert main(["show", "id"]) == 0
+    ascii_only.flush()
+    assert ascii_only.buffer.getvalue() == b"1 ? 2\n"
 
 
 def test_a_traceback_can_be_asked_for(monkeypatch):

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 
@@ -93,6 +94,9 @@ def test_the_sites_kernel(capsys, kernel, said):
         (["s-a:3, a-s:3"], "s"),
         (["modul_d"], "module_d"),
         (["id", "--kernel", "3y3"], "is not a kernel"),
+        (["id", "--kernel", "99999999999999999999"], "--kernel 99999999999999999999 is too large"),
+        (["id", "--kernel", "999"], "--kernel 999 is too large: the site has at most 10,000 taps"),
+        (["id", "--kernel", "3x99999999999999999999"], "is too large"),
         (["3x3", "--channels", "0"], "at least 1"),
         (["3x3:0 > 1x1"], "width"),
         (["3x3*7 > 1x1", "--channels", "64"], "7"),
@@ -107,3 +111,14 @@ def test_wrong_input_is_one_message(arguments, said, capsys):
     error = capsys.readouterr().err
     assert said in error
     assert "Traceback" not in error
+
+
+def test_a_graph_that_is_no_text_is_told(capsys, tmp_path):
+    (tmp_path / "bad.json").write_bytes(b"\xff{}")
+    assert main(["show", "bad.json"]) == 2
+    assert "bad.json is not text in UTF-8" in capsys.readouterr().err
+
+
+def test_a_closed_output_is_no_error(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["show", "3x3 > 1x1"]) == 0

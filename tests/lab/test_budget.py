@@ -28,6 +28,16 @@ def test_the_papers_budget_is_the_data_sets():
         ("first: {epoch: 3}\nnext: short", "epoch"),
         ("first: nothing-known\nnext: short", "nothing-known"),
         ("[", "cannot be read"),
+        ("first: short\nnext: short\n1: 2\nnois: 1", "unknown keys: 1, nois"),
+        ("first: {1: 2}\nnext: short", "cannot be understood"),
+        ("first: {recipe: short, 1: 2}\nnext: short", "cannot be understood"),
+        ("first: short\nnext: short\ntrain_limit: many", "mine: a budget's train_limit is a whole number from 1 on"),
+        ("first: short\nnext: short\ntest_limit: 10.5", "test_limit is a whole number from 1 on, not 10.5"),
+        ("first: short\nnext: short\ntest_limit: 0", "test_limit is a whole number"),
+        ("first: short\nnext: short\ntrain_limit: [1]", "train_limit is a whole number"),
+        ("first: short\nnext: short\nwarm_batches: null", "warm_batches is a whole number from 0 on"),
+        ("first: short\nnext: short\nnoise: loud", "noise is a number, not 'loud'"),
+        ("first: short\nnext: short\nfill: all", "fill is pointwise or dense, not 'all'"),
     ],
 )
 def test_a_file_that_is_no_budget_is_refused(tmp_path, text, said):
@@ -35,6 +45,12 @@ def test_a_file_that_is_no_budget_is_refused(tmp_path, text, said):
     path.write_text(text)
     with pytest.raises(NetmorphError, match=said):
         load_budget(str(path))
+
+
+def test_limits_may_come_as_text(tmp_path):
+    (tmp_path / "mine.yaml").write_text("first: short\nnext: short\ntrain_limit: '100'\ntest_limit: 50.0\nnoise: 1e-1")
+    budget = load_budget(str(tmp_path / "mine.yaml"))
+    assert (budget.train_limit, budget.test_limit, type(budget.test_limit), budget.noise) == (100, 50, int, 0.1)
 
 
 def test_an_unknown_name_and_a_missing_file_are_told():

@@ -76,6 +76,6 @@ def test_an_interrupt_in_any_phase_leaves_nothing(tmp_path, phase):
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path):
     (tmp_path / "run").write_text("x")
     listener = Silent()
-    with pytest.raises(NetmorphError, match="exists and is not empty"):
+    with pytest.raises(NetmorphError, match="is a file, not a folder"):
         quickstart(TINY, tmp_path / "run", listener)
     assert listener.heard == []

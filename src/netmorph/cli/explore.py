@@ -12,13 +12,20 @@ from typing import Any
 
 from netmorph.cli.reproduce import add_running, carry_out, check_running
 from netmorph.cli.training import add_data
+from netmorph.errors import NetmorphError
 
 __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: Any) -> None:
     """Add the command's options."""
-    parser.add_argument("net", type=str, help="a network of the paper, such as morph20_3c1")
+    parser.add_argument(
+        "net",
+        type=str | None,
+        nargs="?",
+        default=None,
+        help="a network of the paper, such as morph20_3c1; --print-variants needs none",
+    )
     parser.add_argument(
         "--variants", type=str | None, default=None, help="YAML file of variants (default: those of netmorph)"
     )
@@ -34,6 +41,8 @@ def run(options: Any) -> int:
     if options.print_variants:
         print(VARIANTS.read_text(encoding="utf-8"), end="")
         return 0
+    if options.net is None:
+        raise NetmorphError("explore needs a network to grow to", remedies=["name one, such as morph20_1c1"])
     check_running(options)
     from netmorph.lab.explore import make_exploration
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netmorph.cli.options import Text
+from netmorph.cli.options import Text, check_seed
 from netmorph.cli.training import (
     AGAIN,
     TrainingPrinter,
@@ -76,6 +76,7 @@ def run(options: Any) -> int:
     require("lightning")
     if options.seed < 0:
         raise NetmorphError(f"--seed is not negative, {options.seed} is")
+    check_seed(options.seed)
     setting = RunSetting(
         options.model,
         _phases(options),

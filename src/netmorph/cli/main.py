@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 __all__ = ["main"]
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Ctrl-C, 1 for a fault of netmorph's own. Where the arguments cannot be read the process exits with code 2
         instead.
     """
+    _print_anywhere()
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments))
     except BrokenPipeError:
@@ -50,6 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
 
 
+def _print_anywhere() -> None:
+    """Print a question mark for what an output's encoding does not have, rather than fail at the end of a training."""
+    for stream in (sys.stdout, sys.stderr):
+        encoding = getattr(stream, "encoding", None) or "utf"
+        if isinstance(stream, TextIOWrapper) and not encoding.lower().startswith("utf"):
+            stream.reconfigure(errors="replace")
+
+
 def _explain(error: BaseException) -> tuple[str, int]:
     """Return what to say of an error, and the exit code."""
     from netmorph.errors import NetmorphError
@@ -60,6 +70,8 @@ def _explain(error: BaseException) -> tuple[str, int]:
         return str(error), 2
     if isinstance(error, ModuleNotFoundError) and not (error.name or "netmorph").startswith("netmorph"):
         return f"{error.name} is not installed. Remedy: pip install 'netmorph[train,cli,report]'.", 2
+    if isinstance(error, UnicodeDecodeError):
+        return "a file that is given is not text in UTF-8. Remedy: save it as UTF-8, or name another one.", 2
     if isinstance(error, OSError):
         return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 2
     advice = "this is a fault of netmorph's own; NETMORPH_TRACEBACK=1 shows where"
@@ -84,7 +96,7 @@ def _parser() -> Any:
     parser = ArgumentParser(
         prog="netmorph",
         description="Grow a trained PyTorch network without losing what it has learned.",
-        version=f"netmorph {__version__}",
+        version=__version__,
         allow_abbrev=False,
     )
     commands = parser.add_subcommands(required=True, metavar="command")

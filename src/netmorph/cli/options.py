@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netmorph.errors import NetmorphError
+from netmorph.errors import GraphError, NetmorphError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from netmorph.graph.spec import ModuleGraph
 
+_LARGEST_SEED = 2**50  # a run's own seeds are up to a thousand times it
+_MOST_NUMBERS = 2**32  # 16 GiB
+
 __all__ = [
     "Text",
     "add_input",
     "add_model",
     "add_sites",
+    "check_seed",
     "example",
     "open_model",
     "read_graph",
@@ -103,13 +108,18 @@ def read_graph(text: str) -> ModuleGraph:
     """Read a graph from its notation, its name in the catalogue, or a JSON file.
 
     Raises:
-        GraphError: it is none of these.
+        GraphError: it is none of these, or the file is no text.
         OSError: the file cannot be read.
     """
     from netmorph.graph.codec import from_json
     from netmorph.surgery.assign import read_graph as read
 
-    return from_json(Path(text).read_text(encoding="utf-8")) if text.endswith(".json") else read(text)
+    if not text.endswith(".json"):
+        return read(text)
+    try:
+        return from_json(Path(text).read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise GraphError(f"{text} is not text in UTF-8: {error}", remedies=["save it as UTF-8"]) from error
 
 
 def open_model(name: str, arguments: Mapping[str, Any], weights: str | None) -> nn.Module:
@@ -129,14 +139,24 @@ def example(shape: str, seed: int) -> Tensor:
     """Draw a standard normal input of a shape such as ``1,3,224,224``.
 
     Raises:
-        NetmorphError: if the shape cannot be read.
+        NetmorphError: if the shape cannot be read or is too large, or the seed is.
     """
+    check_seed(seed)
+    texts = shape.strip("() ").split(",")
     try:
-        sizes = [int(size) for size in shape.strip("() ").split(",") if size.strip()]
+        sizes = [int(size) for size in (texts if texts[-1].strip() else texts[:-1])]  # (4,) as Python writes it
     except ValueError:
         sizes = []
     if not sizes or min(sizes) < 1:
         raise NetmorphError(f"--input-shape {shape!r} is not a shape", remedies=["write sizes such as 1,3,224,224"])
+    if math.prod(sizes) > _MOST_NUMBERS:
+        raise NetmorphError(f"--input-shape {shape} is too large", remedies=["try the network on less"])
     import torch
 
     return torch.randn(sizes, generator=torch.Generator().manual_seed(seed))
+
+
+def check_seed(seed: int) -> None:
+    """Raise where a seed is too large to draw from, or to make others of."""
+    if abs(seed) > _LARGEST_SEED:
+        raise NetmorphError(f"--seed is at most 2^50, not {seed}")

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from netmorph.cli.options import check_seed
 from netmorph.cli.training import TrainingPrinter, require
 from netmorph.errors import NetmorphError
 
@@ -42,6 +43,7 @@ def run(options: Any) -> int:
         raise NetmorphError(f"--epochs is at least 1, not {options.epochs}")
     if options.seed < 0:
         raise NetmorphError(f"--seed is not negative, {options.seed} is")
+    check_seed(options.seed)
     require("lightning", "matplotlib")
     out = Path(options.out or time.strftime("runs/quickstart-%Y%m%d-%H%M%S"))
     print("netmorph quickstart: loading torch and Lightning", file=sys.stderr)

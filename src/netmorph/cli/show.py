@@ -7,6 +7,7 @@ catalogue such as module_d, or a JSON file. --out draws it into a file too.
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "run"]
 
 _MOST_PATHS = 64
+_MOST_DIGITS, _MOST_TAPS = 9, 10_000
 _MOST_STEPS = 40
 
 
@@ -90,7 +92,10 @@ def _print_drawing(plan: SitePlan) -> None:
     from netmorph.cli.console import console
     from netmorph.graph.draw.terminal import to_text
 
-    text = to_text(plan.graph, plan.marks, unicode=(sys.stdout.encoding or "").lower().startswith("utf"))
+    # There is no stdout where it was closed.
+    text = to_text(
+        plan.graph, plan.marks, unicode=(getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf")
+    )
     lines = [] if text is None else text.splitlines()
     if not lines or max(map(len, lines)) > console().width:
         return
@@ -105,7 +110,9 @@ def _site(options: Any) -> ConvSpec:
 
     if not re.fullmatch(r"\d+(x\d+){0,2}", options.kernel):
         raise NetmorphError(f"--kernel {options.kernel!r} is not a kernel", remedies=["write 3, 1x3 or 3x3x3"])
-    sides = [int(side) for side in options.kernel.split("x")]
+    sides = [int(side) for side in options.kernel.split("x") if len(side) < _MOST_DIGITS]
+    if len(sides) <= options.kernel.count("x") or math.prod(sides) ** (2 if len(sides) == 1 else 1) > _MOST_TAPS:
+        raise NetmorphError(f"--kernel {options.kernel} is too large: the site has at most {_MOST_TAPS:,} taps")
     return ConvSpec.same(
         options.channels if options.in_channels is None else options.in_channels,
         options.channels,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from netmorph.errors import NetmorphError
 from netmorph.train.recipe import Recipe, load_recipe
 
 __all__ = ["BUDGETS", "VARIANTS", "Budget", "load_budget", "load_variants"]
 
+FillName = Literal["pointwise", "dense"]
 BUDGETS = ("paper", "paper-imagenet", "medium", "short", "smoke")
 _IMAGENET = ("table5", "figure6")
 VARIANTS = files("netmorph.lab") / "budgets" / "variants.yaml"
@@ -41,8 +43,17 @@ class Budget:
     train_limit: int | None = None
     test_limit: int | None = None
     noise: float = 0.5
-    fill: Literal["pointwise", "dense"] = "pointwise"
+    fill: FillName = "pointwise"
     warm_batches: int = 8
+
+    def __post_init__(self) -> None:
+        for name, least in (("train_limit", 1), ("test_limit", 1), ("warm_batches", 0)):
+            value = getattr(self, name)
+            if value is not None or name == "warm_batches":
+                object.__setattr__(self, name, _whole(name, value, least))
+        object.__setattr__(self, "noise", _number("noise", self.noise))
+        if self.fill not in get_args(FillName):
+            raise NetmorphError(f"a budget's fill is {' or '.join(get_args(FillName))}, not {self.fill!r}")
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON says it."""
@@ -112,15 +123,38 @@ def _budget(name: str, content: Any) -> Budget:
     known = {each.name for each in fields(Budget)} - {"name"}
     if not isinstance(content, Mapping) or not {"first", "next"} <= content.keys():
         raise NetmorphError(f"the budget {name} needs the keys first and next")
-    unknown = sorted(content.keys() - known)
+    unknown = sorted(map(str, content.keys() - known))
     if unknown:
         raise NetmorphError(
             f"the budget {name} has unknown keys: {', '.join(unknown)}", shapes=f"known: {sorted(known)}"
         )
     try:
         return Budget(name, **{**content, "first": _recipe(content["first"]), "next": _recipe(content["next"])})
+    except NetmorphError as error:
+        error.what = f"the budget {name}: {error.what}"
+        raise
     except TypeError as error:
         raise NetmorphError(f"the budget {name} cannot be understood: {error}") from error
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    """Return a value, which may come as text, as a whole number."""
+    try:
+        if isinstance(value, bool) or int(value) != float(value) or int(value) < least:
+            raise ValueError
+        return int(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise NetmorphError(f"a budget's {name} is a whole number from {least} on, not {value!r}") from error
+
+
+def _number(name: str, value: Any) -> float:
+    """Return a value, which may come as text (YAML reads ``1e-4`` as one), as a number."""
+    try:
+        if isinstance(value, bool) or not math.isfinite(float(value)):
+            raise ValueError
+        return float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise NetmorphError(f"a budget's {name} is a number, not {value!r}") from error
 
 
 def _recipe(given: Any) -> Recipe:

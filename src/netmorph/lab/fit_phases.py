@@ -65,6 +65,11 @@ def read_phases(given: Sequence[Mapping[str, Any]], recipe: str, overrides: Mapp
         if not isinstance(phase, Mapping):
             raise NetmorphError(f"phase {number} is not a mapping: {phase!r}")
         own = {key: value for key, value in phase.items() if key not in ("at", "to", "grow", "recipe")}
+        odd = [key for key in own if not isinstance(key, str) or key == "name_or_path"]  # load_recipe tells of others
+        if odd:
+            raise NetmorphError(
+                f"phase {number} has no key {odd[0]!r}", remedies=["write at, to, grow, recipe, or keys of a recipe"]
+            )
         sites = _pairs(_texts(phase, "at", number), _texts(phase, "to", number), f"phase {number}: ")
         made = load_recipe(str(phase.get("recipe", recipe)), **{**overrides, **own})
         try:

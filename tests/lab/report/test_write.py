@@ -184,6 +184,14 @@ def test_an_experiments_report_holds_its_table(reproduced, tmp_path):
     assert "| ---" not in page.words
 
 
+def test_an_experiment_without_a_table_says_so_beneath_its_title(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "experiment.json").write_text("{}")
+    run = read_run(tmp_path / "run")
+    assert run.kind == "Experiment"
+    assert "The table is not written yet." in run.body
+
+
 def test_every_section_has_its_heading(quick, tmp_path):
     _, page = report(quick, tmp_path)
     assert page.headings == [

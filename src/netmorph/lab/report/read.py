@@ -140,7 +140,8 @@ def _fit(folder: Path) -> Run:
 
 def _experiment(folder: Path) -> Run:
     """Read what `reproduce` has come to: its table, its curves, and the grown networks of its first seed."""
-    text = _text(folder / "table.md") if (folder / "table.md").exists() else "The table is not written yet."
+    table = folder / "table.md"
+    text = _text(table) if table.exists() else "# Experiment\n\nThe table is not written yet."
     title, _, rest = text.partition("\n")
     done = [_json(path) for path in sorted((folder / "jobs").glob("*/done.json"))]
     grown = [job for job in done if job.get("parity") and job["parity"].get("steps")]
