@@ -2,11 +2,14 @@
 
 import pytest
 import torch
-from tests.surgery.networks import images, seeded
+from tests.surgery.networks import images, seeded, small
 from torch import Tensor, nn
 
+from netmorph.errors import SiteError
+from netmorph.surgery.cost import cost
 from netmorph.surgery.deepen import deepen
 from netmorph.surgery.morph import morph
+from netmorph.surgery.parity import verify
 from netmorph.surgery.sites import find_sites
 
 
@@ -67,3 +70,37 @@ def test_shortcuts_of_traced_blocks_are_refused() -> None:
     sites = find_sites(nn.Sequential(torch.fx.symbolic_trace(Residual())), images())
     assert sites.names == ("0.conv",)
     assert "traced by torch.fx" in sites.refused["0.shortcut"]
+
+
+class Mapped(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.func.vmap(self.fc)(x)
+
+
+def test_layers_within_a_transform_of_functions_are_refused() -> None:
+    sites = find_sites(Mapped(), torch.randn(2, 4))
+    assert "torch.func" in sites.refused["fc"]
+    with pytest.raises(SiteError, match=r"torch.func.*\[site fc\]"):
+        morph(Mapped(), {"fc": "1 > 1"}, example_inputs=torch.randn(2, 4))
+
+
+class Private(Residual):
+    @property
+    def shortcut(self) -> nn.Module:
+        raise RuntimeError("not yet")
+
+
+def test_attributes_that_raise_are_taken() -> None:
+    assert find_sites(nn.Sequential(Private()), images()).names == ("0.conv", "0.residual")
+
+
+def test_something_else_than_a_network() -> None:
+    with pytest.raises(SiteError, match="a network .nn.Module. is wanted, not 'torchvision:resnet18'.*nm.build"):
+        morph("torchvision:resnet18", {"fc": "1 > 1"}, example_inputs=images())
+    for verb in (lambda: verify(small(), None, images()), lambda: find_sites(None, images()), lambda: cost({}, ())):
+        with pytest.raises(SiteError, match="a network .nn.Module. is wanted, not (None|{}).*pass the network"):
+            verb()

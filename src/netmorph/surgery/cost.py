@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from netmorph.surgery.call import Call, in_mode, undisturbed
+from netmorph.surgery.layers import check_network
 
 _ATEN = torch.ops.aten
 _CONVOLUTIONS = (_ATEN.convolution, _ATEN._convolution, _ATEN.convolution_overrideable)
@@ -77,6 +78,7 @@ def cost(model: nn.Module, example_inputs: Any) -> Cost:
     Raises:
         SiteError: the model raised on the example.
     """
+    check_network(model)
     counter = Counter(model)
     with undisturbed(model), counter:
         Call.of(example_inputs).run(in_mode(model, False))
@@ -127,7 +129,9 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _memory(tensor: Tensor) -> int:
-    """Return what a tensor and its views have in common."""
+    """Return what a tensor and its views have in common; a sparse one has no views to speak of."""
+    if tensor.layout != torch.strided:
+        return id(tensor)
     return int(tensor.untyped_storage()._cdata)
 
 

@@ -82,12 +82,26 @@ def wrapper_of(module: nn.Module) -> str | None:
     return next((_WRAPPERS[kind.__name__] for kind in type(module).__mro__ if kind.__name__ in _WRAPPERS), None)
 
 
+def check_network(model: object) -> None:
+    """Raise where something else than a network was given.
+
+    Raises:
+        SiteError: it is no `nn.Module`.
+    """
+    if not isinstance(model, nn.Module):
+        raise SiteError(
+            f"a network (nn.Module) is wanted, not {model!r:.80}",
+            remedies=["build it first: nm.build(name) takes names" if isinstance(model, str) else "pass the network"],
+        )
+
+
 def check_unwrapped(model: nn.Module, verb: str = "morph") -> None:
     """Raise where a model is wrapped: parameters that are new inside would be left out or go apart.
 
     Raises:
-        SiteError: it is inside DDP or FSDP, compiled or scripted.
+        SiteError: it is inside DDP or FSDP, compiled or scripted, or no network.
     """
+    check_network(model)
     wrapper = wrapper_of(model)
     if wrapper is not None:
         raise SiteError(

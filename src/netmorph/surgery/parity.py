@@ -11,6 +11,7 @@ from torch import nn
 
 from netmorph.errors import ParityError
 from netmorph.surgery.call import Call, in_mode, undisturbed
+from netmorph.surgery.layers import check_network
 from netmorph.surgery.outputs import OutputParity, compare, tensors_in
 from netmorph.surgery.probe import NOT_RUN, Run, probe
 from netmorph.surgery.site_parity import SiteParity, tolerance_of
@@ -88,6 +89,8 @@ def verify(parent: nn.Module, child: nn.Module, example_inputs: Any, *, toleranc
         SiteError: a model raised on the example.
         ParityError: the parent's output is NaN, or the difference is above `tolerance`.
     """
+    for model in (parent, child):
+        check_network(model)
     call = Call.of(example_inputs)
     before = probe(parent, {}, call)
     parity = differences(before, probe(child, {}, call), repeat=repeat_gap(parent, call, before), like=parent)

@@ -56,6 +56,9 @@ class Seen:
         if len(values) != 1 or not isinstance(x, Tensor) or x.is_nested or not isinstance(output, Tensor):
             self.odd = "it is not called with a single tensor"
             return
+        if torch._C._functorch.is_functorch_wrapped_tensor(x):
+            self.odd = "it is called within a transform of torch.func (vmap, grad)"
+            return
         self.channels.add((x.shape[1] if x.dim() > 1 else -1, x.shape[-1] if x.dim() else -1))
         if not self.calls:
             self.input_shape, self.output_shape = tuple(x.shape), tuple(output.shape)
@@ -185,7 +188,8 @@ def _shadow(layer: nn.Module, seen: Seen, part: Part | None) -> Any:
         try:
             output = original(*args, **kwargs)
             seen.note(args, kwargs, output)
-            if part is not None and seen.calls == 1:
+            empty = seen.recorded is None or not seen.recorded.numel()
+            if part is not None and empty and seen.odd is None:
                 seen.recorded = part([*args, *kwargs.values()][0], layer).detach().clone()
         finally:
             seen.depth -= 1

@@ -58,9 +58,17 @@ def shortcut_names(block: nn.Module, count: int) -> list[str]:
     own = () if done is None else done.names
     for stem in _STEMS:
         names = [stem if index == 0 else f"{stem}_{index + 1}" for index in range(count)]
-        if all(name in own or not hasattr(block, name) for name in names):
+        if all(name in own or not _has(block, name) for name in names):
             return names
     raise SiteError(f"it has attributes called {', '.join(map(repr, _STEMS))} already")
+
+
+def _has(block: nn.Module, name: str) -> bool:
+    """Return whether a block has an attribute, or a property that raises."""
+    try:
+        return hasattr(block, name)
+    except Exception:
+        return True
 
 
 def traced(block: nn.Module, form: Form, *, training: bool = False) -> Graph:
