@@ -52,9 +52,11 @@ def explore_3c3(folder):
 @pytest.mark.parametrize(("name", "experiment"), [("table1", table1), ("explore-3c3", explore_3c3)])
 def test_the_table_follows_from_the_jobs(tmp_path, name, experiment):
     """What lies under results/ is what the code makes of the trainings there, down to the byte."""
+    from netmorph.lab.experiment_folder import check_folder
     from netmorph.lab.render import render
 
     folder = ROOT / "results" / "cifar10-resnet20-h100"
+    check_folder(experiment(folder), folder / name)  # also where an older netmorph wrote what the folder is for
     shutil.copytree(folder / name, tmp_path / name)
     render(experiment(folder), tmp_path / name)
     for file in ("table.md", "table.json"):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
 from netmorph.aside import write_whole
 from netmorph.errors import NetmorphError
+from netmorph.lab.budget import Budget
 from netmorph.lab.experiment import Experiment
+from netmorph.train.recipe import Recipe
 
 __all__ = ["JOBS", "check_folder", "claim_folder"]
 
 JOBS, _IDENTITY = "jobs", "experiment.json"
+_DEFAULTS = {each.name: each.default for each in fields(Budget) if each.default is not MISSING}
 _ELSEWHERE = ("choose another folder with --out",)
 
 
@@ -59,6 +63,7 @@ def check_folder(experiment: Experiment, out: Path) -> None:
     except (OSError, ValueError) as error:
         raise NetmorphError(f"{out} cannot be used: {error}", remedies=_ELSEWHERE) from error
     ways = _ways(experiment)
+    known = _whole(known)
     if known["budget"] != ways["budget"]:
         there, here = known["budget"].get("name"), experiment.budget.name
         raise NetmorphError(
@@ -81,6 +86,22 @@ def _ways(experiment: Experiment) -> dict[str, Any]:
     if experiment.variants:
         ways["variants"] = {name: budget.as_dict() for name, budget in experiment.variants.items()}
     read: dict[str, Any] = json.loads(json.dumps(ways))  # tuples become lists, as they are when read again
+    return read
+
+
+def _whole(known: dict[str, Any]) -> dict[str, Any]:
+    """Add what an older netmorph did not write: a way to train that it did not know, which by default does nothing."""
+    recipe = asdict(Recipe())
+
+    def budget(given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        parts = {key: {**recipe, **given[key]} for key in ("first", "next") if isinstance(given.get(key), dict)}
+        return {**_DEFAULTS, **given, **parts}
+
+    variants = known.get("variants")
+    more = {"variants": {name: budget(each) for name, each in variants.items()}} if isinstance(variants, dict) else {}
+    read: dict[str, Any] = json.loads(json.dumps({**known, "budget": budget(known["budget"]), **more}))
     return read
 
 
