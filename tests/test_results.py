@@ -49,13 +49,23 @@ def explore_3c3(folder):
     return make_exploration("morph20_3c3", load_variants(folder / "variants-3c3.yaml"), 3)
 
 
-@pytest.mark.parametrize(("name", "experiment"), [("table1", table1), ("explore-3c3", explore_3c3)])
-def test_the_table_follows_from_the_jobs(tmp_path, name, experiment):
+def on_a_cpu(folder):
+    from netmorph.lab.budget import load_budget
+    from netmorph.lab.experiment import make_experiment
+
+    return make_experiment("table1", load_budget(str(folder / "short-half.yaml")), 3, ["morph20_1c1"])
+
+
+@pytest.mark.parametrize(
+    ("machine", "name", "experiment"),
+    [("h100", "table1", table1), ("h100", "explore-3c3", explore_3c3), ("cpu", "table1", on_a_cpu)],
+)
+def test_the_table_follows_from_the_jobs(tmp_path, machine, name, experiment):
     """What lies under results/ is what the code makes of the trainings there, down to the byte."""
     from netmorph.lab.experiment_folder import check_folder
     from netmorph.lab.render import render
 
-    folder = ROOT / "results" / "cifar10-resnet20-h100"
+    folder = ROOT / "results" / f"cifar10-resnet20-{machine}"
     check_folder(experiment(folder), folder / name)  # also where an older netmorph wrote what the folder is for
     shutil.copytree(folder / name, tmp_path / name)
     render(experiment(folder), tmp_path / name)
