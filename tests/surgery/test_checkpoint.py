@@ -114,12 +114,13 @@ def test_channels_last_is_kept(tmp_path: Path) -> None:
     assert not again.stem.weight.is_contiguous()
 
 
-def test_tied_tensors_stay_tied(tmp_path: Path) -> None:
-    def tied() -> nn.Module:
-        model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
-        model[2].weight = model[0].weight
-        return model
+def tied() -> nn.Module:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    model[2].weight = model[0].weight
+    return model
 
+
+def test_tied_tensors_stay_tied(tmp_path: Path) -> None:
     model = morph(tied(), {"1": "1 > 1"}, example_inputs=torch.zeros(1, 4)).model
     save(model, tmp_path)
     again = load(tmp_path, tied())
@@ -474,11 +475,6 @@ def test_networks_without_memory_are_refused(tmp_path: Path) -> None:
 
 
 def test_tensors_tied_here_and_not_in_the_checkpoint(tmp_path: Path) -> None:
-    def tied() -> nn.Module:
-        model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
-        model[2].weight = model[0].weight
-        return model
-
     model = morph(tied(), {"1": "1 > 1"}, example_inputs=torch.zeros(1, 4)).model
     model[2].weight = nn.Parameter(model[0].weight.detach() * 2)
     save(model, tmp_path)

@@ -12,7 +12,9 @@ from typing import Literal
 from netmorph.errors import GraphError
 
 WIDTH = re.compile(r"[0-9]{1,7}|[0-9]{0,7}\.?[0-9]{1,6}x|[0-9]{1,16}/[1-9][0-9]{0,9}x")
-FIXED = re.compile(r"(?:(-?(?:[0-9]{1,32}(?:\.[0-9]{0,32})?|\.[0-9]{1,32})(?:[eE][+-]?[0-9]{1,4})?)\s*\*\s*)?(id|avg)")
+# Bounded, or a million digits would cost quadratic time.
+FACTOR = r"(-?(?:[0-9]{1,32}(?:\.[0-9]{0,32})?|\.[0-9]{1,32})(?:[eE][+-]?[0-9]{1,4})?)\s*\*\s*"
+_FIXED = re.compile(rf"(?:{FACTOR})?(id|avg)")
 LARGEST = 1 << 20
 
 
@@ -81,7 +83,7 @@ class Fixed:
         """
         if isinstance(value, Fixed):
             return value
-        match = FIXED.fullmatch(value.strip()) if isinstance(value, str) else None
+        match = _FIXED.fullmatch(value.strip()) if isinstance(value, str) else None
         if match is None:
             raise GraphError(
                 f"{value!r:.80} is nothing that an edge without weights does",

@@ -6,6 +6,7 @@ import re
 from typing import Any, NoReturn
 
 from netmorph.errors import GraphError, NotationError
+from netmorph.graph.attributes import FACTOR
 from netmorph.graph.spec import NAME, Edge, Fixed, Width
 
 LONGEST = 1_000_000
@@ -13,8 +14,7 @@ _WINDOW = 100  # characters of a long notation that an error shows
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NAME = re.compile(NAME.pattern.removesuffix(r"\Z"))
 _SIDES = re.compile(r"[0-9]+(?:x[0-9]+)*")
-# Bounded, or a million digits would cost quadratic time.
-_SCALE = re.compile(r"(-?(?:[0-9]{1,32}(?:\.[0-9]{0,32})?|\.[0-9]{1,32})(?:[eE][+-]?[0-9]{1,4})?)\s*\*\s*(?=id|avg)")
+_SCALE = re.compile(rf"{FACTOR}(?=id|avg)")
 _FIXED = re.compile(r"(id|avg)(?![A-Za-z_])")
 _GROUPS = re.compile(r"dw(?![A-Za-z0-9_])|[0-9]+")
 _WIDTH = re.compile(r"[0-9.]+(?:/[0-9]+(?=x))?x?")

@@ -170,6 +170,11 @@ def fixed_rng(seed: int = 0) -> Iterator[None]:
             numpy.random.set_state(numpy_state)
 
 
+def is_lazy(module: nn.Module) -> bool:
+    """Return whether a module's parameters wait for the first input."""
+    return isinstance(module, LazyModuleMixin) and module.has_uninitialized_params()
+
+
 def check_initialised(*models: nn.Module) -> None:
     """Refuse lazy layers: their first run makes their parameters, and cannot be undone.
 
@@ -177,7 +182,7 @@ def check_initialised(*models: nn.Module) -> None:
         SiteError: a model holds one that has not run yet.
     """
     for module in (module for model in models for module in model.modules()):
-        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+        if is_lazy(module):
             raise SiteError(
                 f"the model holds lazily initialised layers: {type(module).__name__} has no shape yet",
                 remedies=["run the model once on data first"],

@@ -8,12 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
-from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils import parametrize
 
 from netmorph.errors import SiteError
 from netmorph.filters.geometry import ConvSpec
 from netmorph.solver.target import CONVOLUTIONS
+from netmorph.surgery.call import is_lazy
 from netmorph.surgery.foreign import foreign, is_transposed
 
 Kind = Literal["conv", "linear", "identity"]
@@ -108,11 +108,6 @@ def check_unwrapped(model: nn.Module, verb: str = "morph") -> None:
             f"the model is already wrapped ({wrapper}): {verb} before wrapping",
             remedies=[f"{verb} the model inside (ddp.module, compiled._orig_mod)", f"{verb} first, wrap the child"],
         )
-
-
-def is_lazy(module: nn.Module) -> bool:
-    """Return whether a module's parameters wait for the first input."""
-    return isinstance(module, LazyModuleMixin) and module.has_uninitialized_params()
 
 
 def _foreign(module: nn.Module) -> str | None:

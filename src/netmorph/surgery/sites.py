@@ -12,9 +12,9 @@ from torch import nn
 
 from netmorph.graph.spec import ModuleGraph
 from netmorph.surgery.assign import Assignment, assign, check_mapping
-from netmorph.surgery.call import Call, check_initialised, fixed_rng, in_mode
+from netmorph.surgery.call import Call, check_initialised, fixed_rng, in_mode, is_lazy
 from netmorph.surgery.foreign import is_transposed, layer_spec, pads_same
-from netmorph.surgery.layers import BASES, candidates, check_network, identity_spec, is_lazy, kind_of
+from netmorph.surgery.layers import BASES, candidates, check_network, identity_spec, kind_of
 from netmorph.surgery.probe import Part, Run, Seen, few, probe
 from netmorph.surgery.shortcut import find_shortcuts, may_name_shortcut
 from netmorph.surgery.site import Site, Sites
