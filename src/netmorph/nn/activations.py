@@ -1,7 +1,9 @@
-"""The parametric activations of eq. 8: P-phi(x) = (1 - a) phi(x) + a x, the identity at birth."""
+"""The activations of a module's blobs: parametric ones (eq. 8), P-phi(x) = (1 - a) phi(x) + a x, or plain phi."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -9,7 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from netmorph.errors import GraphError, did_you_mean
+from netmorph.filters.default_device import on_cpu
+from netmorph.graph.spec import ModuleGraph
+from netmorph.graph.symmetry import Symmetry
 from netmorph.nn.children import NamedChildren
+from netmorph.nn.settings import Setting, join, split
 
 # Elementwise activations of torch.nn whose arguments all have defaults, by lower-case name without underscores.
 _PHI: dict[str, type[nn.Module]] = {
@@ -39,6 +45,9 @@ _PHI: dict[str, type[nn.Module]] = {
     )
 }
 _ALIASES = {"auto": "relu", "prelu": "relu", "swish": "silu"}
+_PLAIN = "plain_"
+_EXACT = 1e-9  # relative
+MODELESS = frozenset({*_PHI.values()} - {nn.RReLU})  # they compute the same in train and in eval mode
 
 
 class Activations(NamedChildren):
@@ -96,25 +105,126 @@ def blend(y: Tensor, x: Tensor, slope: Tensor, dims: int) -> Tensor:
 
 
 def phi_name(name: str | None) -> str | None:
-    """Return the lower-case name of the phi that `name` means; None for None and "none".
+    """Return the name of the phi that `name` means, in lower case with the settings that are not the defaults.
 
     Args:
-        name: an elementwise activation of torch.nn, case and underscores ignored; "auto" is "relu".
+        name: an elementwise activation of torch.nn, case and underscores ignored, with settings as its constructor
+            takes them: "gelu", "gelu(approximate=tanh)", "LeakyReLU(negative_slope=0.2)"; "auto" is "relu". With
+            "plain_" before it, phi itself is meant and not its parametric form. None and "none" are none.
 
     Raises:
-        GraphError: no such activation, naming the nearest.
+        GraphError: no such activation or setting, naming the nearest.
     """
-    plain = "none" if name is None else str(name).lower().replace("_", "").replace("-", "")
-    if plain == "none":
+    if name is None:
+        return None
+    if is_plain(name):
+        phi = phi_name(name[len(_PLAIN) :])
+        return None if phi is None else _PLAIN + phi
+    plain, settings = split(str(name)) or (str(name), {})
+    plain = plain.lower().replace("_", "").replace("-", "")
+    if plain == "none" and not settings:
         return None
     plain = _ALIASES.get(plain, plain)
-    if plain in _PHI:
-        return plain
-    known = f"the activations are {', '.join(sorted(_PHI))}, none"
-    raise GraphError(
-        f"{name!r} is not an activation that netmorph can blend with the identity",
-        remedies=[*did_you_mean(plain, [*_PHI, *_ALIASES]), known],
-    )
+    if plain not in _PHI:
+        known = f"the activations are {', '.join(sorted(_PHI))}, none"
+        raise GraphError(
+            f"{name!r:.80} is not an activation that netmorph can blend with the identity",
+            remedies=[*did_you_mean(plain, [*_PHI, *_ALIASES]), known],
+        )
+    defaults = _defaults(plain)
+    try:
+        made = _PHI[plain](**settings).eval()
+        made(torch.zeros(1, device="cpu"))  # a word that is none of its words is told only when it runs
+        fits = all(type(value) is type(defaults[key]) for key, value in settings.items())
+    except (KeyError, TypeError, ValueError, AssertionError, RuntimeError):
+        fits = False
+    if not fits:
+        takes = ", ".join(f"{key}={value}" for key, value in defaults.items())
+        raise GraphError(
+            f"{name!r:.80} is not a setting of the activation {plain!r}",
+            remedies=[f"it takes {takes}" if takes else "it takes none"],
+        )
+    return join(plain, settings, defaults)
+
+
+def is_plain(name: str | None) -> bool:
+    """Return whether an activation's name means phi itself, not its parametric form (eq. 8)."""
+    return name is not None and str(name).startswith(_PLAIN)
+
+
+def plain_name(name: str | None) -> str | None:
+    """Return the name of phi itself for the name of an activation; None for none."""
+    phi = phi_name(name)
+    return phi if phi is None or is_plain(phi) else _PLAIN + phi
+
+
+def act_name(module: nn.Module) -> str | None:
+    """Return the name that builds an activation of a morphed module; None of any other module."""
+    name = name_of(module)
+    return name if isinstance(module, nn.PReLU | Blend) else plain_name(name)
+
+
+@on_cpu
+def symmetry_of(name: str) -> Symmetry:
+    """Return what the phi of a name does to x and -x, found by running it on numbers of all sizes."""
+    phi = build_activation(plain_name(name), 1, 0)
+    assert phi is not None
+    if isinstance(phi, nn.RReLU):  # in train mode it is random
+        return Symmetry()
+    x = torch.logspace(-6, 4, 101, dtype=torch.float64)
+    above, below = phi(x), phi(-x)
+    odd, sides = float(above[-1] - below[-1]) / float(x[-1]), (float(above[-1] / x[-1]), float(-below[-1] / x[-1]))
+    pairs = torch.allclose(above - below, odd * x, rtol=_EXACT, atol=0) and abs(odd) > _EXACT
+    straight = all(torch.allclose(y, p * x, rtol=_EXACT, atol=0) for y, p in zip((above, -below), sides, strict=True))
+    return Symmetry(odd if pairs else None, sides if straight else None)
+
+
+def symmetries(graph: ModuleGraph, act: str | None) -> dict[str, Symmetry]:
+    """Return the symmetry of the activation of each inner blob that has one.
+
+    Args:
+        graph: the module graph.
+        act: activation of the blobs for which the graph names none.
+    """
+    named = {blob: phi_name(graph.activations.get(blob, act)) for blob in graph.inner}
+    known = {name: symmetry_of(name) for name in set(named.values()) if name is not None}
+    return {blob: known[name] for blob, name in named.items() if name is not None}
+
+
+def name_of(module: nn.Module) -> str | None:
+    """Return the name by which `phi_name` knows a module of torch.nn, PReLU as ReLU; None of any other module."""
+    if isinstance(module, nn.PReLU):
+        return "relu"
+    if isinstance(module, Blend):
+        return name_of(module.phi)
+    name = type(module).__name__.lower()
+    if _PHI.get(name) is not type(module):
+        return None
+    return written(name, _settings(module))
+
+
+def written(kind: str, given: Mapping[str, Setting]) -> str:
+    """Return the name of an activation of torch.nn, with those of the given values that are settings of it.
+
+    Args:
+        kind: lower-case name without underscores.
+        given: by name; others than settings are passed over.
+    """
+    defaults = _defaults(kind)
+    return join(kind, {key: given[key] for key in defaults.keys() & given.keys()}, defaults)
+
+
+@cache
+def _defaults(kind: str) -> dict[str, Setting]:
+    return _settings(_PHI[kind]())
+
+
+def _settings(module: nn.Module) -> dict[str, Setting]:
+    """Return what an activation's constructor takes, but for whether it works in place."""
+    keys = [key for key in getattr(module, "__constants__", ()) if key != "inplace"]
+    if isinstance(module, nn.ReLU6):
+        keys = []  # its bounds are what makes it one
+    return {key: value if isinstance(value, str) else float(value) for key in keys for value in [getattr(module, key)]}
 
 
 def build_activation(
@@ -125,7 +235,9 @@ def build_activation(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> nn.Module | None:
-    """Return the parametric activation P-phi (eq. 8) for phi named `name`, every slope at 1; None for none.
+    """Return the parametric activation P-phi (eq. 8) for phi named `name`, every slope at 1; or phi itself.
+
+    None where there is none.
 
     Args:
         name: as `phi_name` reads it.
@@ -143,4 +255,6 @@ def build_activation(
     factory: dict[str, Any] = {"device": device, "dtype": dtype}
     if phi == "relu":
         return (nn.PReLU if dims else LastPReLU)(channels, init=1.0, **factory)
-    return Blend(_PHI[phi](), channels, dims, **factory)
+    kind, settings = split(phi.removeprefix(_PLAIN)) or (phi, {})
+    made = _PHI[kind](**settings)
+    return made if is_plain(phi) else Blend(made, channels, dims, **factory)

@@ -135,7 +135,7 @@ def solve(  # noqa: PLR0913 - every option of the public verb
     except InfeasibleMorph:
         if not keep_parent:
             raise
-        wider = graph.with_edge(_parent_edge(graph, site))
+        wider = graph.with_edge(parent_edge(graph, site))
         solution = replace(solver(filter_, site, wider, options), status=Status.KEPT_PARENT)
     filters = {name: each.to(device).to(dtype) for name, each in solution.filters.items()}
     return replace(solution, filters=filters)
@@ -150,7 +150,7 @@ def _solvers() -> dict[tuple[str, str], Callable[[Filter, ConvSpec, ModuleGraph,
     }
 
 
-def _parent_edge(graph: ModuleGraph, site: ConvSpec) -> Edge:
+def parent_edge(graph: ModuleGraph, site: ConvSpec) -> Edge:
     """Return the edge that keeps the parent's filter (Type II)."""
     name = fresh_name("parent", {edge.name for edge in graph.edges})
     named = any(edge.stride is not None for edge in graph.edges)

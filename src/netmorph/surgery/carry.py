@@ -13,7 +13,7 @@ from netmorph.filters.filter import Filter
 from netmorph.graph.layout import Layout
 from netmorph.graph.spec import Edge, ModuleGraph
 from netmorph.nn import MorphedModule
-from netmorph.nn.activations import Blend, phi_name
+from netmorph.nn.activations import act_name, phi_name
 from netmorph.nn.children import NamedChildren
 from netmorph.nn.edges import fixed_filter
 from netmorph.nn.norm import norm_name
@@ -42,7 +42,7 @@ class Defaults:
         blobs = [blob for blob in graph.inner if blob not in graph.activations]
         edges = [edge for edge in graph.edges if edge.fixed is None and edge.norm is None]
         norm = next((module.norms.kinds[edge.name] for edge in edges if edge.name in module.norms), None)
-        act = next((_phi(module.acts[blob]) for blob in blobs if blob in module.acts), None)
+        act = next((act_name(module.acts[blob]) for blob in blobs if blob in module.acts), None)
         return cls("relu" if not blobs else act, norm)
 
 
@@ -187,13 +187,6 @@ def _check_plain(module: MorphedModule, name: str) -> None:
             graph=str(module.layout.graph),
             remedies=[f"leave the edge as it is, or name the module inside, {name!r}", "collapse it first"],
         )
-
-
-def _phi(act: nn.Module) -> str | None:
-    """Return the name of the activation phi of a parametric one (eq. 8)."""
-    if isinstance(act, nn.PReLU):
-        return "relu"
-    return type(act.phi).__name__.lower() if isinstance(act, Blend) else None
 
 
 def _fixed_already(what: str, kind: str, name: str, given: str, graph: ModuleGraph) -> GraphError:

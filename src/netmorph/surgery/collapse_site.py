@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from netmorph.filters.geometry import ConvSpec
 from netmorph.graph.spec import ModuleGraph
 from netmorph.nn import MorphedModule
+from netmorph.surgery.as_born import as_born
 from netmorph.surgery.fold import Fold, fold
 from netmorph.surgery.layers import Kind
-from netmorph.surgery.linearity import why_border, why_not_linear
+from netmorph.surgery.linearity import why_border, why_lost, why_not_linear
 from netmorph.surgery.padded import SamePaddedModule
 from netmorph.surgery.plain import IDENTITY, Plain, plain_of
 from netmorph.surgery.site_parity import SiteParity, site_parity, tolerance_of
@@ -67,10 +68,13 @@ def collapse_site(
         tolerance: largest relative difference; None: that of the dtype.
         approximate: whether the border may differ by more.
     """
-    why = why_not_linear(module)
+    linear = why_lost(module) or as_born(module)
+    if isinstance(linear, str):
+        return linear
+    why = why_not_linear(linear)
     if why is not None:
         return why
-    folded = fold(module)
+    folded = fold(linear)
     same = isinstance(module, SamePaddedModule)
     plain, weight = plain_of(module.layout.site, folded, kind, bias=module.bias is not None, same_padding=same)
     layer = plain.build(device=like.device, dtype=like.dtype)
@@ -84,7 +88,7 @@ def collapse_site(
     if rounded.max_rel > allowed:
         return f"rounding its filter to {_short(like.dtype)} costs {rounded.max_rel:.1e} (tolerance {allowed:.1e})"
     if parity.max_rel > allowed and not approximate:
-        cause = why_border(module, folded.edges)
+        cause = why_border(linear, folded.edges)
         return f"border error {parity.max_rel:.1e} (tolerance {allowed:.1e}): {cause}; approximate=True accepts it"
     return CollapsedSite(name, module.layout.graph, module.layout.site, plain, parity), layer
 

@@ -115,7 +115,7 @@ def _edge(module: MorphedModule, name: str) -> Affine:
     norm = module.norms[name]
     if not isinstance(norm, _BatchNorm):  # a blend with slope 1: the identity
         return own
-    factor, shift = _batch_norm(norm)
+    factor, shift = batch_norm(norm)
     rows = factor.view(-1, *(1,) * (own.filter.dims + 1))
     return own._replace(
         filter=replace(own.filter, weight=own.filter.weight * rows),
@@ -152,7 +152,7 @@ def _padded_before(layout: Layout, name: str) -> tuple[int, ...]:
     return (0,) * spec.dims if own else spec.offset
 
 
-def _batch_norm(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+def batch_norm(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     """Return factor and constant of a BatchNorm in eval mode; the factor is 1 where it is that but for rounding."""
     assert norm.running_mean is not None
     assert norm.running_var is not None

@@ -17,7 +17,7 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 
 def why_not_linear(module: MorphedModule, inside: str = "") -> str | None:
-    """Return why a morphed module is not affine in eval mode, or cannot be replaced; None where there is no reason.
+    """Return why a morphed module is not affine in eval mode; None where there is no reason.
 
     BatchNorm counts as what it is in eval mode, whatever the module's mode: `collapse` describes the eval function.
 
@@ -29,8 +29,6 @@ def why_not_linear(module: MorphedModule, inside: str = "") -> str | None:
 
 
 def _reasons(module: MorphedModule, inside: str) -> Iterator[str]:
-    if not inside:
-        yield from _parts(module)
     for blob in module.acts:
         yield from _activation(module.acts[blob], f"the activation of blob {inside + blob!r}")
     for edge in module.norms:
@@ -41,6 +39,11 @@ def _reasons(module: MorphedModule, inside: str) -> Iterator[str]:
             yield from _reasons(child, f"{inside}{edge}.")
         elif not is_linear_edge(child):
             yield f"edge {inside + edge!r} is now a {type(child).__name__}"
+
+
+def why_lost(module: MorphedModule) -> str | None:
+    """Return why a morphed module cannot be replaced at all: hooks that would go, numbers that are none; or None."""
+    return next(_parts(module), None)
 
 
 def _parts(module: MorphedModule) -> Iterator[str]:
