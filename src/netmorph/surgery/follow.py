@@ -1,13 +1,16 @@
 """Follow what a layer computes through a running network, up to the one layer that reads it (beyond the paper).
 
 The network runs on the example, whatever its code; every PyTorch function that meets the layer's output is seen. No
-function is believed by its name: one that keeps channels apart gives for copied channels copies of what it gives.
+function is believed by its name: one that keeps channels apart gives for copied channels copies of what it gives
+(`apart`). A name only helps to say what a function does instead. The exception is dropout in train mode, whose random
+numbers cannot be compared.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any
@@ -19,11 +22,39 @@ from torch.overrides import TorchFunctionMode
 from netmorph.errors import SiteError
 from netmorph.nn import MorphedModule
 from netmorph.solver.target import spec_of
+from netmorph.surgery.apart import Function, lanes_after
 from netmorph.surgery.call import Call, in_mode, undisturbed
-from netmorph.surgery.channels import channels_of
-from netmorph.surgery.lanes import Lanes, lanes_after
+from netmorph.surgery.channels import channels_of, with_channels
+from netmorph.surgery.lanes import Lanes
 from netmorph.surgery.layers import BASES
-from netmorph.surgery.steps import HERE, Step, apply, emptied, tensors_of
+from netmorph.surgery.steps import HERE, Step, apply, emptied, in_double, tensors_of
+
+_DOES = {
+    "channel_shuffle": "it puts the channels into another order",
+    "cumsum": "it adds each channel to the next ones",
+    "dropout": "it draws random numbers",
+    "flip": "it puts the channels into another order",
+    "glu": "it multiplies one half of the channels by the other",
+    "group_norm": "it normalises groups of channels together",
+    "gumbel_softmax": "it divides by a sum over channels",
+    "layer_norm": "it normalises channels together",
+    "local_response_norm": "it divides each channel by a sum over its neighbours",
+    "log_softmax": "it subtracts a sum over channels",
+    "mean": "it takes the mean of the channels",
+    "native_channel_shuffle": "it puts the channels into another order",
+    "normalize": "it divides by a norm over channels",
+    "pixel_shuffle": "it makes pixels of channels",
+    "rms_norm": "it normalises channels together",
+    "roll": "it puts the channels into another order",
+    "softmax": "it divides by a sum over channels",
+    "softmin": "it divides by a sum over channels",
+    "sum": "it adds the channels up",
+}
+_DROPOUT = {
+    *("dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout", "rrelu"),
+    *("alpha_dropout", "feature_alpha_dropout", "dropout_", "alpha_dropout_", "feature_alpha_dropout_", "rrelu_"),
+}
+_LEAVING = {"tolist", "item", "numpy", "__array__", "__float__", "__int__", "__bool__", "equal", "allclose"}
 
 
 @dataclass
@@ -36,6 +67,7 @@ class Trail:
         steps: what happened to it, the reader last.
         reader: name of the convolution or linear layer that reads it; "" until it is reached.
         why: why it cannot be followed; "" where it can.
+        left: functions by which numbers left PyTorch, where nothing can be followed (`tolist`).
     """
 
     entered: Tensor
@@ -43,6 +75,7 @@ class Trail:
     steps: list[Step] = field(default_factory=list)
     reader: str = ""
     why: str = ""
+    left: set[str] = field(default_factory=set)
 
     @property
     def names(self) -> list[str]:
@@ -64,7 +97,7 @@ def follow(model: nn.Module, call: Call, site: str, index: Tensor | None, *, tra
     Raises:
         SiteError: the model raised in eval mode.
     """
-    watcher = _Watcher(site, index, model.get_submodule(site))
+    watcher = _Watcher(site, index, model.get_submodule(site), train=train)
     leaves = dict(_leaves(model, ""))
     with undisturbed(model, training=train), _shadowed(leaves, watcher), watcher:
         try:
@@ -85,9 +118,9 @@ class _Watcher(TorchFunctionMode):
         elsewhere: names of leaves that read something else than the layer's output.
     """
 
-    def __init__(self, site: str, index: Tensor | None, layer: nn.Module) -> None:
+    def __init__(self, site: str, index: Tensor | None, layer: nn.Module, *, train: bool) -> None:
         super().__init__()
-        self.site, self.index, self.spec = site, index, spec_of(layer)
+        self.site, self.index, self.spec, self.train = site, index, spec_of(layer), train
         self.trails: list[Trail] = []
         self.elsewhere: set[str] = set()
         self.busy = False
@@ -102,20 +135,23 @@ class _Watcher(TorchFunctionMode):
             return func(*args, **kwargs)
         name = getattr(func, "__name__", str(func))
         here = {id(tensor): HERE for tensor in met}
-        shape = met[0].shape  # a function may work in place
+        x = met[0] if self.index is None else met[0].detach().clone()  # a function may work in place
         step = Step("", func, emptied(args, here), {key: emptied(value, here) for key, value in kwargs.items()})
         result = func(*args, **kwargs)
         if name != "__setitem__" and not any(True for _ in tensors_of(result)):
+            if name in _LEAVING:
+                for tensor in met:
+                    self._trail_of(tensor).left.add(name)
             return result  # a size, say
         trail = self._use(met, name)
         if trail is None:
             return result
         if not isinstance(result, Tensor):
             trail.why = f"{name} does not return one tensor"
-        elif self.index is not None:
-            lanes = lanes_after(partial(apply, func, step.args, step.kwargs), shape, met[0], trail.lanes, self.index)
+        elif self.index is not None and not (self.train and name in _DROPOUT and result.shape == x.shape):
+            lanes = _after(step, x, trail.lanes, self.index)
             if isinstance(lanes, str):
-                trail.why = f"{name} {lanes}"
+                trail.why = f"{name} {lanes}" + (f": {_DOES[name]}" if name in _DOES else "")
             else:
                 trail.lanes = lanes
         if not trail.why:
@@ -140,7 +176,7 @@ class _Watcher(TorchFunctionMode):
         trail = self._use(met, f"{name!r}")
         if trail is None:
             return
-        trail.why = _refused(name, module, trail.lanes, proved=self.index is not None)
+        trail.why = _refused(name, module, args, trail.lanes, self.index)
         if trail.why:
             return
         trail.steps.append(Step(name))
@@ -164,6 +200,9 @@ class _Watcher(TorchFunctionMode):
         found = {id(t): t for t in tensors_of(values) if id(t) in self._now or id(t) in self._spent}
         return list(found.values())
 
+    def _trail_of(self, tensor: Tensor) -> Trail:
+        return self._now[id(tensor)][1] if id(tensor) in self._now else self._spent[id(tensor)][1]
+
     def _go_on(self, result: Tensor, trail: Trail) -> None:
         self._spent.pop(id(result), None)
         self._now[id(result)] = (result, trail)
@@ -185,15 +224,54 @@ class _Watcher(TorchFunctionMode):
         return first if first is not None and not first.why else None
 
 
-def _refused(name: str, module: nn.Module, lanes: Lanes, *, proved: bool) -> str:
+def _after(step: Step, x: Tensor, lanes: Lanes, index: Tensor) -> Lanes | str:
+    """Return where the channels are after a function that reads `x`, or why it does not keep them apart."""
+    exact = partial(apply, step.func, in_double(step.args), in_double(step.kwargs))
+    plain = partial(apply, step.func, step.args, step.kwargs)
+    return _tried((exact, exact), (plain, plain), x, lanes, index)
+
+
+def _tried(
+    exact: tuple[Function, Function], plain: tuple[Function, Function], x: Tensor, lanes: Lanes, index: Tensor
+) -> Lanes | str:
+    """Return what `lanes_after` says of a function of `x` in float64, or in the dtype of `x` if it runs in that only.
+
+    Args:
+        exact: the function in float64, of narrow and of wide inputs.
+        plain: the function as it is, likewise.
+        x: what it reads in the example.
+        lanes: where the channels are in that.
+        index: for each channel of the wider layer, the one that it copies.
+    """
+    found = None
+    with suppress(TypeError):  # a device without float64
+        found = lanes_after(*exact, [in_double(x)], [lanes], index)
+    if found is None:
+        found = lanes_after(*plain, [x], [lanes], index)
+    return "does not run a second time" if found is None else found
+
+
+def _refused(name: str, module: nn.Module, args: tuple[Any, ...], lanes: Lanes, index: Tensor | None) -> str:
     """Return why a leaf cannot be on the way, or ""."""
     if isinstance(module, MorphedModule):
         return f"it enters the morphed module {name!r}, whose source cannot become wider"
-    if not proved:
+    if index is None:
         return ""
     if not lanes.fit(module):
         return f"{name!r} does not read its channels as channels"
-    return ""
+    if isinstance(module, BASES) or type(module).__module__.startswith("torch.nn."):
+        return ""
+    narrow, wide = (_alone(module, each) for each in (torch.arange(lanes.channels), index))
+    exact = tuple(copy.deepcopy(each).double() for each in (narrow, wide))
+    found = _tried(exact, (narrow, wide), args[0].detach(), lanes, index)
+    return f"{name!r} {found}" if isinstance(found, str) else ""
+
+
+def _alone(module: nn.Module, index: Tensor) -> nn.Module:
+    """Return a copy of a leaf with channel `index[i]` as channel i, which nobody watches."""
+    made = with_channels(module, index)
+    made.__dict__.pop("forward", None)
+    return copy.deepcopy(made)
 
 
 def _reads(module: nn.Module) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 HERE = object()
@@ -52,11 +53,24 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
             yield from tensors_of(item)
 
 
+def in_double(value: Any) -> Any:
+    """Return arguments with their floating-point tensors in float64, complex ones in complex128."""
+    if isinstance(value, Tensor):
+        return value.detach().to(torch.promote_types(value.dtype, torch.float64)) if _is_inexact(value) else value
+    if isinstance(value, Mapping):
+        return {key: in_double(item) for key, item in value.items()}
+    return tuple(in_double(item) for item in value) if type(value) in (list, tuple) else value
+
+
 def emptied(value: Any, here: Mapping[int, object]) -> Any:
     """Return arguments with `HERE` in the place of some tensors."""
     if isinstance(value, list | tuple):
         return tuple(emptied(item, here) for item in value)
     return here.get(id(value), value)
+
+
+def _is_inexact(value: Tensor) -> bool:
+    return value.is_floating_point() or value.is_complex()
 
 
 def _filled(value: Any, x: Tensor) -> Any:

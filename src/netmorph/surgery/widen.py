@@ -13,6 +13,7 @@ from netmorph.surgery.call import Call
 from netmorph.surgery.carry import Defaults
 from netmorph.surgery.growth import Change, GrowthResult, Maker, like_of, morphed_at, perform
 from netmorph.surgery.growth_record import RegrownModule
+from netmorph.surgery.missed import missed
 from netmorph.surgery.places import plain_sites, select
 from netmorph.surgery.site_parity import site_parity
 from netmorph.surgery.widen_blob import widened
@@ -73,6 +74,7 @@ def widen(
     call = Call.of(example_inputs)
     sites = plain_sites(model, call, "widen")
     places = select(model, sites, site, ("layer", "module"), "widen")
+    apart = missed(model, call) if blob is None else {}
     makers: dict[str, Maker] = {}
     for place in places:
         if (place.nature == "module") != (blob is not None):
@@ -80,7 +82,9 @@ def widen(
         if blob is not None:
             makers[place.name] = _blob_maker(place.name, blob, width, noise=noise, seed=seed, check=check)
         else:
-            makers[place.name] = layer_maker(place.name, sites, call, width, noise=noise, seed=seed, check=check)
+            makers[place.name] = layer_maker(
+                place.name, sites, call, width, apart=apart, noise=noise, seed=seed, check=check
+            )
     if not makers:
         raise _unfit(model, places[0].name, blob)
     options = {"site": site, "width": width, "blob": blob, "noise": noise, "seed": seed}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -21,6 +22,7 @@ from netmorph.surgery.graft import check_layer, keep_memory_format
 from netmorph.surgery.growth import Change, Maker
 from netmorph.surgery.growth_record import ChangedChannels, ChangedLayer, GrownPlace
 from netmorph.surgery.layers import BASES
+from netmorph.surgery.missed import notice_of
 from netmorph.surgery.places import pytorch_layer
 from netmorph.surgery.segment import Segment, segment_parity
 from netmorph.surgery.site import Sites
@@ -28,7 +30,15 @@ from netmorph.surgery.swap import inherit
 
 
 def layer_maker(
-    name: str, sites: Sites, call: Call, width: int | str, *, noise: float, seed: int, check: bool
+    name: str,
+    sites: Sites,
+    call: Call,
+    width: int | str,
+    *,
+    apart: Mapping[str, nn.Module | Tensor],
+    noise: float,
+    seed: int,
+    check: bool,
 ) -> Maker:
     """Return what prepares the widening of a plain layer.
 
@@ -37,6 +47,7 @@ def layer_maker(
         sites: those of the network.
         call: example inputs.
         width: channels, or a factor.
+        apart: what the example does not reach, from `missed`.
         noise: size of what cancels, relative to the weights of the layer that reads it.
         seed: of the copies, their shares and the noise.
         check: whether a difference above the tolerance is an error.
@@ -49,8 +60,9 @@ def layer_maker(
         blocks = math.lcm(plain.spec.groups, pytorch_layer(model, reader, "widen").spec.groups)
         number = wider(width, plain.spec.c_out, blocks=blocks, what="the layer")
         index = copy_map(plain.spec.c_out, number, blocks=blocks, seed=site_seed(seed, name))
-        trail = follow(model, call, name, index)[0]
-        _check_trail(trail)
+        trails = [*follow(model, call, name, index), *follow(model, call, name, index, train=True)]
+        _check_trails(trails)
+        trail = trails[0]
         names = [name, *trail.names]
         present = {each: model.get_submodule(each) for each in names}
         for each, module in present.items():
@@ -69,7 +81,8 @@ def layer_maker(
             places.append(place)
         segments = (Segment(name, trail.steps, present), Segment(name, trail.steps, made))
         measure = partial(segment_parity, *segments, trail.entered, plain.spec, check=check)
-        return Change(made, tuple(places), measure)
+        notices = (*notice_of(apart, name, plain.spec.c_out, number), *_left(name, trails))
+        return Change(made, tuple(places), measure, notices)
 
     return make
 
@@ -79,8 +92,7 @@ def _reader(model: nn.Module, name: str, call: Call, sites: Sites) -> str:
     trails = [*follow(model, call, name, None), *follow(model, call, name, None, train=True)]
     if not trails:
         raise SiteError("the example does not reach it, so that nothing is known of what reads it")
-    for trail in trails:
-        _check_trail(trail)
+    _check_trails(trails)
     paths = {tuple(trail.names) for trail in trails}
     if len(paths) > 1:
         one, other = sorted(paths)[:2]
@@ -100,17 +112,31 @@ def _reader(model: nn.Module, name: str, call: Call, sites: Sites) -> str:
     return trails[0].reader
 
 
-def _check_trail(trail: Trail) -> None:
-    if trail.why:
-        raise SiteError(
-            f"its channels cannot be followed to the one layer that reads them: {trail.why}",
-            shapes=f"after {' > '.join(trail.names)}" if trail.names else None,
-            remedies=[
-                "widen a layer whose output only one convolution or linear layer reads, behind elementwise functions, "
-                "norms, pooling and flattening",
-                "morph the layer and widen a blob inside: widen(model, site, width, blob='a', ...)",
-            ],
-        )
+def _check_trails(trails: Sequence[Trail]) -> None:
+    for trail in trails:
+        if trail.why:
+            raise SiteError(
+                f"its channels cannot be followed to the one layer that reads them: {trail.why}",
+                shapes=f"after {' > '.join(trail.names)}" if trail.names else None,
+                remedies=[
+                    "widen a layer whose output only one convolution or linear layer reads, behind elementwise "
+                    "functions, norms, pooling and flattening",
+                    "morph the layer and widen a blob inside: widen(model, site, width, blob='a', ...)",
+                ],
+            )
+    if len({(trail.lanes.outer, trail.lanes.inner) for trail in trails}) > 1:
+        raise SiteError("its channels reach the layer that reads them in different orders in different calls")
+
+
+def _left(name: str, trails: Sequence[Trail]) -> tuple[str, ...]:
+    """Return what to say of numbers that left PyTorch on the way."""
+    left = sorted({function for trail in trails for function in trail.left})
+    if not left:
+        return ()
+    return (
+        f"what {name!r} computes leaves PyTorch by {', '.join(left)}, where nobody can follow it: that the network's "
+        "outputs are as they were is known for the example only",
+    )
 
 
 def _wider(
