@@ -25,7 +25,12 @@ Function = Callable[..., Any]
 
 
 def lanes_after(
-    narrow: Function, wide: Function, inputs: Sequence[Tensor], lanes: Sequence[Lanes], index: Tensor
+    narrow: Function,
+    wide: Function,
+    inputs: Sequence[Tensor],
+    lanes: Sequence[Lanes],
+    index: Tensor,
+    new: Tensor | None = None,
 ) -> Lanes | str | None:
     """Return where the channels are after a function, or why it does not keep them apart.
 
@@ -35,6 +40,8 @@ def lanes_after(
         inputs: what it reads in the example, in the dtype in which it is to be tried; they are left as they are.
         lanes: where the channels are in each of them.
         index: for each channel of the wider layer, the one that it copies.
+        new: which channels of the wider layer are no copies but hold anything: what is made of the others must not
+            depend on them.
 
     Returns:
         The lanes of its result, or the reason in words; None where it does not run on these inputs at all.
@@ -46,8 +53,9 @@ def lanes_after(
     shape: torch.Size | None = None
     found: list[Lanes] = []
     tried = 0
+    random = torch.Generator().manual_seed(1)
     for drawn in _trials(inputs, lanes):
-        copied = [each.copied(x, index) for each, x in zip(lanes, drawn, strict=True)]
+        copied = [_widened(x, each, index, new, random) for each, x in zip(lanes, drawn, strict=True)]
         try:
             y = narrow(*drawn)
         except Exception:
@@ -62,7 +70,7 @@ def lanes_after(
             return MIXED
         if shape is None:
             shape, found = y.shape, _candidates(y.shape, lanes[0])
-        found = [each for each in found if y.shape == shape and _are_copies(y, wider, each, index)]
+        found = [each for each in found if y.shape == shape and _are_copies(y, wider, each, index, new)]
         if not found:
             return MIXED
         tried += 1
@@ -81,11 +89,27 @@ def _candidates(shape: torch.Size, lanes: Lanes) -> list[Lanes]:
     return found
 
 
-def _are_copies(y: Tensor, wider: Tensor, lanes: Lanes, index: Tensor) -> bool:
+def _widened(x: Tensor, lanes: Lanes, index: Tensor, new: Tensor | None, random: torch.Generator) -> Tensor:
+    """Return what a wider layer may give: copies of a tensor's channels, and anything in the new ones."""
+    wide = lanes.copied(x, index)
+    if new is None:
+        return wide
+    here = lanes.spread_over(new).to(x.device)
+    other = wide.index_select(lanes.axis, torch.arange(len(here), device=x.device)[here])
+    drawn = _shuffled(other, random)
+    if x.is_floating_point() or x.is_complex():
+        drawn = (drawn * 10.0 ** (2 * _uniform(other.shape, random) - 1).to(x.device)).to(x)
+    return wide.index_copy(lanes.axis, torch.arange(len(here), device=x.device)[here], drawn)
+
+
+def _are_copies(y: Tensor, wider: Tensor, lanes: Lanes, index: Tensor, new: Tensor | None) -> bool:
     """Return whether a result is what copied channels must give, at every position along the channels by its size."""
     expected = lanes.copied(y, index)
     if expected.shape != wider.shape or expected.dtype != wider.dtype:
         return False
+    if new is not None:
+        present = torch.arange(expected.shape[lanes.axis], device=y.device)[~lanes.spread_over(new).to(y.device)]
+        expected, wider = (each.index_select(lanes.axis, present) for each in (expected, wider))
     if not (expected.is_floating_point() or expected.is_complex()):
         return torch.equal(expected, wider)
     same = (expected == wider) | (expected.isnan() & wider.isnan())

@@ -83,7 +83,15 @@ class Trail:
         return [step.name for step in self.steps if step.name]
 
 
-def follow(model: nn.Module, call: Call, site: str, index: Tensor | None, *, train: bool = False) -> list[Trail]:
+def follow(
+    model: nn.Module,
+    call: Call,
+    site: str,
+    index: Tensor | None,
+    *,
+    new: Tensor | None = None,
+    train: bool = False,
+) -> list[Trail]:
     """Run a network and return what becomes of a layer's output, one trail for each call of the layer.
 
     Args:
@@ -92,12 +100,13 @@ def follow(model: nn.Module, call: Call, site: str, index: Tensor | None, *, tra
         site: name of the layer.
         index: which channel each of the wider layer's channels will copy; what keeps channels apart is proved for it.
             None: modules are taken note of, functions are not put to the test.
+        new: which of the wider layer's channels are no copies: what becomes of the others must not depend on them.
         train: run in train mode (no trails where the model raises there), else in eval mode.
 
     Raises:
         SiteError: the model raised in eval mode.
     """
-    watcher = _Watcher(site, index, model.get_submodule(site), train=train)
+    watcher = _Watcher(site, index, new, model.get_submodule(site), train=train)
     leaves = dict(_leaves(model, ""))
     with undisturbed(model, training=train), _shadowed(leaves, watcher), watcher:
         try:
@@ -118,9 +127,11 @@ class _Watcher(TorchFunctionMode):
         elsewhere: names of leaves that read something else than the layer's output.
     """
 
-    def __init__(self, site: str, index: Tensor | None, layer: nn.Module, *, train: bool) -> None:
+    def __init__(
+        self, site: str, index: Tensor | None, new: Tensor | None, layer: nn.Module, *, train: bool
+    ) -> None:
         super().__init__()
-        self.site, self.index, self.spec, self.train = site, index, spec_of(layer), train
+        self.site, self.index, self.new, self.spec, self.train = site, index, new, spec_of(layer), train
         self.trails: list[Trail] = []
         self.elsewhere: set[str] = set()
         self.busy = False
@@ -149,7 +160,7 @@ class _Watcher(TorchFunctionMode):
         if not isinstance(result, Tensor):
             trail.why = f"{name} does not return one tensor"
         elif self.index is not None and not (self.train and name in _DROPOUT and result.shape == x.shape):
-            lanes = _after(step, x, trail.lanes, self.index)
+            lanes = _after(step, x, trail.lanes, self.index, self.new)
             if isinstance(lanes, str):
                 trail.why = f"{name} {lanes}" + (f": {_DOES[name]}" if name in _DOES else "")
             else:
@@ -176,7 +187,7 @@ class _Watcher(TorchFunctionMode):
         trail = self._use(met, f"{name!r}")
         if trail is None:
             return
-        trail.why = _refused(name, module, args, trail.lanes, self.index)
+        trail.why = _refused(name, module, args, trail.lanes, self.index, self.new)
         if trail.why:
             return
         trail.steps.append(Step(name))
@@ -224,15 +235,20 @@ class _Watcher(TorchFunctionMode):
         return first if first is not None and not first.why else None
 
 
-def _after(step: Step, x: Tensor, lanes: Lanes, index: Tensor) -> Lanes | str:
+def _after(step: Step, x: Tensor, lanes: Lanes, index: Tensor, new: Tensor | None) -> Lanes | str:
     """Return where the channels are after a function that reads `x`, or why it does not keep them apart."""
     exact = partial(apply, step.func, in_double(step.args), in_double(step.kwargs))
     plain = partial(apply, step.func, step.args, step.kwargs)
-    return _tried((exact, exact), (plain, plain), x, lanes, index)
+    return _tried((exact, exact), (plain, plain), x, lanes, index, new)
 
 
 def _tried(
-    exact: tuple[Function, Function], plain: tuple[Function, Function], x: Tensor, lanes: Lanes, index: Tensor
+    exact: tuple[Function, Function],
+    plain: tuple[Function, Function],
+    x: Tensor,
+    lanes: Lanes,
+    index: Tensor,
+    new: Tensor | None,
 ) -> Lanes | str:
     """Return what `lanes_after` says of a function of `x` in float64, or in the dtype of `x` if it runs in that only.
 
@@ -242,16 +258,19 @@ def _tried(
         x: what it reads in the example.
         lanes: where the channels are in that.
         index: for each channel of the wider layer, the one that it copies.
+        new: which channels of the wider layer are no copies.
     """
     found = None
     with suppress(TypeError):  # a device without float64
-        found = lanes_after(*exact, [in_double(x)], [lanes], index)
+        found = lanes_after(*exact, [in_double(x)], [lanes], index, new)
     if found is None:
-        found = lanes_after(*plain, [x], [lanes], index)
+        found = lanes_after(*plain, [x], [lanes], index, new)
     return "does not run a second time" if found is None else found
 
 
-def _refused(name: str, module: nn.Module, args: tuple[Any, ...], lanes: Lanes, index: Tensor | None) -> str:
+def _refused(
+    name: str, module: nn.Module, args: tuple[Any, ...], lanes: Lanes, index: Tensor | None, new: Tensor | None
+) -> str:
     """Return why a leaf cannot be on the way, or ""."""
     if isinstance(module, MorphedModule):
         return f"it enters the morphed module {name!r}, whose source cannot become wider"
@@ -263,7 +282,7 @@ def _refused(name: str, module: nn.Module, args: tuple[Any, ...], lanes: Lanes, 
         return ""
     narrow, wide = (_alone(module, each) for each in (torch.arange(lanes.channels), index))
     exact = tuple(copy.deepcopy(each).double() for each in (narrow, wide))
-    found = _tried(exact, (narrow, wide), args[0].detach(), lanes, index)
+    found = _tried(exact, (narrow, wide), args[0].detach(), lanes, index, new)
     return f"{name!r} {found}" if isinstance(found, str) else ""
 
 

@@ -40,6 +40,10 @@ class Lanes:
         outer = torch.arange(self.outer, device=index.device)[:, None, None] * self.channels
         return ((outer + index[None, :, None]) * self.inner + torch.arange(self.inner, device=index.device)).flatten()
 
+    def spread_over(self, values: Tensor) -> Tensor:
+        """Return the value of each position along the axis, from one value a channel of a wider tensor."""
+        return values[None, :, None].expand(self.outer, -1, self.inner).flatten()
+
     def copied(self, x: Tensor, index: Tensor) -> Tensor:
         """Return a tensor with copied channels."""
         return x.index_select(self.axis, self.spread(index).to(x.device))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from netmorph.errors import ParityError
 from netmorph.filters.geometry import ConvSpec
@@ -39,6 +40,36 @@ class Segment:
         for step in self.steps:
             y = step(y, self.modules)
         return y
+
+    @torch.no_grad()
+    def take_statistics(self, x: Tensor, new: Tensor) -> None:
+        """Give the new channels of BatchNorms on the way the statistics that they have on the first layer's input `x`.
+
+        Args:
+            x: input of the first layer.
+            new: which channels are new.
+        """
+        with undisturbed(*self.modules.values()):
+            for module in self.modules.values():
+                module.train(False)
+            y: Tensor = self.modules[self.start](x)
+            taken = []
+            for step in self.steps:
+                norm = self.modules.get(step.name)
+                if isinstance(norm, _BatchNorm) and norm.running_mean is not None and norm.running_var is not None:
+                    rows = y.detach().movedim(1, 0).flatten(1)
+                    mean, var = rows.mean(1), rows.var(1, correction=int(rows.shape[1] > 1))
+                    taken.append((norm.running_mean, mean.clone()))
+                    taken.append((norm.running_var, torch.where(var > 0, var, norm.running_var)))
+                    _take(taken[-2:], new)
+                y = step(y, self.modules)
+        _take(taken, new)  # running them has put all back
+
+
+def _take(statistics: Sequence[tuple[Tensor, Tensor]], new: Tensor) -> None:
+    for buffer, measured in statistics:
+        here = new.to(buffer.device)
+        buffer[here] = measured.to(buffer)[here]
 
 
 def segment_parity(before: Segment, after: Segment, recorded: Tensor, spec: ConvSpec, *, check: bool) -> SiteParity:

@@ -14,6 +14,7 @@ from netmorph.surgery.carry import Defaults
 from netmorph.surgery.growth import Change, GrowthResult, Maker, like_of, morphed_at, perform
 from netmorph.surgery.growth_record import RegrownModule
 from netmorph.surgery.missed import missed
+from netmorph.surgery.new_channels import ChannelBirth
 from netmorph.surgery.places import plain_sites, select
 from netmorph.surgery.site_parity import site_parity
 from netmorph.surgery.widen_blob import widened
@@ -27,6 +28,7 @@ def widen(
     *,
     example_inputs: Any,
     blob: str | None = None,
+    birth: ChannelBirth = "copies",
     noise: float = 0.1,
     seed: int = 0,
     inplace: bool = False,
@@ -34,7 +36,7 @@ def widen(
 ) -> GrowthResult:
     """Give layers or blobs of morphed modules more channels, and keep what the network computes.
 
-    New channels are copies (Chen, Goodfellow and Shlens, 2016). What reads a channel and its copies reads shares of the
+    By default new channels are copies (Chen, Goodfellow and Shlens, 2016). What reads a channel and its copies reads shares of the
     original's weights, which add up to them, unequal and with noise that cancels: so a copy and its original receive
     different gradients, non-zero from the first step, and go apart. This is exact under any activation, whatever its
     slopes have become, and with BatchNorm in train mode too.
@@ -51,6 +53,10 @@ def widen(
         width: channels then, or a factor of the present ones such as "2x" or "1.5x".
         example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments.
         blob: inner blob of the morphed modules.
+        birth: how new channels are born: "copies" of present ones; "zero": random, with zeros in what reads them;
+            "cancel": random twins whose readers cancel. The latter two need what lies between to keep channels apart
+            altogether: no LayerNorm, RMSNorm or GroupNorm. A BatchNorm there takes its statistics of new channels from
+            the example.
         noise: size of what cancels, relative to the weights that read the channels.
         seed: of the choice of copies, their shares and the noise.
         inplace: change `model` itself; else a copy.
@@ -80,24 +86,27 @@ def widen(
         if (place.nature == "module") != (blob is not None):
             continue
         if blob is not None:
-            makers[place.name] = _blob_maker(place.name, blob, width, noise=noise, seed=seed, check=check)
+            makers[place.name] = _blob_maker(place.name, blob, width, birth=birth, noise=noise, seed=seed, check=check)
         else:
             makers[place.name] = layer_maker(
-                place.name, sites, call, width, apart=apart, noise=noise, seed=seed, check=check
+                place.name, sites, call, width, birth=birth, apart=apart, noise=noise, seed=seed, check=check
             )
     if not makers:
         raise _unfit(model, places[0].name, blob)
-    options = {"site": site, "width": width, "blob": blob, "noise": noise, "seed": seed}
+    options = {"site": site, "width": width, "blob": blob, "birth": birth, "noise": noise, "seed": seed}
     return perform("widen", model, call, makers, inplace=inplace, options=options, strict=check and blob is None)
 
 
-def _blob_maker(name: str, blob: str, width: int | str, *, noise: float, seed: int, check: bool) -> Maker:
+def _blob_maker(
+    name: str, blob: str, width: int | str, *, birth: ChannelBirth, noise: float, seed: int, check: bool
+) -> Maker:
     """Return what prepares the widening of an inner blob of the module called `name`."""
 
     def make(model: nn.Module, recorded: Tensor | None) -> Change:
         module = morphed_at(model, name)
         own, place_seed = Defaults.of(module), site_seed(seed, name)
-        new = widened(module, {blob: width}, seed=place_seed, noise=noise, like=like_of(model, module))
+        like = like_of(model, module)
+        new = widened(module, {blob: width}, seed=place_seed, noise=noise, like=like, birth=birth)
         place = RegrownModule(name, module.layout, new.layout, own.act, own.norm, place_seed)
         measure = partial(site_parity, module, new, recorded, site=name, spec=module.layout.site, check=check)
         return Change({name: new}, (place,), measure)

@@ -16,14 +16,21 @@ from netmorph.nn import MorphedModule
 from netmorph.nn.norm import BlendedGroupNorm, BlendedLayerNorm
 from netmorph.surgery.assign import site_seed
 from netmorph.surgery.carry import Defaults, present_filter, rebuilt
-from netmorph.surgery.copies import copy_map, shares, wider
+from netmorph.surgery.copies import wider
+from netmorph.surgery.new_channels import ChannelBirth, Channels
 
-Maps = dict[str, Tensor]
-"""By blob, the present channel that each channel of the wider blob computes."""
+Maps = dict[str, Channels]
+"""By blob, its channels when it is wider."""
 
 
 def widened(
-    module: MorphedModule, widths: Mapping[str, int | str], *, seed: int, noise: float, like: Tensor
+    module: MorphedModule,
+    widths: Mapping[str, int | str],
+    *,
+    seed: int,
+    noise: float,
+    like: Tensor,
+    birth: ChannelBirth = "copies",
 ) -> MorphedModule:
     """Return a module that computes what `module` does, with wider inner blobs; `module` is left as it is.
 
@@ -35,6 +42,7 @@ def widened(
         seed: of the copies, their shares and the noise.
         noise: size of what cancels, relative to the weights that read the blob.
         like: a tensor of the dtype and on the device of new parameters.
+        birth: how new channels are born.
 
     Raises:
         SiteError: no such inner blob, or not wider than it is.
@@ -49,8 +57,9 @@ def widened(
     factors: dict[str, bool] = {}
     for blob, number in numbers.items():
         if blob not in maps:
-            index = copy_map(layout.widths[blob], number, blocks=1, seed=site_seed(seed, blob))
-            tied = _tied(layout, blob, index)
+            own, what = site_seed(seed, blob), f"blob {blob!r}"
+            channels = Channels.of(layout.widths[blob], number, birth=birth, blocks=1, seed=own, what=what)
+            tied = _tied(layout, blob, channels)
             maps |= tied
             factors |= dict.fromkeys(tied, str(widths[blob]).endswith("x"))
         if len(maps[blob]) != number:
@@ -59,7 +68,7 @@ def widened(
                 shapes=f"{len(maps[blob])} channels by the others, {number} asked for",
                 remedies=["name the same factor for all of them, or only one of them"],
             )
-    graph = _with_widths(layout, {blob: len(index) for blob, index in maps.items()}, factors)
+    graph = _with_widths(layout, {blob: len(channels) for blob, channels in maps.items()}, factors)
     new_layout = lay_out(graph, layout.site, layout.cuts, layout.cut, border=layout.border)
     new = rebuilt(module, new_layout, Defaults.of(module), seed=seed, like=like)
     _fill(module, new, maps, seed=seed, noise=noise)
@@ -78,9 +87,9 @@ def _check_blob(graph: ModuleGraph, blob: str) -> None:
     )
 
 
-def _tied(layout: Layout, blob: str, index: Tensor) -> Maps:
-    """Return the maps of all blobs that must become wider with one."""
-    maps, todo = {blob: index}, [blob]
+def _tied(layout: Layout, blob: str, channels: Channels) -> Maps:
+    """Return the channels of all blobs that must become wider with one."""
+    maps, todo = {blob: channels}, [blob]
     while todo:
         present = todo.pop()
         for edge, other, implied in _ties(layout, present, maps):
@@ -96,9 +105,9 @@ def _tied(layout: Layout, blob: str, index: Tensor) -> Maps:
     return maps
 
 
-def _ties(layout: Layout, blob: str, maps: Maps) -> Iterator[tuple[Edge, str, Tensor]]:
-    """Yield the edges at a blob that keep channels apart, with the blob at the other end and its map."""
-    index = maps[blob]
+def _ties(layout: Layout, blob: str, maps: Maps) -> Iterator[tuple[Edge, str, Channels]]:
+    """Yield the edges at a blob that keep channels apart, with the blob at the other end and its channels."""
+    channels = maps[blob]
     for edge in layout.graph.edges:
         spec = layout.specs[edge.name]
         apart = edge.fixed is not None or edge.groups == "dw" or spec.groups > 1
@@ -114,9 +123,9 @@ def _ties(layout: Layout, blob: str, maps: Maps) -> Iterator[tuple[Edge, str, Te
                 remedies=["widen another blob"],
             )
         if blob == edge.source:
-            yield edge, edge.sink, (index[:, None] * times + torch.arange(times, device=index.device)).flatten()
+            yield edge, edge.sink, channels.times(times)
         elif not known:
-            yield edge, edge.source, index
+            yield edge, edge.source, channels
 
 
 def _with_widths(layout: Layout, numbers: Mapping[str, int], factors: Mapping[str, bool]) -> ModuleGraph:
@@ -144,19 +153,20 @@ def _fill(old: MorphedModule, new: MorphedModule, maps: Maps, *, seed: int, nois
         spec = new.layout.specs[edge.name]
         if edge.fixed is None and spec != old.layout.specs[edge.name]:
             weight = present_filter(old, edge.name).weight.to(like_of(old.edges[edge.name]).dtype)
+            own, read = site_seed(seed, f"edge {edge.name}"), maps.get(edge.source)
             if edge.sink in maps:
-                weight = weight[maps[edge.sink]]
-            if edge.source in maps and spec.groups == 1:
-                own = site_seed(seed, f"edge {edge.name}")
-                weight = shares(weight, maps[edge.source], noise=noise, seed=own)
+                written = maps[edge.sink]
+                weight = written.rows(weight, seed=own) if spec.groups == 1 else weight[written.index]
+            if read is not None and spec.groups == 1:
+                weight = read.columns(weight, read.index, read.role, noise=noise, seed=own)
             new.edges[edge.name].get_parameter("weight").copy_(weight)
         if edge.sink in maps and edge.name in old.norms:
             norm = old.norms[edge.name]
             _check_norm(norm, edge.name, maps[edge.sink])
-            gather_into(new.norms[edge.name], norm, maps[edge.sink])
-    for blob, index in maps.items():
+            gather_into(new.norms[edge.name], norm, maps[edge.sink].index)
+    for blob, channels in maps.items():
         if blob in old.acts:
-            gather_into(new.acts[blob], old.acts[blob], index)
+            gather_into(new.acts[blob], old.acts[blob], channels.index)
 
 
 def like_of(module: nn.Module) -> Tensor:
@@ -183,13 +193,13 @@ def gather_into(new: nn.Module, old: nn.Module, index: Tensor) -> None:
     new.train(old.training)
 
 
-def _check_norm(norm: nn.Module, edge: str, index: Tensor) -> None:
+def _check_norm(norm: nn.Module, edge: str, channels: Channels) -> None:
     """Raise where a norm's statistics over several channels would change by the copies."""
     if not isinstance(norm, BlendedGroupNorm | BlendedLayerNorm) or bool((norm.slope == 1).all()):
         return
-    even = len(set(torch.bincount(index).tolist())) == 1
+    even = channels.birth == "copies" and len(set(torch.bincount(channels.index).tolist())) == 1
     if isinstance(norm, BlendedGroupNorm) or not even:
         raise GraphError(
-            f"the {type(norm).__name__} of edge {edge!r} has statistics over several channels, which copies change",
-            remedies=["widen by a whole factor such as '2x'"] if not isinstance(norm, BlendedGroupNorm) else [],
+            f"the {type(norm).__name__} of edge {edge!r} has statistics over several channels, which new channels change",
+            remedies=["widen by copies and a whole factor such as '2x'"] if not isinstance(norm, BlendedGroupNorm) else [],
         )

@@ -16,13 +16,15 @@ from netmorph.surgery.assign import site_seed
 from netmorph.surgery.call import Call
 from netmorph.surgery.channels import channels_of, even, mixes_channels, with_channels
 from netmorph.surgery.collapse_record import plain_layer
-from netmorph.surgery.copies import copy_map, shares, wider
+from netmorph.surgery.copies import wider
 from netmorph.surgery.follow import Trail, follow
 from netmorph.surgery.graft import check_layer, keep_memory_format
 from netmorph.surgery.growth import Change, Maker
 from netmorph.surgery.growth_record import ChangedChannels, ChangedLayer, GrownPlace
+from netmorph.surgery.lanes import Lanes
 from netmorph.surgery.layers import BASES
 from netmorph.surgery.missed import notice_of
+from netmorph.surgery.new_channels import ChannelBirth, Channels
 from netmorph.surgery.places import pytorch_layer
 from netmorph.surgery.segment import Segment, segment_parity
 from netmorph.surgery.site import Sites
@@ -35,6 +37,7 @@ def layer_maker(
     call: Call,
     width: int | str,
     *,
+    birth: ChannelBirth,
     apart: Mapping[str, nn.Module | Tensor],
     noise: float,
     seed: int,
@@ -47,6 +50,7 @@ def layer_maker(
         sites: those of the network.
         call: example inputs.
         width: channels, or a factor.
+        birth: how new channels are born.
         apart: what the example does not reach, from `missed`.
         noise: size of what cancels, relative to the weights of the layer that reads it.
         seed: of the copies, their shares and the noise.
@@ -59,8 +63,10 @@ def layer_maker(
         reader = _reader(model, name, call, sites)
         blocks = math.lcm(plain.spec.groups, pytorch_layer(model, reader, "widen").spec.groups)
         number = wider(width, plain.spec.c_out, blocks=blocks, what="the layer")
-        index = copy_map(plain.spec.c_out, number, blocks=blocks, seed=site_seed(seed, name))
-        trails = [*follow(model, call, name, index), *follow(model, call, name, index, train=True)]
+        own = site_seed(seed, name)
+        channels = Channels.of(plain.spec.c_out, number, birth=birth, blocks=blocks, seed=own, what="the layer")
+        index, new = channels.index, channels.new
+        trails = [t for train in (False, True) for t in follow(model, call, name, index, new=new, train=train)]
         _check_trails(trails)
         trail = trails[0]
         names = [name, *trail.names]
@@ -68,18 +74,20 @@ def layer_maker(
         for each, module in present.items():
             if each in sites.names:
                 check_layer(sites[each], module)
-            elif mixes_channels(module) and not even(index):
+            elif mixes_channels(module) and not (birth == "copies" and even(index)):
                 raise SiteError(
                     f"{each!r} is a {type(module).__name__}, whose statistics only even copies keep",
-                    shapes=f"{plain.spec.c_out} channels now, {number} asked for",
-                    remedies=[f"double the layer: width={2 * plain.spec.c_out}"],
+                    shapes=f"{plain.spec.c_out} channels now, {number} asked for, birth {birth!r}",
+                    remedies=[f"double the layer by copies: width={2 * plain.spec.c_out}, birth='copies'"],
                 )
         made: dict[str, nn.Module] = {}
         places: list[GrownPlace] = []
         for each, module in present.items():
-            made[each], place = _wider(each, module, trail, index, first=each == name, noise=noise, seed=seed)
+            made[each], place = _wider(each, module, trail, channels, first=each == name, noise=noise, seed=seed)
             places.append(place)
         segments = (Segment(name, trail.steps, present), Segment(name, trail.steps, made))
+        if new is not None:
+            segments[1].take_statistics(trail.entered, new)
         measure = partial(segment_parity, *segments, trail.entered, plain.spec, check=check)
         notices = (*notice_of(apart, name, plain.spec.c_out, number), *_left(name, trails))
         return Change(made, tuple(places), measure, notices)
@@ -140,21 +148,21 @@ def _left(name: str, trails: Sequence[Trail]) -> tuple[str, ...]:
 
 
 def _wider(
-    name: str, module: nn.Module, trail: Trail, index: Tensor, *, first: bool, noise: float, seed: int
+    name: str, module: nn.Module, trail: Trail, channels: Channels, *, first: bool, noise: float, seed: int
 ) -> tuple[nn.Module, GrownPlace]:
     """Return the successor of one module on the way, and its record."""
-    before = plain_layer(module)
+    before, index = plain_layer(module), channels.index
     if before is None:
         made = with_channels(module, index)
         return made, ChangedChannels(name, type(module).__name__, channels_of(module) or 0, len(index))
     weight, spec = module.get_parameter("weight").detach(), before.spec
     if first:
         after = spec.with_(c_out=len(index))
-        weight = weight[index.to(weight.device)]
+        weight = channels.rows(weight, seed=site_seed(seed, f"writer {name}"))
     elif name == trail.reader:
-        columns = trail.lanes.spread(index)
-        after = spec.with_(c_in=len(columns))
-        weight = _shared(weight, columns, spec, noise=noise, seed=site_seed(seed, f"reader {name}"))
+        lanes = trail.lanes
+        after = spec.with_(c_in=len(index) * lanes.outer * lanes.inner)
+        weight = _read(weight, channels, lanes, spec, noise=noise, seed=site_seed(seed, f"reader {name}"))
     else:  # a depthwise convolution
         after = spec.with_(c_in=len(index), c_out=len(index), groups=len(index))
         weight = weight[index.to(weight.device)]
@@ -170,12 +178,13 @@ def _wider(
     return made, ChangedLayer(name, before, plain)
 
 
-def _shared(weight: Tensor, columns: Tensor, spec: ConvSpec, *, noise: float, seed: int) -> Tensor:
-    """Return a reader's weight with its columns shared out, group by group."""
+def _read(weight: Tensor, channels: Channels, lanes: Lanes, spec: ConvSpec, *, noise: float, seed: int) -> Tensor:
+    """Return a reader's weight with columns for the new channels, group by group."""
+    columns, roles = lanes.spread(channels.index), lanes.spread_over(channels.role)
     rows, width, wide = spec.c_out // spec.groups, spec.c_in // spec.groups, len(columns) // spec.groups
     parts = []
     for group in range(spec.groups):
-        own = columns[group * wide : (group + 1) * wide] - group * width
-        part = weight[group * rows : (group + 1) * rows]
-        parts.append(shares(part, own, noise=noise, seed=site_seed(seed, f"group {group}")))
+        here = slice(group * wide, (group + 1) * wide)
+        part, own = weight[group * rows : (group + 1) * rows], columns[here] - group * width
+        parts.append(channels.columns(part, own, roles[here], noise=noise, seed=site_seed(seed, f"group {group}")))
     return torch.cat(parts)
