@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from torch.nn import functional as F
 
 from netmorph.errors import GraphError, did_you_mean
 from netmorph.nn.children import NamedChildren
+from netmorph.nn.settings import Setting, join, split
 
 # Elementwise activations of torch.nn whose arguments all have defaults, by lower-case name without underscores.
 _PHI: dict[str, type[nn.Module]] = {
@@ -83,6 +86,10 @@ class Blend(nn.Module):
         return blend(self.phi(x), x, self.weight, self.dims)
 
 
+# Types that compute the same in train mode as in eval mode.
+MODELESS = frozenset({nn.PReLU, LastPReLU, Blend, *_PHI.values()} - {nn.RReLU})
+
+
 def blend(y: Tensor, x: Tensor, slope: Tensor, dims: int) -> Tensor:
     """Return `(1 - a) y + a x` in x's dtype (autocast may have widened y); exactly x where a is 1.
 
@@ -96,25 +103,79 @@ def blend(y: Tensor, x: Tensor, slope: Tensor, dims: int) -> Tensor:
 
 
 def phi_name(name: str | None) -> str | None:
-    """Return the lower-case name of the phi that `name` means; None for None and "none".
+    """Return the name of the phi that `name` means, in lower case with the settings that are not the defaults.
 
     Args:
-        name: an elementwise activation of torch.nn, case and underscores ignored; "auto" is "relu".
+        name: an elementwise activation of torch.nn, case and underscores ignored, with settings as its constructor
+            takes them: "gelu", "gelu(approximate=tanh)", "LeakyReLU(negative_slope=0.2)"; "auto" is "relu". None and
+            "none" are none.
 
     Raises:
-        GraphError: no such activation, naming the nearest.
+        GraphError: no such activation or setting, naming the nearest.
     """
-    plain = "none" if name is None else str(name).lower().replace("_", "").replace("-", "")
-    if plain == "none":
+    if name is None:
+        return None
+    plain, settings = split(str(name)) or (str(name), {})
+    plain = plain.lower().replace("_", "").replace("-", "")
+    if plain == "none" and not settings:
         return None
     plain = _ALIASES.get(plain, plain)
-    if plain in _PHI:
-        return plain
-    known = f"the activations are {', '.join(sorted(_PHI))}, none"
-    raise GraphError(
-        f"{name!r} is not an activation that netmorph can blend with the identity",
-        remedies=[*did_you_mean(plain, [*_PHI, *_ALIASES]), known],
-    )
+    if plain not in _PHI:
+        known = f"the activations are {', '.join(sorted(_PHI))}, none"
+        raise GraphError(
+            f"{name!r:.80} is not an activation that netmorph can blend with the identity",
+            remedies=[*did_you_mean(plain, [*_PHI, *_ALIASES]), known],
+        )
+    defaults = _defaults(plain)
+    try:
+        made = _PHI[plain](**settings).eval()
+        made(torch.zeros(1, device="cpu"))  # a word that is none of its words is told only when it runs
+        fits = all(type(value) is type(defaults[key]) for key, value in settings.items())
+    except (KeyError, TypeError, ValueError, AssertionError, RuntimeError):
+        fits = False
+    if not fits:
+        takes = ", ".join(f"{key}={value}" for key, value in defaults.items())
+        raise GraphError(
+            f"{name!r:.80} is not a setting of the activation {plain!r}",
+            remedies=[f"it takes {takes}" if takes else "it takes none"],
+        )
+    return join(plain, settings, defaults)
+
+
+def name_of(module: nn.Module) -> str | None:
+    """Return the name by which `phi_name` knows a module of torch.nn, PReLU as ReLU; None of any other module."""
+    if isinstance(module, nn.PReLU):
+        return "relu"
+    if isinstance(module, Blend):
+        return name_of(module.phi)
+    name = type(module).__name__.lower()
+    if _PHI.get(name) is not type(module):
+        return None
+    return written(name, _settings(module))
+
+
+def written(kind: str, given: Mapping[str, Setting]) -> str:
+    """Return the name of an activation of torch.nn, with those of the given values that are settings of it.
+
+    Args:
+        kind: lower-case name without underscores.
+        given: by name; others than settings are passed over.
+    """
+    defaults = _defaults(kind)
+    return join(kind, {key: given[key] for key in defaults.keys() & given.keys()}, defaults)
+
+
+@cache
+def _defaults(kind: str) -> dict[str, Setting]:
+    return _settings(_PHI[kind]())
+
+
+def _settings(module: nn.Module) -> dict[str, Setting]:
+    """Return what an activation's constructor takes, but for whether it works in place."""
+    keys = [key for key in getattr(module, "__constants__", ()) if key != "inplace"]
+    if isinstance(module, nn.ReLU6):
+        keys = []  # its bounds are what makes it one
+    return {key: value if isinstance(value, str) else float(value) for key in keys for value in [getattr(module, key)]}
 
 
 def build_activation(
@@ -143,4 +204,5 @@ def build_activation(
     factory: dict[str, Any] = {"device": device, "dtype": dtype}
     if phi == "relu":
         return (nn.PReLU if dims else LastPReLU)(channels, init=1.0, **factory)
-    return Blend(_PHI[phi](), channels, dims, **factory)
+    plain, settings = split(phi) or (phi, {})
+    return Blend(_PHI[plain](**settings), channels, dims, **factory)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from netmorph.errors import InfeasibleMorph, NetmorphError, SiteError
 from netmorph.filters.filter import Filter
 from netmorph.nn import MorphedModule
+from netmorph.nn.norm import check_norms
 from netmorph.solver.solve import Method, solve
 from netmorph.surgery.assign import Assignment
 from netmorph.surgery.foreign import layer_weight, origin_of
@@ -23,7 +24,7 @@ from netmorph.surgery.windows import windows
 
 @dataclass(frozen=True)
 class Options:
-    """How to morph, the same at every site; the attributes are the arguments of `morph`."""
+    """How to morph one site; the attributes are the arguments of `morph`, `act` and `norm` settled for the site."""
 
     method: Method = "closed-form"
     fill: Literal["pointwise", "dense"] = "pointwise"
@@ -130,6 +131,7 @@ def make_graft(assignment: Assignment, layer: nn.Module, recorded: Tensor | None
         )
         module = record.build(device=site.device, dtype=site.dtype, drawn=False)
         module.load_filters(solution.filters)
+        check_norms(module)
     except NetmorphError as error:
         raise _located(error, assignment) from error
     bias = layer._parameters.get("bias")
