@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -47,7 +48,6 @@ _PHI: dict[str, type[nn.Module]] = {
 _ALIASES = {"auto": "relu", "prelu": "relu", "swish": "silu"}
 _PLAIN = "plain_"
 _EXACT = 1e-9  # relative
-MODELESS = frozenset({*_PHI.values()} - {nn.RReLU})  # they compute the same in train and in eval mode
 
 
 class Activations(NamedChildren):
@@ -90,6 +90,10 @@ class Blend(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, *spatial) or (..., C) to the same shape."""
         return blend(self.phi(x), x, self.weight, self.dims)
+
+
+# Types that compute the same in train mode as in eval mode.
+MODELESS = frozenset({nn.PReLU, LastPReLU, Blend, *_PHI.values()} - {nn.RReLU})
 
 
 def blend(y: Tensor, x: Tensor, slope: Tensor, dims: int) -> Tensor:
@@ -156,6 +160,11 @@ def plain_name(name: str | None) -> str | None:
     """Return the name of phi itself for the name of an activation; None for none."""
     phi = phi_name(name)
     return phi if phi is None or is_plain(phi) else _PLAIN + phi
+
+
+def with_plain_acts(graph: ModuleGraph) -> ModuleGraph:
+    """Return a graph whose named activations are phi themselves, not their parametric forms."""
+    return replace(graph, activation_items=tuple((blob, plain_name(act) or "none") for blob, act in graph.activation_items))
 
 
 def act_name(module: nn.Module) -> str | None:

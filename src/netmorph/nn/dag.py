@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from netmorph.errors import NetmorphError
 from netmorph.filters.filter import Filter
 from netmorph.filters.geometry import Pads
 from netmorph.graph.layout import Layout
@@ -17,7 +18,7 @@ from netmorph.nn.activations import Activations, build_activation, phi_name
 from netmorph.nn.children import NamedChildren
 from netmorph.nn.edges import build_edge, is_linear_edge
 from netmorph.nn.halo import Halo, halo
-from netmorph.nn.norm import Norms, build_norm, norm_name
+from netmorph.nn.norm import Norms, build_norm, norm_kind, norm_name
 from netmorph.nn.padding import Fit, fit
 from netmorph.nn.weights import load_filters, read_filters
 
@@ -59,10 +60,10 @@ class MorphedModule(nn.Module):
     Args:
         layout: the graph bound to the site.
         bias: whether the sink adds a bias.
-        act: activation of every inner blob for which the graph names none: an elementwise activation of torch.nn,
-            "auto" (ReLU), or None for a linear module. All are parametric (eq. 8).
+        act: activation of every inner blob for which the graph names none: an elementwise activation of torch.nn with
+            its settings (`phi_name`), "auto" (ReLU), or None for a linear module. All are parametric (eq. 8).
         norm: norm of every edge for which the graph names none: None, "calibrated", "neutral", "paper", "group" or
-            "layer".
+            "layer", with settings as `norm_name` reads them.
         device: of the parameters.
         dtype: of the parameters.
         seed: of the initial weights; the global random state is left alone. None leaves them and the bias as memory
@@ -105,7 +106,9 @@ class MorphedModule(nn.Module):
             blob: build_activation(named.get(blob, act), widths[blob], site.dims, **factory) for blob in graph.inner
         }
         self.edges = NamedChildren(edges)
-        self.norms = Norms(norms, {edge.name: str(edge.norm or norm) for edge in graph.edges if edge.name in norms})
+        self.norms = Norms(
+            norms, {edge.name: str(norm_kind(edge.norm or norm)) for edge in graph.edges if edge.name in norms}
+        )
         self.acts = Activations({blob: made for blob, made in acts.items() if made is not None})
         self.register_parameter("bias", nn.Parameter(torch.empty(site.c_out, **factory)) if bias else None)
         self._bias_shape = (-1, *(1,) * site.dims)
@@ -127,6 +130,13 @@ class MorphedModule(nn.Module):
         self.padding_mode = site.padding_mode
         symmetric = all(before == after for before, after in site.padding)
         self.padding = tuple(before for before, _ in site.padding) if symmetric else "same"
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Refuse `torch.jit.script`, which reads the code of `forward` and cannot read a graph's."""
+        raise NetmorphError(
+            f"torch.jit.script cannot compile a morphed module ({self.layout.graph!s:.80})",
+            remedies=["torch.export.export(child, (x,)) or torch.jit.trace(child, x)", "collapse it first"],
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name == "weight":

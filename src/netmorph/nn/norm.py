@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -14,9 +14,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from netmorph.errors import GraphError, did_you_mean
 from netmorph.nn.activations import blend
 from netmorph.nn.children import NamedChildren
+from netmorph.nn.settings import Setting, join, split
 
 NAMES = ("calibrated", "neutral", "paper", "group", "layer", "none")
 MOST_GROUPS = 32
+NEEDY = ("calibrated", "paper")  # they need data
+_BLENDED: dict[str, Setting] = {"eps": 1e-5}
+_DEFAULTS: dict[str, Setting] = {**_BLENDED, "momentum": 0.1, "sync": "no"}
 FEWEST_CHANNELS = 4  # of a group: of one channel, at a linear site, nothing is left but beta
 
 
@@ -25,7 +29,7 @@ class Norms(NamedChildren):
 
     Args:
         children: norms by edge.
-        kinds: their names ("calibrated" and so on) by edge.
+        kinds: their names without settings ("calibrated" and so on) by edge.
     """
 
     kinds: Mapping[str, str] = MappingProxyType({})  # so that no child of that name takes its place
@@ -70,15 +74,17 @@ class BlendedGroupNorm(nn.GroupNorm):
     A GroupNorm's statistics are the sample's own: no affine part makes it the identity.
     """
 
-    def __init__(self, channels: int, dims: int, **factory: Any) -> None:
-        super().__init__(_group_count(channels), channels, **factory)
+    def __init__(self, channels: int, dims: int, eps: float = 1e-5, **factory: Any) -> None:
+        super().__init__(_group_count(channels), channels, eps, **factory)
         self.dims = dims
         self.slope = nn.Parameter(torch.ones(channels, **factory))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, *spatial), or (..., C) at a linear site, to the same shape."""
         rows = x if self.dims else x.reshape(-1, self.num_channels)
-        return blend(super().forward(rows).reshape(x.shape), x, self.slope, self.dims)
+        # Not F.group_norm, which refuses a group of one value: one sample of few channels has such.
+        y = torch.group_norm(rows, self.num_groups, self.weight, self.bias, self.eps)
+        return blend(y.reshape(x.shape), x, self.slope, self.dims)
 
 
 def group_counts(model: nn.Module) -> dict[str, int]:
@@ -124,8 +130,8 @@ def _group_count(channels: int) -> int:
 class BlendedLayerNorm(nn.LayerNorm):
     """`(1 - a) LayerNorm(x) + a x` over the channels of each position, a = 1 at birth (beyond the paper)."""
 
-    def __init__(self, channels: int, dims: int, **factory: Any) -> None:
-        super().__init__(channels, **factory)
+    def __init__(self, channels: int, dims: int, eps: float = 1e-5, **factory: Any) -> None:
+        super().__init__(channels, eps, **factory)
         self.dims = dims
         self.slope = nn.Parameter(torch.ones(channels, **factory))
 
@@ -139,17 +145,75 @@ _BATCH_NORMS: dict[int, type[_BatchNorm]] = {0: LastBatchNorm, 1: nn.BatchNorm1d
 
 
 def norm_name(name: str | None) -> str | None:
-    """Return `name`; None for None and "none".
+    """Return `name` with those settings that are not the defaults; None for None and "none".
+
+    Args:
+        name: one of `NAMES`, with the settings of its BatchNorm, "calibrated(eps=0.001, momentum=0.01, sync=yes)":
+            momentum may be "none" (a cumulative average), sync makes it a SyncBatchNorm. Blended norms have eps only.
 
     Raises:
-        GraphError: no such norm, naming the nearest.
+        GraphError: no such norm or setting, naming the nearest.
     """
     if name is None or name == "none":
         return None
-    if name in NAMES:
-        return name
-    known = f"the norms are {', '.join(NAMES)}"
-    raise GraphError(f"{name!r} is not a norm", remedies=[*did_you_mean(name, NAMES), known])
+    kind, settings = _read(name)
+    return join(kind, settings, _defaults(kind))
+
+
+def norm_kind(name: str | None) -> str | None:
+    """Return the name of a norm without its settings; None for None and "none"."""
+    return None if name is None or name == "none" else _read(name)[0]
+
+
+def norm_settings(module: nn.Module) -> dict[str, Setting]:
+    """Return the settings of a BatchNorm, GroupNorm or LayerNorm, as far as a name can say them."""
+    settings: dict[str, Setting] = {"eps": float(getattr(module, "eps", 1e-5))}
+    if isinstance(module, _BatchNorm):
+        settings["momentum"] = "none" if module.momentum is None else float(module.momentum)
+        settings["sync"] = "yes" if isinstance(module, nn.SyncBatchNorm) else "no"
+    return settings
+
+
+def named(kind: str, settings: Mapping[str, Setting]) -> str:
+    """Return a norm's name with settings; those that its kind does not take are left out."""
+    return join(kind, settings, _defaults(kind))
+
+
+def check_norms(module: nn.Module) -> None:
+    """Raise where a group norm of a morphed module would see a single value at a time, of which it leaves nothing.
+
+    Raises:
+        GraphError: so it is.
+    """
+    for name, norm in _group_norms(module):
+        if not norm.dims and norm.num_channels == norm.num_groups:
+            raise GraphError(
+                "norm 'group' has a single value a group to norm here, of which nothing would be left",
+                shapes=f"{name}: {norm.num_channels} channel{'s' * (norm.num_channels > 1)} at a linear site",
+                remedies=["use norm=None here", "use norm='neutral'", "widen the graph's blobs"],
+            )
+
+
+def _read(name: str) -> tuple[str, dict[str, Setting]]:
+    kind, settings = split(name) or (name, {})
+    if kind not in NAMES or (kind == "none" and settings):
+        known = f"the norms are {', '.join(NAMES)}"
+        raise GraphError(f"{name!r:.80} is not a norm", remedies=[*did_you_mean(kind, NAMES), known])
+    if not all(key in _defaults(kind) and _LIMITS[key](value) for key, value in settings.items()):
+        takes = ", ".join(f"{key}={value}" for key, value in _defaults(kind).items())
+        raise GraphError(f"{name!r:.80} is not a setting of the norm {kind!r}", remedies=[f"it takes {takes}"])
+    return kind, settings
+
+
+def _defaults(kind: str) -> dict[str, Setting]:
+    return _BLENDED if kind in ("group", "layer") else _DEFAULTS
+
+
+_LIMITS: dict[str, Callable[[Setting], bool]] = {
+    "eps": lambda value: isinstance(value, float) and value >= 0,
+    "momentum": lambda value: value == "none" or (isinstance(value, float) and 0 <= value <= 1),
+    "sync": lambda value: value in ("yes", "no"),
+}
 
 
 def build_norm(
@@ -164,7 +228,7 @@ def build_norm(
 
     Args:
         name: "calibrated", "neutral" or "paper": a BatchNorm (they differ in what `collect` makes of them); "group" or
-            "layer": blended with the identity.
+            "layer": blended with the identity. Settings as `norm_name` reads them.
         channels: of the edge's output.
         dims: the site's spatial dimensions; 0 normalises the last dimension.
         device: of its parameters.
@@ -173,15 +237,20 @@ def build_norm(
     Raises:
         GraphError: no such norm, naming the nearest.
     """
-    name = norm_name(name)
-    if name is None:
+    if name is None or name == "none":
         return None
-    factory: dict[str, Any] = {"device": device, "dtype": dtype}
-    if name == "group":
+    kind, given = _read(name)
+    settings: dict[str, Any] = {**_defaults(kind), **given}
+    factory: dict[str, Any] = {"eps": settings["eps"], "device": device, "dtype": dtype}
+    if kind == "group":
         return BlendedGroupNorm(channels, dims, **factory)
-    if name == "layer":
+    if kind == "layer":
         return BlendedLayerNorm(channels, dims, **factory)
-    made = _BATCH_NORMS[dims](channels, **factory)
+    momentum = None if settings["momentum"] == "none" else settings["momentum"]
+    batch_norm = _BATCH_NORMS[dims]
+    if settings["sync"] == "yes":
+        batch_norm = nn.SyncBatchNorm if dims else LastSyncBatchNorm
+    made = batch_norm(channels, momentum=momentum, **factory)
     neutralise(made)
     return made
 

@@ -8,10 +8,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from netmorph.errors import InfeasibleMorph, NetmorphError, SiteError
+from netmorph.errors import GraphError, InfeasibleMorph, NetmorphError, SiteError
 from netmorph.filters.filter import Filter
+from netmorph.graph.symmetry import BIRTHS, Birth
 from netmorph.nn import MorphedModule
-from netmorph.solver.solve import Method, solve
+from netmorph.nn.activations import plain_name, symmetries, with_plain_acts
+from netmorph.nn.norm import check_norms
+from netmorph.solver.born import born
+from netmorph.solver.solve import Method
+from netmorph.solver.solve import Options as SolverOptions
 from netmorph.surgery.assign import Assignment
 from netmorph.surgery.foreign import layer_weight, origin_of
 from netmorph.surgery.history import MorphedSite
@@ -23,7 +28,7 @@ from netmorph.surgery.windows import windows
 
 @dataclass(frozen=True)
 class Options:
-    """How to morph, the same at every site; the attributes are the arguments of `morph`."""
+    """How to morph one site; the attributes are the arguments of `morph`, `act` and `norm` settled for the site."""
 
     method: Method = "closed-form"
     fill: Literal["pointwise", "dense"] = "pointwise"
@@ -32,6 +37,11 @@ class Options:
     act: str | None = "relu"
     norm: str | None = None
     check: bool = True
+    birth: Birth = "slope"
+
+    def __post_init__(self) -> None:
+        if self.birth not in BIRTHS:
+            raise GraphError(f"expected a birth of {', '.join(BIRTHS)}, got {self.birth!r:.80}")
 
 
 @dataclass(frozen=True)
@@ -97,16 +107,11 @@ def make_graft(assignment: Assignment, layer: nn.Module, recorded: Tensor | None
     """
     site, graph = assignment.site, assignment.graph
     try:
-        solution = solve(
-            target_of(site, layer),
-            graph,
-            spec=site.spec,
-            method=options.method,
-            fill=options.fill,
-            seed=assignment.seed,
-            noise=options.noise,
-            keep_parent=options.keep_parent,
-        )
+        act, acts = options.act, symmetries(graph, options.act)
+        if options.birth != "slope":
+            act, graph = plain_name(act), with_plain_acts(graph)
+        how = SolverOptions(options.method, options.fill, assignment.seed, options.noise, options.keep_parent)
+        solution = born(options.birth, target_of(site, layer), graph, site.spec, acts, how)
         if not solution.status.exact:
             raise InfeasibleMorph(
                 f"the solver leaves a relative residual of {solution.residual:.1e}",
@@ -119,7 +124,7 @@ def make_graft(assignment: Assignment, layer: nn.Module, recorded: Tensor | None
             site.kind,
             solution.layout,
             site.bias,
-            options.act,
+            act,
             options.norm,
             assignment.seed,
             solution.status.name,
@@ -130,6 +135,7 @@ def make_graft(assignment: Assignment, layer: nn.Module, recorded: Tensor | None
         )
         module = record.build(device=site.device, dtype=site.dtype, drawn=False)
         module.load_filters(solution.filters)
+        check_norms(module)
     except NetmorphError as error:
         raise _located(error, assignment) from error
     bias = layer._parameters.get("bias")

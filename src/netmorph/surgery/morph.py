@@ -11,7 +11,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from netmorph.errors import SiteError
 from netmorph.graph.spec import ModuleGraph
+from netmorph.graph.symmetry import Birth
+from netmorph.nn.norm import NEEDY, norm_kind
 from netmorph.solver.solve import Method
+from netmorph.surgery.activation import own_activation
 from netmorph.surgery.assign import Assignment
 from netmorph.surgery.calibrate import has_newborn_norm, run_through
 from netmorph.surgery.call import Call, reason, trainable
@@ -21,6 +24,7 @@ from netmorph.surgery.graft import Graft, Options, check_layer, make_graft
 from netmorph.surgery.history import MorphedSite, MorphRecord, Record, deep_copy, history_of, remember
 from netmorph.surgery.layers import check_unwrapped
 from netmorph.surgery.lineage import Lineage, trace
+from netmorph.surgery.norms import own_norm, with_own_norms
 from netmorph.surgery.parity import Parity, differences, repeat_gap
 from netmorph.surgery.probe import Run, few, probe
 from netmorph.surgery.site_parity import has_modes
@@ -30,7 +34,6 @@ from netmorph.surgery.swap import inherit, swapped
 from netmorph.surgery.whole import check_outputs, run_child
 from netmorph.surgery.windows import windows_of
 
-_NEEDY = ("calibrated", "paper")
 _WHY = "every module computes what its layer did: its code looks at the types or parameters of its layers"
 
 
@@ -76,6 +79,7 @@ def morph(  # noqa: PLR0913 - the public verb; all but the first two are keyword
     fill: Literal["pointwise", "dense"] = "pointwise",
     noise: float = 0.5,
     keep_parent: bool = False,
+    birth: Birth = "slope",
     check: bool = True,
 ) -> MorphResult:
     """Replace layers of a network by module graphs, so that the network computes what it did (eq. 5).
@@ -105,6 +109,12 @@ def morph(  # noqa: PLR0913 - the public verb; all but the first two are keyword
         fill: "pointwise" or "dense" (noise in all taps, source padded once).
         noise: size of what cancels within a module, relative to the layer's filter.
         keep_parent: where a graph cannot hold the filter, keep the layer as one more parallel edge.
+        birth: how the module computes the layer's function from the start. "slope" (the paper's): by parametric
+            activations of slope 1, with which the module is linear at birth. "pair": with plain activations, each channel u
+            beside its negative, for `phi(u) - phi(-u)` is a multiple of u (ReLU, LeakyReLU, GELU, SiLU, Hardswish); only
+            half of each activated blob's channels count. "zero": the edges without an activation hold the layer's filter, and
+            the branches beside them are random and end in zeros. "cancel": the same, but the branches' channels are twins
+            whose readers cancel.
         check: raise where a site's parity is above the tolerance, and where the outputs of a deterministic network
             differ by more than 100 times that; False only reports it, as is always the case with norm="paper", which is
             not exact.
@@ -129,14 +139,30 @@ def morph(  # noqa: PLR0913 - the public verb; all but the first two are keyword
     part = few if normed else windows_of  # in train mode a norm is told by the whole batch
     chosen, skipped, run = chosen_among(model, call, mapping, seed, keep=True, part=part)
     norm, notices = _norm(norm, model, chosen, calibrated=calibration is not None)
-    options = Options(method, fill, noise, keep_parent, "relu" if act == "auto" else act, norm, check)
+    options = Options(method, fill, noise, keep_parent, act, norm, check, birth)
     notices += [f"skipped {name!r}: {why}" for name, why in skipped.items()]
     given = {"mapping": {pattern: str(graph) for pattern, graph in mapping.items()}, "seed": seed, **asdict(options)}
+    settled = {each.site.name: _settled(model, run, each, options) for each in chosen}
+    notices += dict.fromkeys(notice for _, said in settled.values() for notice in said)
+    chosen = tuple(replace(each, graph=with_own_norms(each.graph, model, each.site)) for each in chosen)
     with opened(model, [each.site for each in chosen], keep=inplace):
         if any(each.site.slot is not None for each in chosen):  # what stands there now was not there to be seen
             layers = {each.site.name: model.get_submodule(each.site.name) for each in chosen}
             run = probe(model, layers, call, keep=True, part=part)
-        return _replace(model, call, chosen, run, options, calibration, inplace=inplace, given=given, notices=notices)
+        own = [own for own, _ in settled.values()]
+        return _replace(model, call, chosen, run, own, calibration, inplace=inplace, given=given, notices=notices)
+
+
+def _settled(model: nn.Module, run: Run, chosen: Assignment, options: Options) -> tuple[Options, list[str]]:
+    """Return the options of one site, its activation and norm those of the network, and what to say about it."""
+    site, graph, act, notices = chosen.site, chosen.graph, options.act, []
+    if act == "auto":
+        act, said = own_activation(model, run.heard, site.name)
+        unnamed = any(blob not in graph.activations for blob in graph.inner)
+        notices += [said] if said is not None and unnamed else []
+    for norm in dict.fromkeys([options.norm, *(edge.norm for edge in graph.edges)]):
+        notices += own_norm(model, site.name, norm, site.spec.dims)[1]
+    return replace(options, act=act, norm=own_norm(model, site.name, options.norm, site.spec.dims)[0]), notices
 
 
 def _replace(
@@ -144,7 +170,7 @@ def _replace(
     call: Call,
     chosen: Sequence[Assignment],
     before: Run,
-    options: Options,
+    options: Sequence[Options],
     calibration: Any,
     *,
     inplace: bool,
@@ -155,11 +181,12 @@ def _replace(
     layers = {each.site.name: model.get_submodule(each.site.name) for each in chosen}
     for each in chosen:
         check_layer(each.site, layers[each.site.name])
-    repeat = repeat_gap(model, call, before)
+    repeat, price = repeat_gap(model, call, before), sized(model, before.macs)
+    check = options[0].check
     grafts = []
-    for each in chosen:
+    for each, own in zip(chosen, options, strict=True):
         seen = before.seen[each.site.name]
-        grafts.append(make_graft(each, layers[each.site.name], seen.recorded, options))
+        grafts.append(make_graft(each, layers[each.site.name], seen.recorded, own))
         if calibration is None:
             seen.recorded = None  # else records add up with the network's depth
     modules = {graft.site.name: graft.module for graft in grafts}
@@ -171,7 +198,7 @@ def _replace(
         if calibration is not None and any(map(has_newborn_norm, modules.values())):
             run_through(child, modules, calibration)
             grafts = [
-                graft.measured_again(before.seen[name].recorded, check=options.check and not _is_paper(graft))
+                graft.measured_again(before.seen[name].recorded, check=check and not _is_paper(graft))
                 for name, graft in zip(modules, grafts, strict=True)
             ]
         reached = not any(before.seen[name].late for name in modules)
@@ -182,7 +209,7 @@ def _replace(
         )
         if all(site.exact for site in parity.sites):  # else theirs is the word to say
             leave = [f"leave out the sites where it does, of {', '.join(map(repr, modules))}"]
-            jumps = check_outputs(parity, child, call, after, why=_WHY, remedies=leave, check=options.check)
+            jumps = check_outputs(parity, child, call, after, why=_WHY, remedies=leave, check=check)
             notices = [*notices, *jumps]
     record = MorphRecord(tuple(graft.record for graft in grafts), given)
     remember(child, record)
@@ -191,7 +218,7 @@ def _replace(
         parity,
         record.sites,
         history_of(child),
-        CostChange(sized(model, before.macs), sized(child, after.macs)),
+        CostChange(price, sized(child, after.macs)),
         (*notices, *_notices(grafts, before)),
         trace(parameters, child, modules, inplace=inplace),
     )
@@ -208,8 +235,8 @@ def _norm(
         if norm is None:
             why = "no calibration= was given" if normed else "the network has no BatchNorm"
             notices.append(f"the new modules have no norm, since {why}")
-    named = {norm, *(edge.norm for each in chosen for edge in each.graph.edges)}
-    needy = sorted(name for name in named if name in _NEEDY)
+    named = {norm_kind(each) for each in (norm, *(edge.norm for each in chosen for edge in each.graph.edges))}
+    needy = sorted(name for name in named if name in NEEDY)
     if needy and not calibrated:
         raise SiteError(
             f"norm {needy[0]!r} needs data to measure its statistics",

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.errors import SiteError
+from netmorph.surgery.activation import Heard, Listener
 from netmorph.surgery.call import Call, in_mode, undisturbed
-from netmorph.surgery.cost import Counter
 from netmorph.surgery.outputs import tensors_in
 
 _MOST_ELEMENTS = 1 << 20
@@ -88,6 +88,7 @@ class Run:
         note: why it cannot.
         seen: by name of the layer.
         macs: of the run in eval mode (`cost`), where they were counted.
+        heard: the activations of the run in eval mode.
     """
 
     outputs: Mapping[str, Tensor]
@@ -95,6 +96,7 @@ class Run:
     note: str
     seen: Mapping[str, Seen]
     macs: int = 0
+    heard: Heard = field(default_factory=Heard)
 
 
 def probe(
@@ -123,8 +125,8 @@ def probe(
         SiteError: the model raised in eval mode.
     """
     seen = {name: Seen() for name in layers}
-    counter = Counter(model)
-    with undisturbed(model), watched(layers, seen, keep, part), counter:
+    listener = Listener(model)
+    with undisturbed(model), watched(layers, seen, keep, part, listener.heard), listener:
         outputs = tensors_in(call.run(in_mode(model, False)))
     late = {name: Seen() for name in layers}
     in_train, note = None, "" if train else NOT_RUN
@@ -140,12 +142,16 @@ def probe(
             seen[name] = record
             record.late = record.calls > 0
         seen[name].read = read
-    return Run(outputs, in_train, note, seen, counter.macs)
+    return Run(outputs, in_train, note, seen, listener.macs, listener.heard)
 
 
 @contextmanager
 def watched(
-    layers: Mapping[str, nn.Module], seen: Mapping[str, Seen], keep: bool = False, part: Part = few
+    layers: Mapping[str, nn.Module],
+    seen: Mapping[str, Seen],
+    keep: bool = False,
+    part: Part = few,
+    heard: Heard | None = None,
 ) -> Iterator[None]:
     """Watch layers within a block.
 
@@ -155,7 +161,7 @@ def watched(
     shadows = []
     for name, layer in layers.items():
         parameters = layer._parameters
-        layer.__dict__["forward"] = _shadow(layer, seen[name], part if keep else None)
+        layer.__dict__["forward"] = _shadow(name, layer, seen[name], part if keep else None, heard)
         layer.__dict__["_parameters"] = _Reads(parameters, seen[name])
         shadows.append((layer, parameters))
     try:
@@ -179,12 +185,14 @@ class _Reads(dict[str, Any]):
         return super().__getitem__(key)
 
 
-def _shadow(layer: nn.Module, seen: Seen, part: Part | None) -> Any:
+def _shadow(name: str, layer: nn.Module, seen: Seen, part: Part | None, heard: Heard | None) -> Any:
     original = layer.forward
 
     @wraps(original)
     def forward(*args: Any, **kwargs: Any) -> Any:
         seen.depth += 1
+        if heard is not None:
+            heard.layer(name, layer)
         try:
             output = original(*args, **kwargs)
             seen.note(args, kwargs, output)

@@ -13,7 +13,7 @@ from netmorph.errors import ParityError, SiteError
 from netmorph.filters.default_device import on_cpu
 from netmorph.filters.geometry import ConvSpec
 from netmorph.nn import MorphedModule
-from netmorph.nn.activations import MODELESS, LastPReLU
+from netmorph.nn.activations import MODELESS
 from netmorph.nn.children import NamedChildren
 from netmorph.nn.edges import GroupedLinear, ScaledAverage, ScaledIdentity
 from netmorph.solver.target import spec_of
@@ -25,7 +25,7 @@ _TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5}
 _ULPS = 4
 _LEAST = 3
 _MODELESS = (MorphedModule, NamedChildren, ScaledIdentity, ScaledAverage, GroupedLinear)
-_MODELESS_TYPES = {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.PReLU, LastPReLU, *MODELESS}  # subclasses may do anything
+_MODELESS_TYPES = {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, *MODELESS}  # subclasses may do anything
 
 
 def tolerance_of(dtype: torch.dtype) -> float:
