@@ -1,0 +1,1 @@
+"""How a module is born, and what training it buys: every birth against its controls, at equal multiply-accumulates."""
