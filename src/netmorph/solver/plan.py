@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from netmorph.brief import Brief
 from netmorph.errors import GraphError, InfeasibleMorph
 from netmorph.filters.default_device import on_cpu
 from netmorph.filters.geometry import ConvSpec
@@ -22,10 +23,11 @@ from netmorph.solver.system import frame, needed_ranks, split_crossing
 FillName = Literal["pointwise", "dense"]
 STEADY = 10.0  # condition up to which no better layout is looked for
 FURTHER = 4
+_LONGEST = 80
 
 
-@dataclass(frozen=True)
-class SitePlan:
+@dataclass(frozen=True, repr=False)
+class SitePlan(Brief):
     """The plan for one site.
 
     Attributes:
@@ -89,6 +91,17 @@ class SitePlan:
             "bottleneck": list(self.bottleneck),
             "carrying": list(self.carrying),
         }
+
+    @property
+    def verdict(self) -> str:
+        """Whether the graph holds every filter of the site, why not, and what would do, in one line."""
+        word = {True: "holds every filter", False: "cannot hold every filter", None: "undecided until solved"}[
+            self.feasible
+        ]
+        why = "" if self.feasible else f": {self.missing or self.reason}"
+        remedy = f". Remedy: {self.remedies[0]}" if self.remedies else ""
+        graph = str(self.graph)
+        return f"{graph if len(graph) <= _LONGEST else graph[: _LONGEST - 3] + '...'} {word}{why}{remedy}"
 
     def __str__(self) -> str:
         verdict = {True: "yes", False: "no", None: "undecided until solved"}[self.feasible]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from netmorph.brief import Brief
 from netmorph.filters.filter import Filter
 from netmorph.graph.layout import Layout
 
@@ -27,8 +28,8 @@ class Status(enum.Enum):
         return self is not Status.INEXACT
 
 
-@dataclass(frozen=True)
-class Solution:
+@dataclass(frozen=True, repr=False)
+class Solution(Brief):
     """Filters that make a module graph equal a target filter.
 
     Attributes:
@@ -45,3 +46,6 @@ class Solution:
     status: Status
     layout: Layout
     stats: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.status.name}: {self.layout}, relative residual {self.residual:.1e}"

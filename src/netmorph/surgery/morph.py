@@ -23,12 +23,14 @@ from netmorph.surgery.graft import Graft, Options, check_layer, make_graft
 from netmorph.surgery.history import MorphedSite, MorphRecord, Record, deep_copy, history_of, remember
 from netmorph.surgery.layers import check_unwrapped
 from netmorph.surgery.lineage import Lineage, trace
+from netmorph.surgery.losses import losses
 from netmorph.surgery.norms import own_norm, with_own_norms
 from netmorph.surgery.parity import Parity, differences, repeat_gap
 from netmorph.surgery.probe import Run, few, probe
 from netmorph.surgery.site_parity import has_modes
 from netmorph.surgery.sites import chosen_among
 from netmorph.surgery.slots import opened
+from netmorph.surgery.summary import brief, full
 from netmorph.surgery.swap import inherit, swapped
 from netmorph.surgery.whole import check_outputs, run_child
 from netmorph.surgery.windows import windows_of
@@ -36,7 +38,7 @@ from netmorph.surgery.windows import windows_of
 _WHY = "every module computes what its layer did: its code looks at the types or parameters of its layers"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MorphResult:
     """What `morph` returns.
 
@@ -56,6 +58,16 @@ class MorphResult:
     cost: CostChange
     notices: tuple[str, ...]
     _lineage: Lineage = field(default_factory=Lineage, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return brief("morph", self.sites, self.parity, self.cost, self.notices)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def summary(self) -> str:
+        """Return all that there is to say, where `print` writes ten lines at most."""
+        return full("morph", self.sites, self.parity, self.cost, self.notices)
 
     def _repr_html_(self) -> str:
         from netmorph.surgery.html import result_html
@@ -136,7 +148,9 @@ def morph(  # noqa: PLR0913 - the public verb; all but the first two are keyword
     given = {"mapping": {pattern: str(graph) for pattern, graph in mapping.items()}, "seed": seed, **asdict(options)}
     settled = {each.site.name: _settled(model, run, each, options) for each in chosen}
     notices += dict.fromkeys(notice for _, said in settled.values() for notice in said)
-    chosen = tuple(replace(each, graph=with_own_norms(each.graph, model, each.site)) for each in chosen)
+    chosen = tuple(
+        replace(each, graph=with_own_norms(each.graph, model, each.site.name, each.site.spec.dims)) for each in chosen
+    )
     with opened(model, [each.site for each in chosen], keep=inplace):
         if any(each.site.slot is not None for each in chosen):  # what stands there now was not there to be seen
             layers = {each.site.name: model.get_submodule(each.site.name) for each in chosen}
@@ -211,7 +225,7 @@ def _replace(
         record.sites,
         history_of(child),
         CostChange(price, sized(child, after.macs)),
-        (*notices, *_notices(grafts, before)),
+        (*notices, *_notices(grafts, before), *losses(parameters, layers, child, inplace=inplace)),
         trace(parameters, child, modules, inplace=inplace),
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from netmorph.brief import Brief
 from netmorph.errors import ParityError
 from netmorph.surgery.call import Call, in_mode, undisturbed
 from netmorph.surgery.layers import check_network
@@ -16,9 +17,11 @@ from netmorph.surgery.outputs import OutputParity, compare, tensors_in
 from netmorph.surgery.probe import NOT_RUN, Run, probe
 from netmorph.surgery.site_parity import SiteParity, tolerance_of
 
+_LINES = 10
 
-@dataclass(frozen=True)
-class Parity:
+
+@dataclass(frozen=True, repr=False)
+class Parity(Brief):
     """The difference between two models on one call.
 
     Attributes:
@@ -64,6 +67,19 @@ class Parity:
         return self.max_rel <= self.tolerance and all(site.exact for site in self.sites)
 
     def __str__(self) -> str:
+        text = self.summary()
+        if text.count("\n") < _LINES:
+            return text
+        worst = max(self.outputs, key=lambda each: each.max_rel, default=None)
+        lines = [] if worst is None else [f"eval   the worst of {len(self.outputs)} outputs: {worst}"]
+        lines.append(f"train  {'not measured' if self.train is None else f'relative {self.train_max_rel:.3g} at most'}")
+        if self.sites:
+            site = max(self.sites, key=lambda each: each.max_rel / each.tolerance)
+            lines.append(f"site   the worst of {len(self.sites)}: {site}")
+        return "\n".join([*lines, "all of it: summary()"])
+
+    def summary(self) -> str:
+        """Return the difference, output by output and site by site."""
         lines = [f"eval   {each}" for each in self.outputs] or ["eval   not measurable: the models return no tensor"]
         if self.train is None:
             lines.append(f"train  {'not run' if self.note == NOT_RUN else 'not measurable'}: {self.note}")
