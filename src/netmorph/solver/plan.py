@@ -17,6 +17,7 @@ from netmorph.graph.paths import path_count
 from netmorph.graph.reduce import reduce
 from netmorph.graph.spec import ModuleGraph
 from netmorph.solver.candidates import Verdict, judge, layouts, most_share
+from netmorph.solver.dense import MISSING, choose_dense, dense_layouts, end_cuts
 from netmorph.solver.pointwise import draw_system
 from netmorph.solver.system import frame, needed_ranks, split_crossing
 
@@ -129,16 +130,19 @@ def plan_site(graph: ModuleGraph | str, site: ConvSpec, *, fill: FillName = "poi
     Args:
         graph: the module graph, or its notation.
         site: geometry of the layer.
-        fill: "pointwise", or "dense" (there only the residual decides).
+        fill: "pointwise", or "dense", where a solve for a random filter decides: `morph` makes the same choice by it.
         seed: of the noise whose rank decides where the max-flow does not.
 
     Raises:
-        GraphError: the graph does not fit the site at all (widths, groups, strides, dimensions).
+        GraphError: the graph does not fit the site at all (widths, groups, strides, dimensions), or dense fill not its
+            padding.
     """
     graph = parse(graph) if isinstance(graph, str) else graph
-    verdict = choose(graph, site, seed=seed)
-    if fill == "dense" and not verdict.feasible:
-        verdict = Verdict(verdict.layout, None, "dense fill: the residual decides")
+    if fill == "dense":
+        verdict, carrying = _dense(graph, site, seed)
+    else:
+        verdict = choose(graph, site, seed=seed)
+        carrying = tuple(edge.name for edge in split_crossing(verdict.layout)[0])
     layout = verdict.layout
     reduction = reduce(graph)
     params, macs = _cost(layout)
@@ -152,7 +156,7 @@ def plan_site(graph: ModuleGraph | str, site: ConvSpec, *, fill: FillName = "poi
         remedies,
         verdict.bottleneck,
         layout,
-        tuple(edge.name for edge in split_crossing(layout)[0]),
+        carrying,
         reduction.is_simple,
         len(reduction.core.edges),
         path_count(graph),
@@ -163,15 +167,28 @@ def plan_site(graph: ModuleGraph | str, site: ConvSpec, *, fill: FillName = "poi
     )
 
 
+def _dense(graph: ModuleGraph, site: ConvSpec, seed: int) -> tuple[Verdict, tuple[str, ...]]:
+    """Return the verdict on dense fill, and the edges that it solves for."""
+    found = dense_layouts(graph, site)
+    chosen = choose_dense(found, seed)
+    if not end_cuts(found[0]):
+        return Verdict(found[0], False, "no cut at an end of the graph has edges with weights", beside=False), ()
+    if chosen is None:
+        why = "no cut alone makes up for the noise in all other taps; solving cut after cut may, for some filters"
+        return Verdict(found[0], None, why, missing=MISSING), ()
+    carrying = tuple(edge.name for edge in chosen.layout.crossing(chosen.cut) if edge.fixed is None)
+    return Verdict(chosen.layout, True, "one cut makes up for the noise in all other taps"), carrying
+
+
 def remedies_of(verdict: Verdict, *, low_rank: bool = False, keeps: bool = False) -> tuple[str, ...]:
     """Return what the user may do about an infeasible layout.
 
     Args:
         verdict: on the layout.
         low_rank: whether the target has not the rank or the taps of any other.
-        keeps: whether the parent's filter is kept already.
+        keeps: whether an edge for the rest of the filter is there already.
     """
-    keep = "pass keep_parent=True: the parent's filter then stays as one more parallel edge"
+    keep = "pass keep_parent=True: one more parallel edge then holds what the graph leaves of the filter"
     others = "try method='stepwise' or fill='dense', which hold some filters of low rank"
     found = (verdict.remedy, others if low_rank else "", keep if verdict.beside and not keeps else "")
     return tuple(filter(None, found))

@@ -19,7 +19,9 @@ class Status(enum.Enum):
     EXACT_FOR_TARGET = (
         "the module filter equals this target; the graph cannot hold every filter of the site's shape, or nothing tells"
     )
-    KEPT_PARENT = "the graph could not hold the target: the parent's filter stays as one more parallel edge"
+    KEPT_PARENT = (
+        "the graph could not hold the target: one more parallel edge, `parent`, holds what the others leave of it"
+    )
     INEXACT = "a remainder is left: widen the graph, raise max_iter, or pass keep_parent=True"
 
     @property

@@ -19,6 +19,7 @@ from netmorph.surgery import collapse_record
 from netmorph.surgery.carry import Defaults, rebuilt
 from netmorph.surgery.channels import channels_of, with_channels
 from netmorph.surgery.collapse_record import plain_layer
+from netmorph.surgery.foreign import class_of
 from netmorph.surgery.history import Record, as_seen, versions_now
 from netmorph.surgery.plain import Plain
 from netmorph.surgery.reading import as_json, expect
@@ -279,6 +280,6 @@ def _other(name: str, wanted: str, found: nn.Module) -> NetmorphError:
     return NetmorphError(
         "the parent's module is not the one that grew",
         site=name,
-        shapes=f"expected {wanted}, found {type(found).__name__}",
+        shapes=f"expected {wanted}, found {class_of(found)}",
         remedies=["load into the parent that the child was made of, not yet morphed"],
     )

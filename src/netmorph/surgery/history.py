@@ -102,7 +102,7 @@ class MorphedSite(Brief):
 
     @property
     def graph(self) -> ModuleGraph:
-        """The graph; under `keep_parent` with the edge that keeps the parent."""
+        """The graph; under `keep_parent` with the edge `parent`."""
         return self.layout.graph
 
     @property

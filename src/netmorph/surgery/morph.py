@@ -108,17 +108,22 @@ def morph(  # noqa: PLR0913 - the public verb; all but the first two are keyword
         model: any network, on any device, in train or eval mode.
         mapping: names or globs of sites (`fnmatchcase` on the full dotted name, `*` crosses dots; "" is the model
             itself), to graphs, notations or names of the catalogue.
-        example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments.
+        example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments; `({...},)` where the model
+            takes one dictionary.
         seed: of all noise. Each site's own follows from it and the site's name, so no order matters.
         inplace: change `model` itself; else a copy.
-        act: activation of the inner blobs, parametric and the identity at birth (eq. 8): "auto" is ReLU; None for none.
+        act: activation of the inner blobs, parametric and the identity at birth (eq. 8): "auto" is the network's own,
+            which the example's run calls behind the layer, else before it, else most often; ReLU where none is seen. A
+            name of torch.nn, with settings such as "gelu(approximate=tanh)"; None for none.
         norm: norm after each edge: "auto" is "calibrated" where `calibration` is given and the network uses BatchNorm,
-            else None; "calibrated" and "paper" need `calibration`; "neutral", "group", "layer".
+            else None; "calibrated" and "paper" need `calibration`; "neutral", "group", "layer". Its settings (eps,
+            momentum, whether it is a SyncBatchNorm) are those of the network's norms around the site.
         calibration: batches, as `calibrate` takes them.
         method: "closed-form", "alternating" (the paper's Algorithm 2) or "stepwise".
         fill: "pointwise" or "dense" (noise in all taps, source padded once).
         noise: size of what cancels within a module, relative to the layer's filter.
-        keep_parent: where a graph cannot hold the filter, keep the layer as one more parallel edge.
+        keep_parent: where a graph cannot hold the filter, add one more parallel edge of the layer's kernel, called
+            `parent`: its filter is the layer's less what the other paths compute, so near the layer's, not equal to it.
         check: raise where a site's parity is above the tolerance, and where the outputs of a deterministic network
             differ by more than 100 times that; False only reports it, as is always the case with norm="paper", which is
             not exact.
@@ -286,7 +291,10 @@ def _notices(grafts: Sequence[Graft], before: Run) -> list[str]:
         if not before.seen[name].calls:
             notices.append(f"{name!r} is not reached by the example: its parity was measured on synthetic inputs")
         if graft.record.status == "KEPT_PARENT":
-            notices.append(f"{name!r}: the graph cannot hold the layer's filter, which stays as one more parallel edge")
+            notices.append(
+                f"{name!r}: the graph cannot hold the layer's filter; one more parallel edge, 'parent', holds what the "
+                "other paths leave of it"
+            )
         note = notice(graft.layer)
         if note is not None:
             notices.append(f"{name!r}: {note}")
