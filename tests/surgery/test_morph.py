@@ -263,7 +263,7 @@ def test_calibrated_norms_are_close_in_train_mode_and_neutral_ones_are_not() -> 
     [
         (Small(), True, "calibrated", None),
         (Small(), False, None, "no calibration= was given"),
-        (nn.Sequential(nn.Conv2d(3, 3, 1)), True, None, "the network has no BatchNorm"),
+        (nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU()), True, None, "the network has no BatchNorm"),
     ],
 )
 def test_automatic_norms(model: nn.Module, calibrated: bool, norm: str | None, notice: str | None) -> None:

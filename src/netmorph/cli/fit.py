@@ -196,12 +196,16 @@ def _add_growth(parser: Any) -> None:
         help="instead of --at, --to and --grow-at, best in a config file: a list of phases, each with at and "
         "to or grow (such as morph20_1c1), recipe, and keys of a recipe such as epochs and lr",
     )
-    parser.add_argument("--act", type=str, default="auto", help="activation of morphed modules: auto (ReLU), none, ...")
+    parser.add_argument(
+        "--act", type=str, default="auto", help="activation of morphed modules: auto (as in the network), none, ..."
+    )
     parser.add_argument(
         "--norm", type=str, default="auto", help="norm of morphed modules: auto (as in the network), none, ..."
     )
     parser.add_argument(
-        "--keep-parent", action="store_true", help="where a graph cannot hold the filter, keep the layer beside it"
+        "--keep-parent",
+        action="store_true",
+        help="where a graph cannot hold the filter, put one of its kernel beside it",
     )
 
 

@@ -20,13 +20,18 @@ def add_arguments(parser: Any) -> None:
     add_sites(parser)
     parser.add_argument("--out", type=str, required=True, help="folder for the child; must not exist yet, or be empty")
     parser.add_argument(
-        "--act", type=str, default="auto", help="activation of the inner blobs: auto (ReLU), none, gelu, ..."
+        "--act",
+        type=str,
+        default="auto",
+        help="activation of the inner blobs: auto (as in the network), none, gelu, ...",
     )
     parser.add_argument(
         "--norm", type=str, default="auto", help="norm of the new edges: auto (none without data), neutral, none, ..."
     )
     parser.add_argument(
-        "--keep-parent", action="store_true", help="where a graph cannot hold the filter, keep the layer beside it"
+        "--keep-parent",
+        action="store_true",
+        help="where a graph cannot hold the filter, put one of its kernel beside it",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

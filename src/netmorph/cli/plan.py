@@ -28,5 +28,5 @@ def run(options: Any) -> int:
     mapping = read_sites(options.at, options.to)
     model = open_model(options.model, options.model_args, options.weights)
     found = plan(model, mapping, example_inputs=example(options.input_shape, options.seed), seed=options.seed)
-    print(json.dumps(found.to_dict(), indent=2) if options.json else found)
+    print(json.dumps(found.to_dict(), indent=2) if options.json else found.summary())
     return 2 if found.feasible is False else 0

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from netmorph.brief import Brief
 from netmorph.errors import GraphError
 from netmorph.filters.geometry import ConvSpec, per_dimension
 from netmorph.graph.spec import Edge, ModuleGraph
@@ -18,8 +19,8 @@ Cut = frozenset[str]
 Border = Literal["zeros", "halo"]
 
 
-@dataclass(frozen=True)
-class Layout:
+@dataclass(frozen=True, repr=False)
+class Layout(Brief):
     """A module graph bound to a site.
 
     Attributes:
@@ -46,6 +47,9 @@ class Layout:
     def crossing(self, cut: Cut) -> list[Edge]:
         """Return the edges that cross `cut`, in the graph's order."""
         return [edge for edge in self.graph.edges if edge.source in cut and edge.sink not in cut]
+
+    def __str__(self) -> str:
+        return f"{self.graph} at {self.site}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary; the edges' geometry is not stored, it follows from the rest."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any, Literal
 
+from netmorph.brief import Brief
 from netmorph.errors import GraphError
 from netmorph.graph.attributes import LARGEST, Fixed, Width
 from netmorph.graph.validate import is_word, validate
@@ -73,8 +74,8 @@ class Edge:
             raise GraphError(f"edge {self.name!r} is an identity: it takes neither kernel nor dilation")
 
 
-@dataclass(frozen=True)
-class ModuleGraph:
+@dataclass(frozen=True, repr=False)
+class ModuleGraph(Brief):
     """A module: a single-source, single-sink acyclic multigraph of convolutions (Definition 1), without weights.
 
     Immutable and hashable. Validated when made: every blob lies on a path from source to sink, named strides agree at

@@ -25,7 +25,7 @@ class RunSetting:
         act: activation of morphed modules, as `morph` takes it.
         norm: norm of morphed modules, as `morph` takes it; statistics come from training images. What a phase grows
             to by a name of the paper has ReLU and BatchNorm, as there.
-        keep_parent: where a graph cannot hold a filter, keep the layer beside it.
+        keep_parent: where a graph cannot hold a filter, a layer of its kind beside it holds the rest.
     """
 
     model: str

@@ -35,7 +35,7 @@ class Verdict:
         bottleneck: the blobs that are too narrow.
         condition: of the drawn matrices, where they were looked at.
         drawn: these, where they suffice and are those of the solution.
-        beside: whether the parent's filter as one more parallel edge would do.
+        beside: whether one more parallel edge of the parent's kernel would do.
     """
 
     layout: Layout

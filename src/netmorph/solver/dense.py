@@ -12,12 +12,16 @@ from typing import Any
 from netmorph.errors import GraphError
 from netmorph.filters.compose import add
 from netmorph.filters.filter import Filter
+from netmorph.filters.geometry import ConvSpec
 from netmorph.graph.cuts import sink_cut, source_cut
-from netmorph.graph.layout import Cut, Layout
+from netmorph.graph.layout import Cut, Layout, lay_out
+from netmorph.graph.spec import ModuleGraph
 from netmorph.solver.equation import after, before, downstream, fixed_filter, residual_of, upstream
 from netmorph.solver.noise import gaussian, generator
 from netmorph.solver.toeplitz import Unknown, least_squares
 
+EXACT = 1e-10  # relative residual up to which a solve counts as exact
+MISSING = "weights in the edges of one cut: they must outnumber the taps of the whole module's filter"
 STEADY = 2e-15  # relative residual of a well-conditioned solve in float64
 DRAWS = 8
 
@@ -39,7 +43,31 @@ class Choice:
     residual: float
 
 
-def choose_dense(layouts: Sequence[Layout], seed: int, tolerance: float) -> Choice | None:
+def dense_layouts(graph: ModuleGraph, site: ConvSpec) -> list[Layout]:
+    """Return the layouts that dense fill tries: the stride may be taken at either end.
+
+    Raises:
+        GraphError: the site does not pad with zeros, or the graph does not fit it.
+    """
+    strided = any(step != 1 for step in site.stride)
+    return [halo_layout(graph, site, cut) for cut in (source_cut(graph), sink_cut(graph))[: 1 + strided]]
+
+
+def halo_layout(graph: ModuleGraph, site: ConvSpec, cut: Cut) -> Layout:
+    """Return the layout whose source is padded once; `cut` is aligned with the site's taps and takes its stride.
+
+    Raises:
+        GraphError: the site does not pad with zeros, or the graph does not fit it.
+    """
+    if site.padding_mode != "zeros":
+        raise GraphError(
+            f"a halo needs zero padding; this site pads with {site.padding_mode!r}",
+            remedies=["use fill='pointwise', which is exact for every padding mode"],
+        )
+    return lay_out(graph, site, (cut,) * site.dims, cut, border="halo")
+
+
+def choose_dense(layouts: Sequence[Layout], seed: int) -> Choice | None:
     """Return the best-conditioned way to a solve that holds any target; None where there is none.
 
     A system that is about square may be solved exactly and still be badly conditioned: its weights are large and
@@ -53,9 +81,9 @@ def choose_dense(layouts: Sequence[Layout], seed: int, tolerance: float) -> Choi
     for attempt in range(DRAWS):
         for layout in layouts:
             noise = draw_dense(layout, seed, attempt)
-            for cut in _ends(layout):
+            for cut in end_cuts(layout):
                 residual = residual_of(layout.graph, solve_cut(layout, cut, noise, probe), probe)
-                if residual <= tolerance and (best is None or residual < best.residual):
+                if residual <= EXACT and (best is None or residual < best.residual):
                     best = Choice(layout, cut, attempt, residual)
                 if best is not None and best.residual <= STEADY:
                     return best
@@ -118,7 +146,7 @@ def fill_dense(
     residuals: list[float] = []
     noise = draw_dense(layout, seed)
     best: tuple[float, dict[str, Filter]] | None = None
-    for cut in _ends(layout):
+    for cut in end_cuts(layout):
         filters = solve_cut(layout, cut, noise, target)
         residuals.append(residual_of(graph, filters, target))
         if best is None or residuals[-1] < best[0]:
@@ -128,7 +156,7 @@ def fill_dense(
     if best is None:
         raise GraphError("no cut at an end of the graph has edges with weights", graph=str(graph))
     filters = best[1]
-    cuts = _ends(layout)[::-1]
+    cuts = end_cuts(layout)[::-1]
     for turn in range(max_iter if len(cuts) > 1 and cuts[0] != cuts[1] else 0):
         filters = solve_cut(layout, cuts[turn % 2], filters, target)
         residuals.append(residual_of(graph, filters, target))
@@ -138,7 +166,7 @@ def fill_dense(
     return filters, {"residuals": residuals}
 
 
-def _ends(layout: Layout) -> list[Cut]:
+def end_cuts(layout: Layout) -> list[Cut]:
     """Return the source cut and the sink cut, but for one that has no edge with weights."""
     cuts = (source_cut(layout.graph), sink_cut(layout.graph))
     return [cut for cut in cuts if any(edge.fixed is None for edge in layout.crossing(cut))]

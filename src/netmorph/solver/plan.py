@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from netmorph.brief import Brief
 from netmorph.errors import GraphError, InfeasibleMorph
 from netmorph.filters.default_device import on_cpu
 from netmorph.filters.geometry import ConvSpec
@@ -16,16 +17,18 @@ from netmorph.graph.paths import path_count
 from netmorph.graph.reduce import reduce
 from netmorph.graph.spec import ModuleGraph
 from netmorph.solver.candidates import Verdict, judge, layouts, most_share
+from netmorph.solver.dense import MISSING, choose_dense, dense_layouts, end_cuts
 from netmorph.solver.pointwise import draw_system
 from netmorph.solver.system import frame, needed_ranks, split_crossing
 
 FillName = Literal["pointwise", "dense"]
 STEADY = 10.0  # condition up to which no better layout is looked for
 FURTHER = 4
+_LONGEST = 80
 
 
-@dataclass(frozen=True)
-class SitePlan:
+@dataclass(frozen=True, repr=False)
+class SitePlan(Brief):
     """The plan for one site.
 
     Attributes:
@@ -90,6 +93,17 @@ class SitePlan:
             "carrying": list(self.carrying),
         }
 
+    @property
+    def verdict(self) -> str:
+        """Whether the graph holds every filter of the site, why not, and what would do, in one line."""
+        word = {True: "holds every filter", False: "cannot hold every filter", None: "undecided until solved"}[
+            self.feasible
+        ]
+        why = "" if self.feasible else f": {self.missing or self.reason}"
+        remedy = f". Remedy: {self.remedies[0]}" if self.remedies else ""
+        graph = str(self.graph)
+        return f"{graph if len(graph) <= _LONGEST else graph[: _LONGEST - 3] + '...'} {word}{why}{remedy}"
+
     def __str__(self) -> str:
         verdict = {True: "yes", False: "no", None: "undecided until solved"}[self.feasible]
         kind = "simple" if self.is_simple else f"complex (irreducible core of {self.core} edges)"
@@ -116,16 +130,19 @@ def plan_site(graph: ModuleGraph | str, site: ConvSpec, *, fill: FillName = "poi
     Args:
         graph: the module graph, or its notation.
         site: geometry of the layer.
-        fill: "pointwise", or "dense" (there only the residual decides).
+        fill: "pointwise", or "dense", where a solve for a random filter decides: `morph` makes the same choice by it.
         seed: of the noise whose rank decides where the max-flow does not.
 
     Raises:
-        GraphError: the graph does not fit the site at all (widths, groups, strides, dimensions).
+        GraphError: the graph does not fit the site at all (widths, groups, strides, dimensions), or dense fill not its
+            padding.
     """
     graph = parse(graph) if isinstance(graph, str) else graph
-    verdict = choose(graph, site, seed=seed)
-    if fill == "dense" and not verdict.feasible:
-        verdict = Verdict(verdict.layout, None, "dense fill: the residual decides")
+    if fill == "dense":
+        verdict, carrying = _dense(graph, site, seed)
+    else:
+        verdict = choose(graph, site, seed=seed)
+        carrying = tuple(edge.name for edge in split_crossing(verdict.layout)[0])
     layout = verdict.layout
     reduction = reduce(graph)
     params, macs = _cost(layout)
@@ -139,7 +156,7 @@ def plan_site(graph: ModuleGraph | str, site: ConvSpec, *, fill: FillName = "poi
         remedies,
         verdict.bottleneck,
         layout,
-        tuple(edge.name for edge in split_crossing(layout)[0]),
+        carrying,
         reduction.is_simple,
         len(reduction.core.edges),
         path_count(graph),
@@ -150,15 +167,28 @@ def plan_site(graph: ModuleGraph | str, site: ConvSpec, *, fill: FillName = "poi
     )
 
 
+def _dense(graph: ModuleGraph, site: ConvSpec, seed: int) -> tuple[Verdict, tuple[str, ...]]:
+    """Return the verdict on dense fill, and the edges that it solves for."""
+    found = dense_layouts(graph, site)
+    chosen = choose_dense(found, seed)
+    if not end_cuts(found[0]):
+        return Verdict(found[0], False, "no cut at an end of the graph has edges with weights", beside=False), ()
+    if chosen is None:
+        why = "no cut alone makes up for the noise in all other taps; solving cut after cut may, for some filters"
+        return Verdict(found[0], None, why, missing=MISSING), ()
+    carrying = tuple(edge.name for edge in chosen.layout.crossing(chosen.cut) if edge.fixed is None)
+    return Verdict(chosen.layout, True, "one cut makes up for the noise in all other taps"), carrying
+
+
 def remedies_of(verdict: Verdict, *, low_rank: bool = False, keeps: bool = False) -> tuple[str, ...]:
     """Return what the user may do about an infeasible layout.
 
     Args:
         verdict: on the layout.
         low_rank: whether the target has not the rank or the taps of any other.
-        keeps: whether the parent's filter is kept already.
+        keeps: whether an edge for the rest of the filter is there already.
     """
-    keep = "pass keep_parent=True: the parent's filter then stays as one more parallel edge"
+    keep = "pass keep_parent=True: one more parallel edge then holds what the graph leaves of the filter"
     others = "try method='stepwise' or fill='dense', which hold some filters of low rank"
     found = (verdict.remedy, others if low_rank else "", keep if verdict.beside and not keeps else "")
     return tuple(filter(None, found))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from netmorph.brief import Brief
 from netmorph.filters.filter import Filter
 from netmorph.graph.layout import Layout
 
@@ -18,7 +19,9 @@ class Status(enum.Enum):
     EXACT_FOR_TARGET = (
         "the module filter equals this target; the graph cannot hold every filter of the site's shape, or nothing tells"
     )
-    KEPT_PARENT = "the graph could not hold the target: the parent's filter stays as one more parallel edge"
+    KEPT_PARENT = (
+        "the graph could not hold the target: one more parallel edge, `parent`, holds what the others leave of it"
+    )
     INEXACT = "a remainder is left: widen the graph, raise max_iter, or pass keep_parent=True"
 
     @property
@@ -27,8 +30,8 @@ class Status(enum.Enum):
         return self is not Status.INEXACT
 
 
-@dataclass(frozen=True)
-class Solution:
+@dataclass(frozen=True, repr=False)
+class Solution(Brief):
     """Filters that make a module graph equal a target filter.
 
     Attributes:
@@ -45,3 +48,6 @@ class Solution:
     status: Status
     layout: Layout
     stats: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.status.name}: {self.layout}, relative residual {self.residual:.1e}"

@@ -15,13 +15,21 @@ from netmorph.errors import GraphError, InfeasibleMorph, NetmorphError
 from netmorph.filters.default_device import on_cpu
 from netmorph.filters.filter import Filter
 from netmorph.filters.geometry import ConvSpec
-from netmorph.graph.cuts import sink_cut, source_cut
-from netmorph.graph.layout import Cut, Layout, lay_out
+from netmorph.graph.cuts import source_cut
 from netmorph.graph.notation import parse
 from netmorph.graph.spec import Edge, ModuleGraph, fresh_name
 from netmorph.solver.alternating import alternate
 from netmorph.solver.balance import balance
-from netmorph.solver.dense import choose_dense, draw_dense, fill_dense, solve_cut
+from netmorph.solver.dense import (
+    EXACT,
+    MISSING,
+    choose_dense,
+    dense_layouts,
+    draw_dense,
+    fill_dense,
+    halo_layout,
+    solve_cut,
+)
 from netmorph.solver.equation import residual_of
 from netmorph.solver.plan import infeasible, ranked
 from netmorph.solver.pointwise import fill
@@ -30,7 +38,6 @@ from netmorph.solver.stepwise import step_through
 from netmorph.solver.target import read_target
 
 Method = Literal["closed-form", "alternating", "stepwise"]
-EXACT = 1e-10
 TRIES = 6
 _KEEP = ("pass keep_parent=True",)
 
@@ -44,7 +51,7 @@ class Options:
         fill: "pointwise" or "dense".
         seed: of all noise.
         noise: size of what cancels within the cut, relative to the target.
-        keep_parent: whether an infeasible graph keeps the parent's filter as a parallel edge.
+        keep_parent: whether an infeasible graph gets a parallel edge for what it leaves of the target.
         balanced: whether the factors' norms are made alike at every blob.
         max_iter: sweeps of the alternating method.
     """
@@ -95,7 +102,9 @@ def solve(  # noqa: PLR0913 - every option of the public verb
         fill: "pointwise" (one tap everywhere but at the cut) or "dense" (noise in all taps, border="halo").
         seed: of all noise; the same seed gives the same filters everywhere.
         noise: size of what cancels within the cut, relative to the target; it breaks symmetry.
-        keep_parent: keep the parent's filter as one more parallel edge where the graph cannot hold it.
+        keep_parent: where the graph cannot hold the target, add one more parallel edge of its kernel, `parent`, and
+            solve with it: it holds the target less what the other paths compute (small, but not zero, so that
+            they learn).
         balanced: scale blobs by powers of two so that the factors' norms are alike.
         max_iter: sweeps of the alternating method.
         dtype: of the filters that come back; solved is in float64.
@@ -151,7 +160,7 @@ def _solvers() -> dict[tuple[str, str], Callable[[Filter, ConvSpec, ModuleGraph,
 
 
 def parent_edge(graph: ModuleGraph, site: ConvSpec) -> Edge:
-    """Return the edge that keeps the parent's filter (Type II)."""
+    """Return the edge beside the graph that can hold the whole target (Type II)."""
     name = fresh_name("parent", {edge.name for edge in graph.edges})
     named = any(edge.stride is not None for edge in graph.edges)
     return Edge(
@@ -193,10 +202,8 @@ def _pointwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Opti
 
 
 def _dense(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options) -> Solution:
-    ends = (source_cut(graph), sink_cut(graph))  # the stride may be taken at either
-    strided = any(step != 1 for step in site.stride)
-    layouts = [_halo(graph, site, cut) for cut in ends[: 1 + strided]]
-    chosen = choose_dense(layouts, options.seed, EXACT)
+    layouts = dense_layouts(graph, site)
+    chosen = choose_dense(layouts, options.seed)
     if chosen is not None:
         layout = chosen.layout
         filters = solve_cut(layout, chosen.cut, draw_dense(layout, options.seed, chosen.attempt), target)
@@ -213,7 +220,7 @@ def _dense(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options)
             return Solution(filters, residuals[-1], Status.EXACT_FOR_TARGET, layout, stats)
     raise InfeasibleMorph(
         f"dense fill leaves a relative residual of {min(residuals):.1e}",
-        missing="weights in the edges of one cut: they must outnumber the taps of the whole module's filter",
+        missing=MISSING,
         graph=str(graph),
         shapes=str(site),
         remedies=["widen the inner blobs", "use fill='pointwise'", *_KEEP[options.keep_parent :]],
@@ -221,7 +228,7 @@ def _dense(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options)
 
 
 def _alternating(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options) -> Solution:
-    layout = _halo(graph, site, source_cut(graph))
+    layout = halo_layout(graph, site, source_cut(graph))
     filters, losses = alternate(layout, target, seed=options.seed, max_iter=options.max_iter, tolerance=EXACT)
     residual = residual_of(graph, filters, target)
     if options.keep_parent and not residual <= EXACT:
@@ -255,13 +262,3 @@ def _is_generic(target: Filter) -> bool:
     rows, columns = dense.flatten(1), dense.transpose(0, 1).flatten(1)
     full = all(int(torch.linalg.matrix_rank(each)) == min(each.shape) for each in (rows, columns))
     return full and target.trim().kernel == target.kernel
-
-
-def _halo(graph: ModuleGraph, site: ConvSpec, cut: Cut) -> Layout:
-    """Return the layout whose source is padded once; `cut` is aligned with the site's taps and takes its stride."""
-    if site.padding_mode != "zeros":
-        raise GraphError(
-            f"a halo needs zero padding; this site pads with {site.padding_mode!r}",
-            remedies=["use fill='pointwise', which is exact for every padding mode"],
-        )
-    return lay_out(graph, site, (cut,) * site.dims, cut, border="halo")

@@ -46,18 +46,7 @@ _KINDS = {
     _ATEN.tanh: "tanh",
 }
 _GATES = ("hardsigmoid", "sigmoid", "softplus", "tanh")  # more often gates and outputs than between layers
-_WELL_KNOWN = (
-    "relu",
-    "leakyrelu",
-    "gelu",
-    "gelu(approximate=tanh)",
-    "silu",
-    "hardswish",
-    "relu6",
-    "elu",
-    "selu",
-    "mish",
-)
+_WELL_KNOWN = ("relu", "gelu", "gelu(approximate=tanh)", "silu", "hardswish", "relu6", "elu", "selu", "mish")
 _WORDS = (*_WELL_KNOWN, "swish")
 _EQUAL, _NEAR = 1e-4, 0.05  # largest difference from -4 to 4: of the same function, and of one that is its like
 
@@ -106,7 +95,7 @@ class Heard:
         return None
 
 
-class Listener(Counter):
+class Listener(Counter):  # type: ignore[no-untyped-call]
     """Counts MACs as `Counter` does, and hears the activations that are called.
 
     Attributes:
@@ -118,7 +107,7 @@ class Listener(Counter):
         self.heard = Heard()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        packet = getattr(func, "overloadpacket", None)
+        packet: Any = getattr(func, "overloadpacket", None)
         kind = _KINDS.get(packet)
         if kind is not None:
             names = (argument.name for argument in func._schema.arguments)

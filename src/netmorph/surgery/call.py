@@ -38,7 +38,10 @@ class Call:
 
     @classmethod
     def of(cls, example_inputs: Any) -> Call:
-        """Read example inputs: a tuple holds positional arguments, a dictionary keyword arguments, all else is one."""
+        """Read example inputs: a tuple holds positional arguments, a dictionary keyword arguments, all else is one.
+
+        So `({...},)` is one dictionary.
+        """
         if isinstance(example_inputs, Call):
             return example_inputs
         if isinstance(example_inputs, tuple) and not hasattr(example_inputs, "_fields"):
@@ -61,10 +64,12 @@ class Call:
         try:
             return model(*own.args, **own.kwargs)
         except Exception as error:
+            one = [] if self.args or not self.kwargs else ["pass ({...},) if its forward takes one dictionary"]
             raise SiteError(
                 f"the model raised on {what}: {reason(error)}",
                 shapes=f"{what} {describe(self)}",
                 remedies=[
+                    *one,
                     f"pass {what} as its forward takes them: a tensor, a tuple of arguments or a dictionary",
                     "move them to the model's device and dtype",
                 ],
@@ -212,4 +217,6 @@ def _shape(value: Any) -> str:
         return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_shape, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: {_shape(item)}" for key, item in value.items()) + "}"
     return type(value).__name__

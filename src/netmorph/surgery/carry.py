@@ -16,7 +16,7 @@ from netmorph.nn import MorphedModule
 from netmorph.nn.activations import act_name, phi_name
 from netmorph.nn.children import NamedChildren
 from netmorph.nn.edges import fixed_filter
-from netmorph.nn.norm import norm_name
+from netmorph.nn.norm import named, norm_kind, norm_settings
 from netmorph.nn.weights import own_weight
 from netmorph.surgery.embed import match_edges
 from netmorph.surgery.state import memory_format_of
@@ -41,7 +41,8 @@ class Defaults:
         graph = module.layout.graph
         blobs = [blob for blob in graph.inner if blob not in graph.activations]
         edges = [edge for edge in graph.edges if edge.fixed is None and edge.norm is None]
-        norm = next((module.norms.kinds[edge.name] for edge in edges if edge.name in module.norms), None)
+        names = (edge.name for edge in edges if edge.name in module.norms)
+        norm = next((named(module.norms.kinds[name], norm_settings(module.norms[name])) for name in names), None)
         act = next((act_name(module.acts[blob]) for blob in blobs if blob in module.acts), None)
         return cls("relu" if not blobs else act, norm)
 
@@ -70,20 +71,20 @@ def adopt(
             norm = edge.norm if edge.norm is not None or wanted.norm == defaults.norm else wanted.norm or "none"
             edges.append(replace(edge, norm=norm))
         else:
-            if edge.norm is not None and norm_name(edge.norm) != norm_name(before.norm or defaults.norm):
+            if edge.norm is not None and norm_kind(edge.norm) != norm_kind(before.norm or defaults.norm):
                 raise _fixed_already("norm", "edge", edge.name, edge.norm, new)
             edges.append(replace(edge, norm=before.norm))
-    named, activations = old.activations, dict(new.activations)
+    present, activations = old.activations, dict(new.activations)
     for blob in new.inner:
         if blob not in old.inner:
             if wanted.act != defaults.act:
                 activations.setdefault(blob, wanted.act or "none")
             continue
         given = activations.pop(blob, None)
-        if given is not None and phi_name(given) != phi_name(named.get(blob, defaults.act)):
+        if given is not None and phi_name(given) != phi_name(present.get(blob, defaults.act)):
             raise _fixed_already("activation", "blob", blob, given, new)
-        if blob in named:
-            activations[blob] = named[blob]
+        if blob in present:
+            activations[blob] = present[blob]
     return replace(new, edges=tuple(edges), activation_items=tuple(activations.items()))
 
 

@@ -18,12 +18,15 @@ from netmorph.surgery.cost import CostChange, sized
 from netmorph.surgery.history import MorphedSite, deep_copy, history_of, remember
 from netmorph.surgery.layers import Kind, check_unwrapped, wrapped_above
 from netmorph.surgery.lineage import Lineage, trace
+from netmorph.surgery.losses import losses
 from netmorph.surgery.parity import Parity, differences, repeat_gap
 from netmorph.surgery.probe import Run, probe
 from netmorph.surgery.swap import inherit, swapped
 
+_LINES = 10
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class CollapseResult:
     """What `collapse` returns.
 
@@ -33,6 +36,7 @@ class CollapseResult:
         kept: why each other morphed module stays, by qualified name.
         parity: the measured difference of the whole model; None without `example_inputs`.
         cost: of the model before and after; None without `example_inputs`.
+        notices: what the user should know, one sentence each.
     """
 
     model: nn.Module
@@ -40,11 +44,27 @@ class CollapseResult:
     kept: Mapping[str, str]
     parity: Parity | None = None
     cost: CostChange | None = None
+    notices: tuple[str, ...] = ()
     _lineage: Lineage = field(default_factory=Lineage, repr=False, compare=False)
 
     def __str__(self) -> str:
+        lines = self._lines()
+        rest = [] if len(lines) <= _LINES else [f"and {len(lines) - _LINES + 1} more: summary() has all of it"]
+        return "\n".join([*lines[: _LINES - len(rest)], *rest])
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def summary(self) -> str:
+        """Return all that there is to say, where `print` writes ten lines at most."""
+        parity = [] if self.parity is None else [self.parity.summary()]
+        return "\n".join([*self._lines(), *parity])
+
+    def _lines(self) -> list[str]:
         kept = (f"{name or '(the model itself)'}: kept, {why}" for name, why in self.kept.items())
-        return "\n".join([*map(str, self.collapsed), *kept]) or "there is no morphed module"
+        cost = [] if self.cost is None or not self.collapsed else [f"cost    {self.cost}"]
+        notes = (f"note    {notice}" for notice in self.notices)
+        return [*map(str, self.collapsed), *kept, *cost, *notes] or ["there is no morphed module"]
 
 
 @trainable
@@ -110,9 +130,11 @@ def collapse(
     parameters = dict(model.named_parameters(remove_duplicate=False))
     repeat = None if call is None or before is None else repeat_gap(model, call, before)
     price = None if before is None else sized(model, before.macs)
+    old = {name: model.get_submodule(name) for name in run.layers}
     child = _swap(model, run, inplace=inplace)
     lineage = trace(parameters, child, run.layers, inplace=inplace)
-    result = CollapseResult(child, tuple(run.sites), run.kept, _lineage=lineage)
+    notices = tuple(losses(parameters, old, child, inplace=inplace))
+    result = CollapseResult(child, tuple(run.sites), run.kept, notices=notices, _lineage=lineage)
     if call is None or before is None or repeat is None or price is None:
         return result
     after = probe(child, {}, call)

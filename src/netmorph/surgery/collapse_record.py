@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from netmorph.brief import Brief, listed
 from netmorph.errors import NetmorphError
 from netmorph.nn import MorphedModule
 from netmorph.surgery.foreign import layer_spec, origin_of, pads_same
@@ -87,8 +88,8 @@ class CollapsedPlace:
             raise error.located(data["name"]) from error
 
 
-@dataclass(frozen=True)
-class CollapseRecord:
+@dataclass(frozen=True, repr=False)
+class CollapseRecord(Brief):
     """One call of `collapse`, as far as the network is not again what it was before it was morphed.
 
     Attributes:
@@ -100,6 +101,9 @@ class CollapseRecord:
     sites: tuple[CollapsedPlace, ...]
     versions: Mapping[str, str] = field(default_factory=versions_now)
     serial: int = field(default_factory=time.time_ns, compare=False)
+
+    def __str__(self) -> str:
+        return f"collapse at {listed([site.name for site in self.sites])}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; `from_dict` is the inverse."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from netmorph.brief import Brief
 from netmorph.filters.geometry import ConvSpec
 from netmorph.graph.spec import ModuleGraph
 from netmorph.nn import MorphedModule
@@ -21,8 +22,8 @@ from netmorph.surgery.site_parity import SiteParity, site_parity, tolerance_of
 from netmorph.surgery.state import memory_format_of
 
 
-@dataclass(frozen=True)
-class CollapsedSite:
+@dataclass(frozen=True, repr=False)
+class CollapsedSite(Brief):
     """What one morphed module became.
 
     Attributes:

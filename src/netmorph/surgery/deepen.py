@@ -50,7 +50,7 @@ def deepen(  # noqa: PLR0913 - a public verb; all but the first two are keywords
         width: channels between the two, 64 or "2x" relative to the site's output; default: as many as it writes.
         seed: of what is new.
         inplace: change `model` itself; else a copy.
-        act: activation between the two: "auto" is that of the module's others; ReLU for plain layers.
+        act: activation between the two: "auto" is that of the module's others; for plain layers as in `morph`.
         norm: norm behind each of the two, as in `morph` and `regrow`.
         calibration: batches for new BatchNorms.
         noise: size of what cancels within what is new.
@@ -72,7 +72,8 @@ def deepen(  # noqa: PLR0913 - a public verb; all but the first two are keywords
         ('3x3 > 3x3', True)
     """
     call, sides = Call.of(example_inputs), kernel_sides(kernel)
-    places = select(model, plain_sites(model, call, "deepen"), site, ("layer", "edge"), "deepen")
+    sites = plain_sites(model, call, "deepen")
+    places = select(model, sites, site, ("layer", "edge"), "deepen")
     if len({place.nature for place in places}) > 1:
         raise SiteError(
             f"{site!r} matches both plain layers and edges of morphed modules",
@@ -99,7 +100,7 @@ def deepen(  # noqa: PLR0913 - a public verb; all but the first two are keywords
         edge = graph.edge(place.edge)
         return in_place(layout, graph, place.edge, _series(layout.specs[place.edge], sides, width, edge))
 
-    growing = Growing(act, norm, calibration is not None, noise, seed, check)
+    growing = Growing(act, norm, calibration is not None, noise, seed, check, sites.heard)
     makers = {name: maker(name, larger, growing) for name, larger in larger_graphs(model, places, change).items()}
     options = {"site": site, "kernel": _listed(kernel), "width": width, "act": act, "norm": norm, "seed": seed}
     return perform("deepen", model, call, makers, inplace=inplace, options=options, calibration=calibration)

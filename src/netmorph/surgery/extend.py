@@ -20,7 +20,7 @@ from netmorph.filters.geometry import ConvSpec
 from netmorph.graph.layout import Cut, Layout, lay_out, resolutions
 from netmorph.graph.spec import Edge, ModuleGraph, Width, fresh_name
 from netmorph.nn import MorphedModule
-from netmorph.nn.norm import norm_name
+from netmorph.nn.norm import norm_kind
 from netmorph.solver.solution import Solution
 from netmorph.solver.solve import solve
 from netmorph.surgery.assign import site_seed
@@ -104,9 +104,14 @@ def _handed_norms(
         last = [edges[edge.name] for edge in bundle.added if edge.sink == bundle.sink]
         if not normed:
             continue
-        norm = norm_name(normed[0].norm or defaults.norm)
+        norm = norm_kind(normed[0].norm or defaults.norm)
         given = last[0].norm
-        if len(bundle.removed) > 1 or len(last) > 1 or last[0].fixed is not None or given not in (None, "none", norm):
+        if (
+            len(bundle.removed) > 1
+            or len(last) > 1
+            or last[0].fixed is not None
+            or norm_kind(given) not in (None, norm)
+        ):
             raise GraphError(
                 f"edge {normed[0].name!r} has a norm, which must go on behind one edge",
                 graph=str(graph),

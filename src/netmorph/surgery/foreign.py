@@ -49,6 +49,13 @@ def foreign(layer: nn.Module) -> Foreign | None:
     return _KNOWN.get((type(layer).__module__, type(layer).__name__))
 
 
+def class_of(module: object) -> str:
+    """Return the full name of a module's class; PyTorch's own by the short one."""
+    kind = type(module)
+    own = kind.__module__.startswith("torch.nn.modules.")
+    return kind.__qualname__ if own else f"{kind.__module__}.{kind.__qualname__}"
+
+
 def is_transposed(layer: nn.Module) -> bool:
     """Return whether a layer is linear with a weight (in, out), as Hugging Face's `Conv1D`."""
     known = foreign(layer)

@@ -20,17 +20,19 @@ from netmorph.surgery.growth_record import GrownPlace, GrowthRecord
 from netmorph.surgery.history import MorphedSite, Record, history_of, remember
 from netmorph.surgery.layers import wrapped_above
 from netmorph.surgery.lineage import Lineage, trace
+from netmorph.surgery.losses import losses
 from netmorph.surgery.morph import own_copy
 from netmorph.surgery.parity import Parity, differences, repeat_gap
 from netmorph.surgery.probe import Run, probe
 from netmorph.surgery.site_parity import SiteParity
+from netmorph.surgery.summary import brief, full
 from netmorph.surgery.swap import swapped
 from netmorph.surgery.whole import check_outputs, run_child
 
 _WHY = "the layers agree: its code uses what they compute in other ways too"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GrowthResult:
     """What `widen`, `deepen`, `grow_kernel` and `regrow` return: what `morph` returns, for places that grew.
 
@@ -51,6 +53,16 @@ class GrowthResult:
     notices: tuple[str, ...]
     _lineage: Lineage = field(default_factory=Lineage, repr=False, compare=False)
     _again: Again | None = field(default=None, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return brief(_operation(self), self.sites, self.parity, self.cost, self.notices)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def summary(self) -> str:
+        """Return all that there is to say, where `print` writes ten lines at most."""
+        return full(_operation(self), self.sites, self.parity, self.cost, self.notices)
 
 
 @dataclass(frozen=True)
@@ -120,6 +132,7 @@ def perform(
     price, repeat = sized(model, before.macs), repeat_gap(model, call, before)
     child = own_copy(model, inplace, dict.fromkeys(makers, nn.Identity()))
     parameters, copied = (dict(each.named_parameters(remove_duplicate=False)) for each in (model, child))
+    original = dict(model.named_modules(remove_duplicate=False))  # as they stand before any change
     changes: dict[str, Change] = {}
     measured: dict[str, SiteParity] = {}
     with ExitStack() as stack:
@@ -131,6 +144,7 @@ def perform(
                 raise error.located(name) from error
             child = stack.enter_context(swapped(child, changes[name].modules))
         modules = {name: module for change in changes.values() for name, module in change.modules.items()}
+        old = {name: original[name] for name in modules}
         if calibration is not None and any(map(has_newborn_norm, modules.values())):
             run_through(child, modules, calibration)
             measured = {name: change.measure() for name, change in changes.items()}
@@ -146,7 +160,7 @@ def perform(
         record.sites,
         history_of(child),
         CostChange(price, sized(child, after.macs)),
-        (*_notices(changes, before), *jumps),
+        (*_notices(changes, before), *losses(parameters, old, child, inplace=inplace), *jumps),
         trace(parameters, child, modules, inplace=inplace, copied=copied),
         Again(partial(_again, operation, call, makers, options, strict)),
     )
@@ -169,6 +183,11 @@ def morphed_at(model: nn.Module, name: str) -> MorphedModule:
     found = model.get_submodule(name)
     assert isinstance(found, MorphedModule)
     return found
+
+
+def _operation(result: GrowthResult) -> str:
+    record = result.history[-1]
+    return record.operation if isinstance(record, GrowthRecord) else "deepen"
 
 
 def _check(model: nn.Module, names: Mapping[str, object]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from netmorph.brief import Brief, listed
 from netmorph.errors import GraphError, NetmorphError
 from netmorph.graph.layout import Layout
 from netmorph.graph.spec import LARGEST, ModuleGraph
@@ -18,6 +19,7 @@ from netmorph.surgery import collapse_record
 from netmorph.surgery.carry import Defaults, rebuilt
 from netmorph.surgery.channels import channels_of, with_channels
 from netmorph.surgery.collapse_record import plain_layer
+from netmorph.surgery.foreign import class_of
 from netmorph.surgery.history import Record, as_seen, versions_now
 from netmorph.surgery.plain import Plain
 from netmorph.surgery.reading import as_json, expect
@@ -26,8 +28,8 @@ from netmorph.surgery.swap import inherit
 OPERATIONS = ("widen", "deepen", "grow_kernel", "regrow")
 
 
-@dataclass(frozen=True)
-class RegrownModule:
+@dataclass(frozen=True, repr=False)
+class RegrownModule(Brief):
     """A morphed module that grew.
 
     Attributes:
@@ -51,6 +53,9 @@ class RegrownModule:
     def graph(self) -> ModuleGraph:
         """The graph now."""
         return self.layout.graph
+
+    def __str__(self) -> str:
+        return f"{self.name or '(the model itself)'}: {self.before.graph} -> {self.graph}"
 
     def find(self, model: nn.Module) -> MorphedModule:
         """Return the module to grow.
@@ -86,8 +91,8 @@ class RegrownModule:
         return cls(data["name"], before, layout, data["act"], data["norm"], data["seed"])
 
 
-@dataclass(frozen=True)
-class ChangedLayer:
+@dataclass(frozen=True, repr=False)
+class ChangedLayer(Brief):
     """A convolution or linear layer that became larger.
 
     Attributes:
@@ -100,6 +105,9 @@ class ChangedLayer:
     name: str
     before: Plain
     after: Plain
+
+    def __str__(self) -> str:
+        return f"{self.name or '(the model itself)'}: {self.before} -> {self.after}"
 
     def find(self, model: nn.Module) -> nn.Module:
         """Return the layer to change.
@@ -133,8 +141,8 @@ class ChangedLayer:
         return cls(data["name"], Plain.from_dict(data["before"]), Plain.from_dict(data["after"]))
 
 
-@dataclass(frozen=True)
-class ChangedChannels:
+@dataclass(frozen=True, repr=False)
+class ChangedChannels(Brief):
     """A norm or activation with a parameter a channel, between two layers, that became wider with them.
 
     Attributes:
@@ -149,6 +157,9 @@ class ChangedChannels:
     type: str
     before: int
     after: int
+
+    def __str__(self) -> str:
+        return f"{self.name or '(the model itself)'}: {self.type} of {self.before} -> {self.after} channels"
 
     def find(self, model: nn.Module) -> nn.Module:
         """Return the module to change.
@@ -188,8 +199,8 @@ _KINDS: dict[str, type[RegrownModule] | type[ChangedLayer] | type[ChangedChannel
 }
 
 
-@dataclass(frozen=True)
-class GrowthRecord:
+@dataclass(frozen=True, repr=False)
+class GrowthRecord(Brief):
     """One call of a layer-level operation.
 
     Attributes:
@@ -205,6 +216,9 @@ class GrowthRecord:
     options: Mapping[str, Any]
     versions: Mapping[str, str] = field(default_factory=versions_now)
     serial: int = field(default_factory=time.time_ns, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.operation} at {listed([site.name for site in self.sites])}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; `from_dict` is the inverse."""
@@ -266,6 +280,6 @@ def _other(name: str, wanted: str, found: nn.Module) -> NetmorphError:
     return NetmorphError(
         "the parent's module is not the one that grew",
         site=name,
-        shapes=f"expected {wanted}, found {type(found).__name__}",
+        shapes=f"expected {wanted}, found {class_of(found)}",
         remedies=["load into the parent that the child was made of, not yet morphed"],
     )

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from netmorph._version import __version__
+from netmorph.brief import Brief, listed
 from netmorph.errors import GraphError, NetmorphError
 from netmorph.graph.draw.marks import Marks
 from netmorph.graph.layout import Layout
@@ -67,8 +68,8 @@ _TYPES: dict[str, type | UnionType] = {
 }
 
 
-@dataclass(frozen=True)
-class MorphedSite:
+@dataclass(frozen=True, repr=False)
+class MorphedSite(Brief):
     """What one site became.
 
     Attributes:
@@ -101,7 +102,7 @@ class MorphedSite:
 
     @property
     def graph(self) -> ModuleGraph:
-        """The graph; under `keep_parent` with the edge that keeps the parent."""
+        """The graph; under `keep_parent` with the edge `parent`."""
         return self.layout.graph
 
     @property
@@ -114,6 +115,9 @@ class MorphedSite:
         from netmorph.graph.draw.svg import to_svg
 
         return to_svg(draw_graph(self.graph, self.marks)) if is_drawable(self.graph) else None
+
+    def __str__(self) -> str:
+        return f"{self.name or '(the model itself)'}: {self.kind} -> {self.graph}"
 
     def build(
         self, *, device: torch.device | str | None, dtype: torch.dtype | None, drawn: bool = True
@@ -145,8 +149,8 @@ class MorphedSite:
             raise error.located(data["name"]) from error
 
 
-@dataclass(frozen=True)
-class MorphRecord:
+@dataclass(frozen=True, repr=False)
+class MorphRecord(Brief):
     """One call of `morph`.
 
     Attributes:
@@ -160,6 +164,9 @@ class MorphRecord:
     options: Mapping[str, Any]
     versions: Mapping[str, str] = field(default_factory=versions_now)
     serial: int = field(default_factory=time.time_ns, compare=False)
+
+    def __str__(self) -> str:
+        return f"morph at {listed([site.name for site in self.sites])}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; `from_dict` is the inverse."""

@@ -14,7 +14,7 @@ from netmorph.errors import SiteError
 from netmorph.filters.geometry import ConvSpec
 from netmorph.solver.target import CONVOLUTIONS
 from netmorph.surgery.call import is_lazy
-from netmorph.surgery.foreign import foreign, is_transposed
+from netmorph.surgery.foreign import class_of, foreign, is_transposed
 
 Kind = Literal["conv", "linear", "identity"]
 
@@ -117,13 +117,13 @@ def _foreign(module: nn.Module) -> str | None:
         original = getattr(module, "original_name", "")
         return "it is compiled to TorchScript: morph before scripting" if _like_a_layer(original) else None
     if isinstance(module, _ConvTransposeNd):
-        return f"it is a transposed convolution ({name}), which netmorph does not morph"
+        return f"it is a transposed convolution ({class_of(module)}), which netmorph does not morph"
     if kind_of(module) is None:
         if not _like_a_layer(name) or not isinstance(getattr(module, "weight", None), Tensor):
             return None
-        return f"netmorph does not know what a {name} computes"
+        return f"netmorph does not know what a {class_of(module)} computes"
     if type(module).__module__.startswith(_QUANTISED):
-        return f"it is quantised ({name}): morph before quantisation"
+        return f"it is quantised ({class_of(module)}): morph before quantisation"
     return None
 
 
@@ -151,7 +151,7 @@ def _forward(module: nn.Module) -> str | None:
     changed = [m for m in methods if getattr(type(module), m, None) is not getattr(base, m, None)]
     if not changed:
         return None
-    return f"it is a {type(module).__name__}, a subclass of {base.__name__} with a {changed[0]} of its own"
+    return f"it is a {class_of(module)}, a subclass of {base.__name__} with a {changed[0]} of its own"
 
 
 def _tensors(module: nn.Module, name: str, owners: dict[object, list[str]]) -> str | None:

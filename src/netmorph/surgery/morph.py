@@ -24,12 +24,14 @@ from netmorph.surgery.graft import Graft, Options, check_layer, make_graft
 from netmorph.surgery.history import MorphedSite, MorphRecord, Record, deep_copy, history_of, remember
 from netmorph.surgery.layers import check_unwrapped
 from netmorph.surgery.lineage import Lineage, trace
+from netmorph.surgery.losses import losses
 from netmorph.surgery.norms import own_norm, with_own_norms
 from netmorph.surgery.parity import Parity, differences, repeat_gap
 from netmorph.surgery.probe import Run, few, probe
 from netmorph.surgery.site_parity import has_modes
 from netmorph.surgery.sites import chosen_among
 from netmorph.surgery.slots import opened
+from netmorph.surgery.summary import brief, full
 from netmorph.surgery.swap import inherit, swapped
 from netmorph.surgery.whole import check_outputs, run_child
 from netmorph.surgery.windows import windows_of
@@ -37,7 +39,7 @@ from netmorph.surgery.windows import windows_of
 _WHY = "every module computes what its layer did: its code looks at the types or parameters of its layers"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MorphResult:
     """What `morph` returns.
 
@@ -57,6 +59,16 @@ class MorphResult:
     cost: CostChange
     notices: tuple[str, ...]
     _lineage: Lineage = field(default_factory=Lineage, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return brief("morph", self.sites, self.parity, self.cost, self.notices)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def summary(self) -> str:
+        """Return all that there is to say, where `print` writes ten lines at most."""
+        return full("morph", self.sites, self.parity, self.cost, self.notices)
 
     def _repr_html_(self) -> str:
         from netmorph.surgery.html import result_html
@@ -98,17 +110,22 @@ def morph(  # noqa: PLR0913 - the public verb; all but the first two are keyword
         model: any network, on any device, in train or eval mode.
         mapping: names or globs of sites (`fnmatchcase` on the full dotted name, `*` crosses dots; "" is the model
             itself), to graphs, notations or names of the catalogue.
-        example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments.
+        example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments; `({...},)` where the model
+            takes one dictionary.
         seed: of all noise. Each site's own follows from it and the site's name, so no order matters.
         inplace: change `model` itself; else a copy.
-        act: activation of the inner blobs, parametric and the identity at birth (eq. 8): "auto" is ReLU; None for none.
+        act: activation of the inner blobs, parametric and the identity at birth (eq. 8): "auto" is the network's own,
+            which the example's run calls behind the layer, else before it, else most often; ReLU where none is seen. A
+            name of torch.nn, with settings such as "gelu(approximate=tanh)"; None for none.
         norm: norm after each edge: "auto" is "calibrated" where `calibration` is given and the network uses BatchNorm,
-            else None; "calibrated" and "paper" need `calibration`; "neutral", "group", "layer".
+            else None; "calibrated" and "paper" need `calibration`; "neutral", "group", "layer". Its settings (eps,
+            momentum, whether it is a SyncBatchNorm) are those of the network's norms around the site.
         calibration: batches, as `calibrate` takes them.
         method: "closed-form", "alternating" (the paper's Algorithm 2) or "stepwise".
         fill: "pointwise" or "dense" (noise in all taps, source padded once).
         noise: size of what cancels within a module, relative to the layer's filter.
-        keep_parent: where a graph cannot hold the filter, keep the layer as one more parallel edge.
+        keep_parent: where a graph cannot hold the filter, add one more parallel edge of the layer's kernel, called
+            `parent`: its filter is the layer's less what the other paths compute, so near the layer's, not equal to it.
         birth: how the module computes the layer's function from the start. "slope" (the paper's): by parametric
             activations of slope 1, with which the module is linear at birth. "pair": with plain activations, each channel u
             beside its negative, for `phi(u) - phi(-u)` is a multiple of u (ReLU, LeakyReLU, GELU, SiLU, Hardswish); only
@@ -144,7 +161,9 @@ def morph(  # noqa: PLR0913 - the public verb; all but the first two are keyword
     given = {"mapping": {pattern: str(graph) for pattern, graph in mapping.items()}, "seed": seed, **asdict(options)}
     settled = {each.site.name: _settled(model, run, each, options) for each in chosen}
     notices += dict.fromkeys(notice for _, said in settled.values() for notice in said)
-    chosen = tuple(replace(each, graph=with_own_norms(each.graph, model, each.site)) for each in chosen)
+    chosen = tuple(
+        replace(each, graph=with_own_norms(each.graph, model, each.site.name, each.site.spec.dims)) for each in chosen
+    )
     with opened(model, [each.site for each in chosen], keep=inplace):
         if any(each.site.slot is not None for each in chosen):  # what stands there now was not there to be seen
             layers = {each.site.name: model.get_submodule(each.site.name) for each in chosen}
@@ -219,7 +238,7 @@ def _replace(
         record.sites,
         history_of(child),
         CostChange(price, sized(child, after.macs)),
-        (*notices, *_notices(grafts, before)),
+        (*notices, *_notices(grafts, before), *losses(parameters, layers, child, inplace=inplace)),
         trace(parameters, child, modules, inplace=inplace),
     )
 
@@ -280,7 +299,10 @@ def _notices(grafts: Sequence[Graft], before: Run) -> list[str]:
         if not before.seen[name].calls:
             notices.append(f"{name!r} is not reached by the example: its parity was measured on synthetic inputs")
         if graft.record.status == "KEPT_PARENT":
-            notices.append(f"{name!r}: the graph cannot hold the layer's filter, which stays as one more parallel edge")
+            notices.append(
+                f"{name!r}: the graph cannot hold the layer's filter; one more parallel edge, 'parent', holds what the "
+                "other paths leave of it"
+            )
         note = notice(graft.layer)
         if note is not None:
             notices.append(f"{name!r}: {note}")

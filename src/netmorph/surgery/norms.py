@@ -10,7 +10,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from netmorph.graph.spec import ModuleGraph
 from netmorph.nn.norm import named, norm_kind, norm_name, norm_settings
-from netmorph.surgery.site import Site
 
 _LIKE: dict[str, type[nn.Module]] = {"group": nn.GroupNorm, "layer": nn.LayerNorm}
 _DIMS: dict[int, type[nn.Module]] = {0: nn.BatchNorm1d, 1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -39,18 +38,14 @@ def own_norm(model: nn.Module, name: str, norm: str | None, dims: int) -> tuple[
         if like.weight is None:
             notices.append("new BatchNorms have an affine part, unlike the network's: it makes them the identity")
         if like.running_mean is None:
-            notices.append(
-                "new BatchNorms keep running statistics, unlike the network's: by them they are the identity"
-            )
+            notices.append("new BatchNorms keep running statistics, unlike the network's: they make them the identity")
     return named(kind, norm_settings(like)), notices
 
 
-def with_own_norms(graph: ModuleGraph, model: nn.Module, site: Site) -> ModuleGraph:
+def with_own_norms(graph: ModuleGraph, model: nn.Module, name: str, dims: int) -> ModuleGraph:
     """Return a graph whose edges' own norms have the settings of the network's."""
     edges = [
-        edge
-        if edge.norm is None
-        else replace(edge, norm=own_norm(model, site.name, edge.norm, site.spec.dims)[0] or "none")
+        edge if edge.norm is None else replace(edge, norm=own_norm(model, name, edge.norm, dims)[0] or "none")
         for edge in graph.edges
     ]
     return replace(graph, edges=tuple(edges))

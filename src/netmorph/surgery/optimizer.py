@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from netmorph.brief import listed
 from netmorph.errors import NetmorphError, SiteError
 from netmorph.surgery.groups import apply
 from netmorph.surgery.inheritance import Inheritance
@@ -19,7 +20,7 @@ from netmorph.surgery.lineage import Descent
 from netmorph.surgery.schedules import all_schedulers, check_known, grow
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RebuiltOptimizer:
     """What `rebuild_optimizer` did.
 
@@ -36,6 +37,20 @@ class RebuiltOptimizer:
     joined: Mapping[str, int]
     left_out: tuple[str, ...]
     new_groups: tuple[int, ...]
+
+    def __str__(self) -> str:
+        groups = sorted(set(self.joined.values()))
+        lines = [
+            f"kept      {len(self.kept)} parameters with their state",
+            f"departed  {len(self.departed)}: {listed(list(self.departed))}" if self.departed else "departed  none",
+            f"joined    {len(self.joined)} new ones, in group{'s' * (len(groups) != 1)} {', '.join(map(str, groups))}",
+        ]
+        lines += [f"left out  {len(self.left_out)}: {listed(list(self.left_out))}"] if self.left_out else []
+        lines += [f"added     group {', '.join(map(str, self.new_groups))}"] if self.new_groups else []
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def rebuild_optimizer(

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from netmorph.brief import Brief
 from netmorph.errors import ParityError
 
 
-@dataclass(frozen=True)
-class OutputParity:
+@dataclass(frozen=True, repr=False)
+class OutputParity(Brief):
     """The difference of one output tensor between two models.
 
     Attributes:

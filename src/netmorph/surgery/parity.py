@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from netmorph.brief import Brief
 from netmorph.errors import ParityError
 from netmorph.surgery.call import Call, in_mode, undisturbed
 from netmorph.surgery.layers import check_network
@@ -16,9 +18,11 @@ from netmorph.surgery.outputs import OutputParity, compare, tensors_in
 from netmorph.surgery.probe import NOT_RUN, Run, probe
 from netmorph.surgery.site_parity import SiteParity, tolerance_of
 
+_FEW = 3
 
-@dataclass(frozen=True)
-class Parity:
+
+@dataclass(frozen=True, repr=False)
+class Parity(Brief):
     """The difference between two models on one call.
 
     Attributes:
@@ -64,13 +68,28 @@ class Parity:
         return self.max_rel <= self.tolerance and all(site.exact for site in self.sites)
 
     def __str__(self) -> str:
-        lines = [f"eval   {each}" for each in self.outputs] or ["eval   not measurable: the models return no tensor"]
+        return self._text(_FEW)
+
+    def summary(self) -> str:
+        """Return the difference, output by output and site by site, where `print` writes the worst of many."""
+        return self._text(None)
+
+    def _text(self, most: int | None) -> str:
+        lines = _worst("eval  ", self.outputs, most) or ["eval   not measurable: the models return no tensor"]
         if self.train is None:
             lines.append(f"train  {'not run' if self.note == NOT_RUN else 'not measurable'}: {self.note}")
-        lines += [f"train  {each}" for each in self.train or ()]
+        lines += _worst("train ", self.train or (), most)
         if not self.deterministic:
             lines.append(f"repeat the parent differs from itself by {self.repeat:.3g}: it is not deterministic")
-        return "\n".join([*lines, *(f"site   {site}" for site in self.sites)])
+        return "\n".join([*lines, *_worst("site  ", self.sites, most)])
+
+
+def _worst(word: str, all_of_them: Sequence[OutputParity | SiteParity], most: int | None) -> list[str]:
+    """Return one line for each, or for the worst where they are more than `most`."""
+    if most is None or len(all_of_them) <= most:
+        return [f"{word} {each}" for each in all_of_them]
+    worst = max(all_of_them, key=lambda each: each.max_rel)
+    return [f"{word} {worst}", f"{word} ... the worst of {len(all_of_them)}; summary() has them all"]
 
 
 def verify(parent: nn.Module, child: nn.Module, example_inputs: Any, *, tolerance: float | None = None) -> Parity:

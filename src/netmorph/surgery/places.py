@@ -13,7 +13,7 @@ from netmorph.errors import SiteError
 from netmorph.nn import MorphedModule
 from netmorph.surgery.call import Call
 from netmorph.surgery.collapse_record import plain_layer
-from netmorph.surgery.foreign import origin_of, pads_same
+from netmorph.surgery.foreign import class_of, origin_of, pads_same
 from netmorph.surgery.layers import check_unwrapped
 from netmorph.surgery.plain import Plain
 from netmorph.surgery.site import Site, Sites
@@ -90,7 +90,7 @@ def pytorch_layer(model: nn.Module, name: str, verb: str) -> Plain:
     plain = None if origin_of(layer) is not None or pads_same(layer) else plain_layer(layer)
     if plain is None or plain.kind == "identity":
         raise SiteError(
-            f"{verb} acts on PyTorch's own convolutions and linear layers, and {name!r} is a {type(layer).__name__}",
+            f"{verb} acts on PyTorch's own convolutions and linear layers, and {name!r} is a {class_of(layer)}",
             remedies=["morph it first, with netmorph.morph"],
         )
     return plain

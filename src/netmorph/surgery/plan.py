@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from netmorph.brief import Brief, listed
 from netmorph.errors import GraphError
 from netmorph.graph.spec import ModuleGraph
 from netmorph.solver.plan import FillName, SitePlan, plan_site
@@ -18,9 +19,12 @@ from netmorph.surgery.layers import check_unwrapped
 from netmorph.surgery.site import Site
 from netmorph.surgery.sites import chosen_among
 
+_LINES, _KINDS = 10, 6
+_RANK = {False: 0, None: 1, True: 2}
 
-@dataclass(frozen=True)
-class PlannedSite:
+
+@dataclass(frozen=True, repr=False)
+class PlannedSite(Brief):
     """The plan for one site of a network.
 
     Attributes:
@@ -54,7 +58,7 @@ class PlannedSite:
         return "\n".join([f"{self.site.name or '(the model itself)'}{where}", *(f"  {line}" for line in lines)])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelPlan(Sequence[PlannedSite]):
     """The plan for a network.
 
@@ -94,11 +98,30 @@ class ModelPlan(Sequence[PlannedSite]):
     def __len__(self) -> int:
         return len(self.sites)
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
+        text = self.summary()
+        if text.count("\n") < _LINES:
+            return text
+        kinds: dict[str, list[str]] = {}
+        for planned in sorted(self.sites, key=lambda each: _RANK[each.plan.feasible]):
+            kinds.setdefault(planned.plan.verdict, []).append(planned.site.name)
+        lines = [f"{listed(names)}: {verdict}" for verdict, names in kinds.items()]
+        if len(lines) > _KINDS:
+            lines = [*lines[: _KINDS - 1], f"and {len(lines) - _KINDS + 1} more kinds of sites"]
+        lines += [f"skipped: {listed(list(self.refused))}"] if self.refused else []
+        return "\n".join([*lines, self._count(), "all of it: summary()"])
+
+    def summary(self) -> str:
+        """Return the whole plan, site by site, where `print` writes ten lines at most."""
         parts = [str(planned) for planned in self.sites]
         parts += [f"{name} is skipped: {why}" for name, why in self.refused.items()]
-        count = f"{len(self.sites)} site{'s' if len(self.sites) != 1 else ''}"
-        return "\n".join([*parts, f"{count}: {self.cost}"])
+        return "\n".join([*parts, self._count()])
+
+    def _count(self) -> str:
+        return f"{len(self.sites)} site{'s' if len(self.sites) != 1 else ''}: {self.cost}"
 
 
 def plan(

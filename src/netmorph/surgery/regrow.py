@@ -52,7 +52,7 @@ def regrow(  # noqa: PLR0913 - a public verb; all but the first three are keywor
         example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments.
         seed: of what is new.
         inplace: change `model` itself; else a copy.
-        act: activation of new blobs: "auto" is that of the module's others.
+        act: activation of new blobs: "auto" is that of the module's others, as for `morph` where it has none.
         norm: norm of new edges: "auto" is that of the module's others (none, where that needs data and there is none).
         calibration: batches, as `calibrate` takes them, for new BatchNorms.
         noise: size of what cancels within what is new, relative to what it replaces.
@@ -81,9 +81,10 @@ def regrow(  # noqa: PLR0913 - a public verb; all but the first three are keywor
     def change(layout: Layout, present: ModuleGraph, place: Place) -> ModuleGraph:
         return wanted if place.nature == "module" else in_place(layout, present, place.edge, wanted)
 
-    places = select(model, plain_sites(model, call, "regrow"), site, ("module", "edge"), "regrow")
+    sites = plain_sites(model, call, "regrow")
+    places = select(model, sites, site, ("module", "edge"), "regrow")
     graphs = larger_graphs(model, places, change)
-    growing = Growing(act, norm, calibration is not None, noise, seed, check)
+    growing = Growing(act, norm, calibration is not None, noise, seed, check, sites.heard)
     options = {"site": site, "graph": str(wanted), "act": act, "norm": norm, "noise": noise, "seed": seed}
     makers = {name: maker(name, larger, growing) for name, larger in graphs.items()}
     return perform("regrow", model, call, makers, inplace=inplace, options=options, calibration=calibration)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -16,17 +16,17 @@ from netmorph.graph.read_expression import blob_names
 from netmorph.graph.spec import Edge, ModuleGraph, fresh_name
 from netmorph.nn import MorphedModule
 from netmorph.nn.activations import phi_name
-from netmorph.nn.norm import norm_name
+from netmorph.nn.norm import NEEDY, check_norms, norm_kind
+from netmorph.surgery.activation import Heard, own_activation
 from netmorph.surgery.assign import site_seed
 from netmorph.surgery.carry import Defaults
 from netmorph.surgery.extend import extended
 from netmorph.surgery.growth import Change, Maker, like_of, morphed_at
 from netmorph.surgery.growth_record import RegrownModule
+from netmorph.surgery.norms import own_norm, with_own_norms
 from netmorph.surgery.places import Place
 from netmorph.surgery.site_parity import site_parity
 from netmorph.surgery.widen_blob import widened
-
-_NEEDY = ("calibrated", "paper")
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,13 @@ class Growing:
     """What is new in a module that grows, the same at every place.
 
     Attributes:
-        act: activation of new blobs; "auto" is the module's own.
+        act: activation of new blobs; "auto" is the module's own, or the network's where the module has none.
         norm: norm of new edges; "auto" is the module's own.
         calibrated: whether there are data for BatchNorms.
         noise: size of what cancels.
         seed: of all that is random.
         check: whether a difference above the tolerance is an error.
+        heard: the activations of a run of the network.
     """
 
     act: str | None = "auto"
@@ -48,24 +49,45 @@ class Growing:
     noise: float = 0.5
     seed: int = 0
     check: bool = True
+    heard: Heard = field(default_factory=Heard)
 
-    def defaults(self, own: Defaults) -> tuple[Defaults, list[str]]:
+    def defaults(
+        self, model: nn.Module, name: str, layout: Layout, own: Defaults, graph: ModuleGraph
+    ) -> tuple[Defaults, list[str]]:
         """Return what new blobs and edges of a module have, and what to say about it.
+
+        Args:
+            model: the network.
+            name: of the module.
+            layout: of the module.
+            own: what its blobs and edges have.
+            graph: into which it grows.
 
         Raises:
             SiteError: the norm needs data and there are none.
             GraphError: no such activation or norm.
         """
+        notices = []
         act = own.act if self.act == "auto" else phi_name(self.act)
-        norm = own.norm if self.norm == "auto" else norm_name(self.norm)
-        if norm not in _NEEDY or self.calibrated:
-            return Defaults(act, norm), []
+        if self.act == "auto" and all(blob in layout.graph.activations for blob in layout.graph.inner):
+            act, said = own_activation(model, self.heard, name)
+            new = [blob for blob in graph.inner if blob not in layout.graph.blobs and blob not in graph.activations]
+            notices += [said] if said is not None and new else []
+        norm, said_of_norms = own_norm(model, name, own.norm if self.norm == "auto" else self.norm, layout.site.dims)
+        notices += said_of_norms
+        if self.norm == "auto" and norm is None and self.calibrated:
+            notices.append(
+                "calibration= is of no use: new edges have no norm, as the module's others (norm= names one)"
+            )
+        if norm_kind(norm) not in NEEDY or self.calibrated:
+            return Defaults(act, norm), notices
         if self.norm != "auto":
             raise SiteError(
                 f"norm {norm!r} needs data to measure its statistics",
                 remedies=["pass calibration=batches", "use norm='neutral', which is exact in eval mode only"],
             )
-        return Defaults(act, None), [f"new edges have no norm, since {norm!r} needs data and no calibration= was given"]
+        notices.append(f"new edges have no norm, since {norm!r} needs data and no calibration= was given")
+        return Defaults(act, None), notices
 
 
 def maker(name: str, graph: ModuleGraph, growing: Growing) -> Maker:
@@ -74,9 +96,11 @@ def maker(name: str, graph: ModuleGraph, growing: Growing) -> Maker:
     def make(model: nn.Module, recorded: Tensor | None) -> Change:
         module = morphed_at(model, name)
         own = Defaults.of(module)
-        wanted, notices = growing.defaults(own)
+        larger = with_own_norms(graph, model, name, module.layout.site.dims)
+        wanted, notices = growing.defaults(model, name, module.layout, own, larger)
         seed = site_seed(growing.seed, name)
-        new = grown(module, graph, wanted, seed=seed, noise=growing.noise, like=like_of(model, module))
+        new = grown(module, larger, wanted, seed=seed, noise=growing.noise, like=like_of(model, module))
+        check_norms(new)
         place = RegrownModule(name, module.layout, new.layout, own.act, own.norm, seed)
         measure = partial(site_parity, module, new, recorded, site=name, spec=module.layout.site, check=growing.check)
         return Change({name: new}, (place,), measure, tuple(f"{name!r}: {notice}" for notice in notices))

@@ -10,14 +10,16 @@ from typing import overload
 
 import torch
 
+from netmorph.brief import Brief
 from netmorph.errors import SiteError, did_you_mean
 from netmorph.filters.geometry import ConvSpec
+from netmorph.surgery.activation import Heard
 from netmorph.surgery.layers import Kind
 from netmorph.surgery.slots import Slot
 
 
-@dataclass(frozen=True)
-class Site:
+@dataclass(frozen=True, repr=False)
+class Site(Brief):
     """One place of a network that can be morphed.
 
     Attributes:
@@ -68,13 +70,19 @@ class Sites(Sequence[Site]):
         sites: the sites.
         refused: why each other layer cannot be morphed, by name.
         others: type names of all other modules, by name; they make errors helpful.
+        heard: the activations of the run in which they were seen.
     """
 
     def __init__(
-        self, sites: Sequence[Site], refused: Mapping[str, str], others: Mapping[str, str] | None = None
+        self,
+        sites: Sequence[Site],
+        refused: Mapping[str, str],
+        others: Mapping[str, str] | None = None,
+        heard: Heard | None = None,
     ) -> None:
         self._sites = tuple(sites)
         self.refused = dict(refused)
+        self.heard = heard or Heard()
         self._others = dict(others or {})
 
     @property

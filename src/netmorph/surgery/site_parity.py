@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from netmorph.brief import Brief
 from netmorph.errors import ParityError, SiteError
 from netmorph.filters.default_device import on_cpu
 from netmorph.filters.geometry import ConvSpec
@@ -36,8 +37,8 @@ def tolerance_of(dtype: torch.dtype) -> float:
     return _TOLERANCES.get(dtype) or _ULPS * torch.finfo(dtype).eps
 
 
-@dataclass(frozen=True)
-class Measured:
+@dataclass(frozen=True, repr=False)
+class Measured(Brief):
     """The difference on one input, relative to the largest value of the layer's output.
 
     Attributes:
@@ -63,8 +64,8 @@ class Measured:
         return f"{self.source} {self.input_shape}: interior {interior}, border {border}, train mode {train}"
 
 
-@dataclass(frozen=True)
-class SiteParity:
+@dataclass(frozen=True, repr=False)
+class SiteParity(Brief):
     """The difference between a layer and the module that replaces it.
 
     Attributes:

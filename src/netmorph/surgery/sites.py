@@ -88,6 +88,7 @@ def look(
         [sites[name] for name in names if name in sites],
         {name: refused[name] for name in names if name in refused},
         {name: kind for name, kind in kinds.items() if name not in sites and name not in refused},
+        run.heard,
     )
     return listed, run
 

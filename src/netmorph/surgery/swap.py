@@ -74,15 +74,23 @@ def swapped(model: nn.Module, modules: Mapping[str, nn.Module]) -> Iterator[nn.M
         raise
 
 
+def is_trained(module: nn.Module) -> bool | None:
+    """Return whether a layer's weight wants gradients, or any parameter of a module without one; None without any."""
+    weight = module.__dict__.get("_parameters", {}).get("weight")
+    own = [weight] if weight is not None else list(module.parameters())
+    return any(parameter.requires_grad for parameter in own) if own else None
+
+
 def inherit(old: nn.Module, new: nn.Module) -> None:
     """Hand what is not function on to a new module: mode, gradients wanted or not, and the user's hooks.
 
-    The very dictionaries of hooks move along, so that the handles which users hold go on working.
+    The very dictionaries of hooks move along, so that the handles which users hold go on working. Gradients are wanted
+    where `is_trained` says so.
     """
     new.train(old.training)
-    weight, bias = (getattr(old, "_parameters", {}).get(key) for key in ("weight", "bias"))
-    if weight is not None:
-        new.requires_grad_(weight.requires_grad)
+    trained, bias = is_trained(old), getattr(old, "_parameters", {}).get("bias")
+    if trained is not None:
+        new.requires_grad_(trained)
     own_bias = new._parameters.get("bias")
     if bias is not None and own_bias is not None:
         own_bias.requires_grad_(bias.requires_grad)
