@@ -23,6 +23,7 @@ from netmorph.surgery.layers import check_unwrapped
 from netmorph.surgery.lineage import Lineage, trace
 from netmorph.surgery.parity import Parity, differences, repeat_gap
 from netmorph.surgery.probe import Run, few, probe
+from netmorph.surgery.reach import grown_reach
 from netmorph.surgery.site_parity import has_modes
 from netmorph.surgery.sites import chosen_among
 from netmorph.surgery.slots import opened
@@ -160,6 +161,7 @@ def _replace(
     for each in chosen:
         seen = before.seen[each.site.name]
         grafts.append(make_graft(each, layers[each.site.name], seen.recorded, options))
+        notices = [*notices, *grown_reach(each.site.name, layers[each.site.name], grafts[-1].module, seen)]
         if calibration is None:
             seen.recorded = None  # else records add up with the network's depth
     modules = {graft.site.name: graft.module for graft in grafts}
