@@ -6,7 +6,23 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["write_whole"]
+from netmorph.errors import NetmorphError
+
+__all__ = ["as_path", "write_whole"]
+
+
+def as_path(value: object) -> Path:
+    """Return a path that a user gave.
+
+    Raises:
+        NetmorphError: it is none.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise NetmorphError(
+            f"expected a path, text or a pathlib.Path, got a {type(value).__name__}: {value!r:.80}",
+            remedies=["write 'folder/name'"],
+        )
+    return Path(value)
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -50,6 +50,7 @@ class Head(nn.Module):
 def test_a_network_of_functions(
     site: str, width: int | str, shapes: dict[str, tuple[int, ...]], tmp_path: Path
 ) -> None:
+    torch.manual_seed(0)  # dropout may leave a row without a gradient
     net = shaken(Head())
     with left_alone(net):
         result = widen(net, site, width, example_inputs=X, seed=5)

@@ -96,7 +96,7 @@ def reduce(graph: ModuleGraph | str) -> Reduction:
         >>> [(step.edge.name, step.type) for step in reduce("3x3 > 1x1 | id").steps]
         [('m2', 'II'), ('m1', 'I')]
     """
-    graph = parse(graph) if isinstance(graph, str) else graph
+    graph = graph if isinstance(graph, ModuleGraph) else parse(graph)
     merges, remaining = sweep(graph)
     edges = list(graph.edges)
     taken = {edge.name for edge in edges}

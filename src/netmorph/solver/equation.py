@@ -36,7 +36,12 @@ def module_filter(graph: ModuleGraph | str, filters: Mapping[str, Filter | Tenso
     Raises:
         GraphError: an edge has no filter, or channels or strides do not fit.
     """
-    graph = parse(graph) if isinstance(graph, str) else graph
+    graph = graph if isinstance(graph, ModuleGraph) else parse(graph)
+    if not isinstance(filters, Mapping):
+        raise GraphError(
+            f"expected filters by the names of edges, got a {type(filters).__name__}",
+            remedies=["write {'s_t': weight, ...}"],
+        )
     channels = _channels(graph, filters)
     known = {edge.name: _as_filter(edge, filters, channels) for edge in graph.edges}
     result = upstream(graph, known, graph.blobs)[graph.sink]

@@ -120,7 +120,7 @@ def solve(  # noqa: PLR0913 - every option of the public verb
         >>> solution.status.name, solution.residual < 1e-12
         ('EXACT', True)
     """
-    graph = parse(graph) if isinstance(graph, str) else graph
+    graph = graph if isinstance(graph, ModuleGraph) else parse(graph)
     filter_, site = read_target(target, spec=spec, stride=stride, dilation=dilation, padding=padding)
     try:
         seed = index(seed)  # NumPy's integers print otherwise, and noise follows from what is printed

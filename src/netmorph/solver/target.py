@@ -78,6 +78,11 @@ def read_target(
         spec = _spec_of_filter(target) if spec is None else spec
         weight = target.weight
     else:
+        if not isinstance(target, Tensor):
+            raise NetmorphError(
+                f"expected a weight, a filter or a layer to solve for, got a {type(target).__name__}: {target!r:.80}",
+                remedies=["pass a tensor (c_out, c_in, *kernel), or the layer itself"],
+            )
         weight = target.detach()
         spec = _spec_of_weight(weight, stride, dilation, padding) if spec is None else spec
     if not weight.is_floating_point():

@@ -1,4 +1,4 @@
-"""Whether what a network does to a layer's output keeps its channels apart: tried on copied channels (beyond the paper).
+"""Whether what stands behind a layer keeps its channels apart: tried on copied channels (beyond the paper).
 
 A function may stand behind a layer that becomes wider if it gives for copied channels copies of what it gives. At one
 size of numbers a coupling of channels can be smaller than rounding (local response normalisation is, on small ones).
@@ -9,6 +9,7 @@ of which a few channels are far above the others; and each channel is held to it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,6 @@ from torch import Tensor
 from netmorph.surgery.lanes import Lanes
 from netmorph.surgery.site_parity import tolerance_of
 
-MIXED = "does not keep channels apart"
 _SIZES = (1e-2, 1.0, 1e1, 1e2, 1e3, 1e4)  # relative to the example's numbers
 _RANGE = 3.0  # powers of ten that an uneven channel lies above or below the others
 
@@ -46,10 +46,8 @@ def lanes_after(
     Returns:
         The lanes of its result, or the reason in words; None where it does not run on these inputs at all.
     """
-    if any(x.layout != torch.strided or x.is_nested or x.is_quantized for x in inputs):
-        return "reads something else than a plain tensor"
-    if not all(x.numel() for x in inputs):
-        return "is reached by an empty tensor only, on which nothing can be tried"
+    if not all(x.layout == torch.strided and not x.is_nested and not x.is_quantized and x.numel() for x in inputs):
+        return "reads no plain tensor of at least one number, and cannot be tried on others"
     shape: torch.Size | None = None
     found: list[Lanes] = []
     tried = 0
@@ -66,13 +64,11 @@ def lanes_after(
             wider = wide(*copied)
         except Exception:
             return f"depends on there being {lanes[0].channels} channels"
-        if not (isinstance(y, Tensor) and isinstance(wider, Tensor) and y.dim() == wider.dim()):
-            return MIXED
-        if shape is None:
+        if shape is None and isinstance(y, Tensor):
             shape, found = y.shape, _candidates(y.shape, lanes[0])
-        found = [each for each in found if y.shape == shape and _are_copies(y, wider, each, index, new)]
+        found = [each for each in found if _are_copies(y, wider, each, index, shape, new)]
         if not found:
-            return MIXED
+            return "does not keep channels apart"
         tried += 1
     return found[0] if tried > 1 else "cannot be tried on other numbers than the example's"
 
@@ -102,8 +98,12 @@ def _widened(x: Tensor, lanes: Lanes, index: Tensor, new: Tensor | None, random:
     return wide.index_copy(lanes.axis, torch.arange(len(here), device=x.device)[here], drawn)
 
 
-def _are_copies(y: Tensor, wider: Tensor, lanes: Lanes, index: Tensor, new: Tensor | None) -> bool:
+def _are_copies(
+    y: Any, wider: Any, lanes: Lanes, index: Tensor, shape: torch.Size | None, new: Tensor | None
+) -> bool:
     """Return whether a result is what copied channels must give, at every position along the channels by its size."""
+    if not (isinstance(y, Tensor) and isinstance(wider, Tensor) and y.shape == shape and y.dim() == wider.dim()):
+        return False
     expected = lanes.copied(y, index)
     if expected.shape != wider.shape or expected.dtype != wider.dtype:
         return False
@@ -135,16 +135,36 @@ def _trials(inputs: Sequence[Tensor], lanes: Sequence[Lanes]) -> Iterator[list[T
         ]
 
 
-def _draws() -> Iterator[Callable[[torch.Size, Lanes, torch.Generator], Tensor]]:
+Draw = Callable[[torch.Size, Lanes, torch.Generator], Tensor]
+
+
+def _draws() -> Iterator[Draw]:
     """Yield what draws numbers of a shape, relative to the example's."""
     for size in _SIZES:
-        yield lambda shape, lanes, random, size=size: size * _normal(shape, random)
-    for _ in range(3):  # a few channels are far above the others
-        yield lambda shape, lanes, random: _uneven(lanes.along(shape), random) * _normal(shape, random)
-    # Positive, and at each position another channel is above the others.
-    yield lambda shape, lanes, random: _uneven(shape, random) * _normal(shape, random).abs()
-    # Most are zero.
-    yield lambda shape, lanes, random: 1e2 * _normal(shape, random) * (_uniform(shape, random) < 0.2)
+        yield partial(_sized, size)
+    for _ in range(3):
+        yield _of_uneven_channels
+    yield _of_uneven_places
+    yield _of_zeros
+
+
+def _sized(size: float, shape: torch.Size, lanes: Lanes, random: torch.Generator) -> Tensor:
+    return size * _normal(shape, random)
+
+
+def _of_uneven_channels(shape: torch.Size, lanes: Lanes, random: torch.Generator) -> Tensor:
+    """Draw numbers of which a few channels are far above the others."""
+    return _uneven(lanes.along(shape), random) * _normal(shape, random)
+
+
+def _of_uneven_places(shape: torch.Size, lanes: Lanes, random: torch.Generator) -> Tensor:
+    """Draw positive numbers of which at each place another channel is far above the others."""
+    return _uneven(shape, random) * _normal(shape, random).abs()
+
+
+def _of_zeros(shape: torch.Size, lanes: Lanes, random: torch.Generator) -> Tensor:
+    """Draw zeros, and large numbers among them."""
+    return 1e2 * _normal(shape, random) * (_uniform(shape, random) < 0.2)
 
 
 def _uneven(shape: Sequence[int], random: torch.Generator) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from netmorph.errors import NetmorphError, SiteError
 from netmorph.nn import MorphedModule, collect
 from netmorph.surgery.call import Call, undisturbed
+from netmorph.surgery.layers import check_network
 
 
 def calibrate(child: nn.Module, batches: Any) -> nn.Module:
@@ -35,6 +36,7 @@ def calibrate(child: nn.Module, batches: Any) -> nn.Module:
     Raises:
         SiteError: there is nothing to calibrate, no data reached a norm, or the network raised.
     """
+    check_network(child)
     modules = dict(_outermost(child, ""))
     if not any(map(has_newborn_norm, modules.values())):
         raise SiteError(

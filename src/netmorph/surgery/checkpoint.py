@@ -16,12 +16,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from netmorph.aside import as_path
 from netmorph.errors import NetmorphError
 from netmorph.nn.norm import group_counts, set_group_counts
 from netmorph.surgery.call import reason
 from netmorph.surgery.growth_record import read_record
 from netmorph.surgery.history import Record, history_of, remember
-from netmorph.surgery.layers import check_unwrapped
+from netmorph.surgery.layers import check_network, check_unwrapped
 from netmorph.surgery.origin import keep_parent_name, leaves_of, parent_of
 from netmorph.surgery.reading import as_json
 from netmorph.surgery.replay import check_history, replayed
@@ -58,6 +59,7 @@ def save(
             modules that are not in its history.
     """
     check_unwrapped(child, "save")
+    folder = as_path(folder)
     packed = pack(child)
     parent = parent_of(child)
     if parent_name is not None:
@@ -71,7 +73,6 @@ def save(
         "channels_last": packed.channels_last,
         "group_norms": group_counts(child),
     }
-    folder = Path(folder)
     try:
         _write(folder, content, packed)
     except OSError as error:
@@ -101,7 +102,9 @@ def load(
     Raises:
         NetmorphError: a file is missing, truncated or edited, or does not fit the parent; the parent is on no device.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
+    if into is not None:
+        check_network(into)
     config = _read_config(folder)
     tensors = _read_weights(folder, config)
     parent = _parent(config["parent"], build, folder) if into is None else into
@@ -133,7 +136,7 @@ def describe(folder: str | os.PathLike[str]) -> tuple[dict[str, Any] | None, tup
     Raises:
         NetmorphError: the description is missing, edited or malformed.
     """
-    config = _read_config(Path(folder))
+    config = _read_config(as_path(folder))
     return config["parent"], tuple(read_record(record, index) for index, record in enumerate(config["history"]))
 
 

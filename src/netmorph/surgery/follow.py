@@ -281,7 +281,7 @@ def _refused(
     if isinstance(module, BASES) or type(module).__module__.startswith("torch.nn."):
         return ""
     narrow, wide = (_alone(module, each) for each in (torch.arange(lanes.channels), index))
-    exact = tuple(copy.deepcopy(each).double() for each in (narrow, wide))
+    exact = (copy.deepcopy(narrow).double(), copy.deepcopy(wide).double())
     found = _tried(exact, (narrow, wide), args[0].detach(), lanes, index, new)
     return f"{name!r} {found}" if isinstance(found, str) else ""
 

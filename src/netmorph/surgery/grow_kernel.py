@@ -91,7 +91,7 @@ def kernel_sides(kernel: int | Sequence[int]) -> tuple[int, ...]:
         SiteError: it is none.
     """
     sides = tuple(kernel) if isinstance(kernel, Sequence) else (kernel,)
-    if not sides or not all(type(side) is int and side > 0 for side in sides):
+    if isinstance(kernel, bytes) or not sides or not all(type(side) is int and side > 0 for side in sides):
         raise SiteError(f"{kernel!r} is not a kernel", remedies=["give one number, or one for each dimension"])
     return sides
 

@@ -24,6 +24,7 @@ from netmorph.surgery.losses import losses
 from netmorph.surgery.morph import own_copy
 from netmorph.surgery.parity import Parity, differences, repeat_gap
 from netmorph.surgery.probe import Run, probe
+from netmorph.surgery.reach import grown_reach
 from netmorph.surgery.site_parity import SiteParity
 from netmorph.surgery.summary import brief, full
 from netmorph.surgery.swap import swapped
@@ -135,11 +136,14 @@ def perform(
     original = dict(model.named_modules(remove_duplicate=False))  # as they stand before any change
     changes: dict[str, Change] = {}
     measured: dict[str, SiteParity] = {}
+    reaches: list[str] = []
     with ExitStack() as stack:
         for name, make in makers.items():
             try:
                 changes[name] = make(child, before.seen[name].recorded)
                 measured[name] = changes[name].measure()
+                present, coming = child.get_submodule(name), changes[name].modules[name]
+                reaches += grown_reach(name, present, coming, before.seen[name])
             except NetmorphError as error:
                 raise error.located(name) from error
             child = stack.enter_context(swapped(child, changes[name].modules))
@@ -160,7 +164,7 @@ def perform(
         record.sites,
         history_of(child),
         CostChange(price, sized(child, after.macs)),
-        (*_notices(changes, before), *losses(parameters, old, child, inplace=inplace), *jumps),
+        (*_notices(changes, before), *losses(parameters, old, child, inplace=inplace), *reaches, *jumps),
         trace(parameters, child, modules, inplace=inplace, copied=copied),
         Again(partial(_again, operation, call, makers, options, strict)),
     )

@@ -61,4 +61,3 @@ class Lanes:
             return self.axis == axis and (single or not spec.dims)
         axis = self.dims - 1 if mixes_channels(module) else 1
         return single and self.axis == axis and channels_of(module) == self.channels
-

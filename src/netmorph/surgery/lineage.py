@@ -15,6 +15,8 @@ from weakref import ReferenceType, ref
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from netmorph.errors import NetmorphError
+
 _REPLACED = "_netmorph_replaced"
 _turns = count(1)
 
@@ -83,6 +85,19 @@ class Descent(Protocol):
     @property
     def _lineage(self) -> Lineage:
         """What became of the parent's parameters."""
+
+
+def check_result(result: object) -> None:
+    """Raise where something else than a result was given.
+
+    Raises:
+        NetmorphError: it tells nothing of the parameters of a parent.
+    """
+    if not isinstance(getattr(result, "_lineage", None), Lineage):
+        raise NetmorphError(
+            f"expected the result of morph or of another verb that changes a network, got a {type(result).__name__}",
+            remedies=["pass result, not result.model"],
+        )
 
 
 def trace(

@@ -28,6 +28,7 @@ from netmorph.surgery.losses import losses
 from netmorph.surgery.norms import own_norm, with_own_norms
 from netmorph.surgery.parity import Parity, differences, repeat_gap
 from netmorph.surgery.probe import Run, few, probe
+from netmorph.surgery.reach import grown_reach
 from netmorph.surgery.site_parity import has_modes
 from netmorph.surgery.sites import chosen_among
 from netmorph.surgery.slots import opened
@@ -206,6 +207,7 @@ def _replace(
     for each, own in zip(chosen, options, strict=True):
         seen = before.seen[each.site.name]
         grafts.append(make_graft(each, layers[each.site.name], seen.recorded, own))
+        notices = [*notices, *grown_reach(each.site.name, layers[each.site.name], grafts[-1].module, seen)]
         if calibration is None:
             seen.recorded = None  # else records add up with the network's depth
     modules = {graft.site.name: graft.module for graft in grafts}

@@ -16,7 +16,7 @@ from netmorph.errors import NetmorphError, SiteError
 from netmorph.surgery.groups import apply
 from netmorph.surgery.inheritance import Inheritance
 from netmorph.surgery.layers import wrapper_of
-from netmorph.surgery.lineage import Descent
+from netmorph.surgery.lineage import Descent, check_result
 from netmorph.surgery.schedules import all_schedulers, check_known, grow
 
 
@@ -108,6 +108,7 @@ def rebuild_optimizer(
         [0.01, 0.0]
     """
     check_factor(newborn_lr_factor)
+    check_result(result)
     _check_model(result.model)
     _check_optimizer(optimizer)
     driving = all_schedulers(schedulers, optimizer)

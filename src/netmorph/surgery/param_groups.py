@@ -10,6 +10,7 @@ from torch import nn
 from netmorph.errors import SiteError
 from netmorph.nn import MorphedModule, slopes
 from netmorph.surgery.groups import COMPANION
+from netmorph.surgery.layers import check_network
 
 
 def param_groups(
@@ -49,6 +50,7 @@ def param_groups(
         [(3, 0.01, 0.0001), (2, 0.1, 0.0001), (1, 0.1, 0.0)]
         >>> optimizer = torch.optim.SGD(groups, momentum=0.9)
     """
+    check_network(child)
     new = _newborn(child, newborn)
     blends = {id(each) for _, each in slopes(child)}
     rates = (lr, lr if newborn_lr is None else newborn_lr)
@@ -71,6 +73,11 @@ def param_groups(
 def _newborn(child: nn.Module, sites: Collection[str] | None) -> set[int]:
     """Return the ids of the parameters of morphed modules, without the biases that were the layers'."""
     modules = {name: module for name, module in child.named_modules() if isinstance(module, MorphedModule)}
+    if isinstance(sites, str) or not isinstance(sites, Collection | None):
+        raise SiteError(
+            f"expected names of morphed modules, got a {type(sites).__name__}: {sites!r:.80}",
+            remedies=["pass a list of names"],
+        )
     chosen = list(modules) if sites is None else list(sites)
     for name in chosen:
         if name not in modules:

@@ -16,7 +16,7 @@ from netmorph.surgery.collapse_record import plain_layer
 from netmorph.surgery.foreign import class_of, origin_of, pads_same
 from netmorph.surgery.layers import check_unwrapped
 from netmorph.surgery.plain import Plain
-from netmorph.surgery.site import Site, Sites
+from netmorph.surgery.site import Site, Sites, check_pattern
 from netmorph.surgery.sites import find_sites
 
 Nature = Literal["layer", "module", "edge"]
@@ -69,6 +69,7 @@ def select(model: nn.Module, sites: Sites, pattern: str, natures: Collection[Nat
     Raises:
         SiteError: nothing matches, or only what the operation does not act on.
     """
+    check_pattern(pattern)
     known = {place.name: place for place in _places(model, sites)}
     exact = [known[pattern]] if pattern in known else []
     chosen = exact or [place for name, place in known.items() if fnmatchcase(name, pattern)]

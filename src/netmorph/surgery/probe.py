@@ -31,6 +31,7 @@ class Seen:
         dtype: of the first input.
         device: of the first input.
         channels: sizes of dimension 1 and of the last dimension over all calls.
+        shapes: of the inputs over all calls.
         odd: what else than one tensor it was called with, in words.
         read: parameters that were read outside its own forward.
         recorded: the first input, or a part of it, where asked for.
@@ -43,6 +44,7 @@ class Seen:
     dtype: torch.dtype | None = None
     device: torch.device | None = None
     channels: set[tuple[int, int]] = field(default_factory=set)
+    shapes: set[tuple[int, ...]] = field(default_factory=set)
     odd: str | None = None
     read: set[str] = field(default_factory=set)
     recorded: Tensor | None = None
@@ -60,6 +62,7 @@ class Seen:
             self.odd = "it is called within a transform of torch.func (vmap, grad)"
             return
         self.channels.add((x.shape[1] if x.dim() > 1 else -1, x.shape[-1] if x.dim() else -1))
+        self.shapes.add(tuple(x.shape))
         if not self.calls:
             self.input_shape, self.output_shape = tuple(x.shape), tuple(output.shape)
             self.dtype, self.device = x.dtype, x.device

@@ -104,6 +104,8 @@ class Sites(Sequence[Site]):
             SiteError: a pattern matches nothing, or only places that are refused, or names a refused place literally.
         """
         unwanted = [exclude] if isinstance(exclude, str) else list(exclude)
+        for pattern in (*patterns, *unwanted):
+            check_pattern(pattern)
         known = [*self.names, *self.refused]
         for pattern in unwanted:
             if not any(_matches(name, pattern) for name in known):
@@ -191,6 +193,19 @@ class Sites(Sequence[Site]):
 
     def __repr__(self) -> str:
         return f"Sites({_listed(self.names)}, {len(self.refused)} refused)"
+
+
+def check_pattern(pattern: object) -> None:
+    """Raise where something else than one name or glob was given.
+
+    Raises:
+        SiteError: it was.
+    """
+    if not isinstance(pattern, str):
+        raise SiteError(
+            f"expected one name or glob of places, got a {type(pattern).__name__}: {pattern!r:.80}",
+            remedies=["write one glob for several places, such as 'layer1.*.conv1'", "call once for each name"],
+        )
 
 
 def _matches(name: str, pattern: str) -> bool:

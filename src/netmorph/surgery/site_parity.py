@@ -21,6 +21,7 @@ from netmorph.solver.target import spec_of
 from netmorph.surgery.call import reason, undisturbed
 from netmorph.surgery.outputs import gap_of, largest, largest_gap
 from netmorph.surgery.padded import SamePaddedModule
+from netmorph.surgery.reach import least_sizes
 
 _TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5}
 _ULPS = 4
@@ -148,7 +149,7 @@ def site_parity(
         like = torch.empty(0, device="cpu")
     recorded = recorded if recorded is not None and recorded.numel() else None  # nothing is shown by an empty batch
     samples = 2 if has_modes(morphed) else 1  # a norm may mix samples; no convolution does
-    inputs = _inputs(spec, recorded, like, _reach(morphed, spec), samples)
+    inputs = _inputs(spec, recorded, like, least_sizes(morphed) or (1,) * spec.dims, samples)
     with undisturbed(original, morphed):
         measured = tuple(_measure(original, morphed, spec, site, source, x) for source, x in inputs)
     result = SiteParity(site, like.dtype, tolerance_of(like.dtype), measured)
@@ -223,13 +224,6 @@ def _interior(spec: ConvSpec, shape: torch.Size) -> Tensor:
         along = (start >= 0) & (start + spec.extent[dim] <= size)
         inside = inside & along.reshape(-1, *(1,) * (spec.dims - 1 - dim))
     return inside
-
-
-def _reach(morphed: nn.Module, spec: ConvSpec) -> tuple[int, ...]:
-    """Return for each dimension the size that an input needs for the padding of the module's own edges."""
-    specs = list(morphed.layout.specs.values()) if isinstance(morphed, MorphedModule) else [spec]
-    pads = [[max(each.padding[dim]) for each in specs if each.padding_mode != "zeros"] for dim in range(spec.dims)]
-    return tuple(max(each, default=0) + 1 for each in pads)
 
 
 @on_cpu

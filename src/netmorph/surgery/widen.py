@@ -77,6 +77,11 @@ def widen(
         >>> [tuple(p.shape) for p in result.model.parameters() if p.dim() > 1], result.parity.exact
         ([(12, 3, 3, 3), (4, 12, 3, 3)], True)
     """
+    if not isinstance(blob, str | None):
+        raise SiteError(
+            f"expected the name of one blob, got a {type(blob).__name__}: {blob!r:.80}",
+            remedies=["call widen once for each blob"],
+        )
     call = Call.of(example_inputs)
     sites = plain_sites(model, call, "widen")
     places = select(model, sites, site, ("layer", "module"), "widen")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from netmorph.aside import write_whole
+from netmorph.aside import as_path, write_whole
 from netmorph.errors import GraphError
 from netmorph.graph.draw.dot import to_dot
 from netmorph.graph.draw.marks import Marks
@@ -77,7 +77,7 @@ def draw(what: ModuleGraph | Drawable | str, path: str | Path, *, strip: bool = 
         OSError: the file cannot be written.
         ModuleNotFoundError: a PNG is wanted and matplotlib is not installed.
     """
-    path = Path(path)
+    path = as_path(path)
     graph, marks = _drawn(what)
     ending = path.suffix.lower()
     if ending not in FORMATS:
@@ -95,4 +95,11 @@ def _drawn(what: ModuleGraph | Drawable | str) -> tuple[ModuleGraph, Marks]:
         from netmorph.graph.notation import parse
 
         what = parse(what)
-    return (what, Marks()) if isinstance(what, ModuleGraph) else (what.graph, what.marks)
+    if isinstance(what, ModuleGraph):
+        return what, Marks()
+    if not isinstance(getattr(what, "graph", None), ModuleGraph):
+        raise GraphError(
+            f"expected a module graph, its notation, the plan of a site or a morphed site, got a {type(what).__name__}",
+            remedies=["draw one of plan.sites or result.sites: nm.draw(result.sites[0], 'site.svg')"],
+        )
+    return what.graph, what.marks
