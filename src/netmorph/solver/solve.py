@@ -21,6 +21,7 @@ from netmorph.graph.notation import parse
 from netmorph.graph.spec import Edge, ModuleGraph, fresh_name
 from netmorph.solver.alternating import alternate
 from netmorph.solver.balance import balance
+from netmorph.solver.cancellation import check_cancellation
 from netmorph.solver.dense import choose_dense, draw_dense, fill_dense, solve_cut
 from netmorph.solver.equation import residual_of
 from netmorph.solver.plan import infeasible, ranked
@@ -102,6 +103,7 @@ def solve(  # noqa: PLR0913 - every option of the public verb
 
     Raises:
         InfeasibleMorph: the graph cannot hold the target exactly; says what is missing.
+        ParityError: it could, but what cancels in it is so large beside the target that float64's digits do not do.
         GraphError: the graph does not fit the site.
         NetmorphError: the target is malformed or not finite.
 
@@ -167,6 +169,7 @@ def _parent_edge(graph: ModuleGraph, site: ConvSpec) -> Edge:
 def _pointwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options) -> Solution:
     verdicts = ranked(graph, site, seed=options.seed)
     first = verdicts[0]
+    missed: list[tuple[float, dict[str, Filter]]] = []
     for verdict in verdicts[:TRIES]:
         layout = verdict.layout
         try:
@@ -177,11 +180,14 @@ def _pointwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Opti
             continue  # only a guess was lost
         residual = residual_of(layout.graph, found.filters, target)
         if not residual <= EXACT:  # NaN, too
+            missed.append((residual, found.filters))
             continue
         filters = balance(layout, found.filters) if options.balanced else found.filters
         status = Status.EXACT if verdict.feasible is not False and found.full_rank else Status.EXACT_FOR_TARGET
         stats = {"condition": found.condition, "draws": found.draws, "iterations": found.iterations}
         return Solution(filters, residual, status, layout, stats)
+    for residual, filters in missed:
+        check_cancellation(graph, filters, target, residual, options.noise)
     if first.feasible:
         raise NetmorphError(
             "the max-flow says that the graph holds this site, yet the solution misses it: a bug in netmorph",
@@ -211,6 +217,7 @@ def _dense(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options)
         if residuals[-1] <= EXACT:
             filters = balance(layout, filters) if options.balanced else filters
             return Solution(filters, residuals[-1], Status.EXACT_FOR_TARGET, layout, stats)
+        check_cancellation(graph, filters, target, residuals[-1], options.noise)
     raise InfeasibleMorph(
         f"dense fill leaves a relative residual of {min(residuals):.1e}",
         missing="weights in the edges of one cut: they must outnumber the taps of the whole module's filter",

@@ -8,9 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from netmorph.errors import InfeasibleMorph, NetmorphError, SiteError
+from netmorph.errors import InfeasibleMorph, NetmorphError, ParityError, SiteError
 from netmorph.filters.filter import Filter
 from netmorph.nn import MorphedModule
+from netmorph.solver.cancellation import remedies_of_cancellation
 from netmorph.solver.solve import Method, solve
 from netmorph.surgery.assign import Assignment
 from netmorph.surgery.foreign import layer_weight, origin_of
@@ -95,10 +96,10 @@ def make_graft(assignment: Assignment, layer: nn.Module, recorded: Tensor | None
         GraphError: the graph does not fit the site.
         ParityError: the difference is above the tolerance (with `options.check`).
     """
-    site, graph = assignment.site, assignment.graph
+    site, graph, target = assignment.site, assignment.graph, target_of(assignment.site, layer)
     try:
         solution = solve(
-            target_of(site, layer),
+            target,
             graph,
             spec=site.spec,
             method=options.method,
@@ -137,7 +138,14 @@ def make_graft(assignment: Assignment, layer: nn.Module, recorded: Tensor | None
         with torch.no_grad():
             module.bias.copy_(bias)
     keep_memory_format(layer, module)
-    return Graft(site, layer, module, record, _parity(site, layer, module, recorded, check=options.check))
+    try:
+        parity = _parity(site, layer, module, recorded, check=options.check)
+    except ParityError as error:
+        smaller = remedies_of_cancellation(solution.layout.graph, solution.filters, target, options.noise)
+        if smaller:  # then a wider dtype helps only as long as the child stays in it
+            error.remedies = (*smaller, "pass check=False to accept the difference")
+        raise
+    return Graft(site, layer, module, record, parity)
 
 
 def _parity(site: Site, layer: nn.Module, module: MorphedModule, recorded: Tensor | None, *, check: bool) -> SiteParity:
