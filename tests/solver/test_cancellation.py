@@ -43,12 +43,16 @@ def test_beside_an_edge_without_weights_the_digits_decide(graph: str, size: floa
         return
     if size > 1e-8:  # between the two it depends on the graph how many roundings add up
         return
-    with pytest.raises(ParityError, match=r"what cancels in the module is \d.* times the layer's filter.* in float64") as caught:
+    with pytest.raises(
+        ParityError, match=r"what cancels in the module is \d.* times the layer's filter.* in float64"
+    ) as caught:
         solve(target, graph)
     assert "bug" not in str(caught.value)
 
 
-@pytest.mark.parametrize("graph", ["avg3x3 | 3x3", "3x3 > 1x1 | id", "3x3 > 1x1 | 0.5*id | id", "s-a:id, a-t:id, s-t:3x3"])
+@pytest.mark.parametrize(
+    "graph", ["avg3x3 | 3x3", "3x3 > 1x1 | id", "3x3 > 1x1 | 0.5*id | id", "s-a:id, a-t:id, s-t:3x3"]
+)
 def test_the_factor_that_the_refusal_names_will_do(graph: str) -> None:
     target = sized(ConvSpec.same(4, 4), 1e-12)
     with pytest.raises(ParityError, match=r"Remedy: write .* for ") as caught:

@@ -1,7 +1,7 @@
 """Digits lost where a module's routes cancel: what is summed may be far larger than its sum (beyond the paper).
 
-Beside `id` a branch must be the layer's filter minus the identity. Where the filter is 1e-6 of the identity, ten digits of
-sixteen are left of it in float64, and one of seven in float32: no solver brings them back, a factor on the edge does.
+Beside `id` a branch must be the layer's filter minus the identity. Where the filter is 1e-6 of the identity, ten digits
+of 16 are left of it in float64, and one of seven in float32: no solver brings them back, a factor on that edge does.
 """
 
 from __future__ import annotations

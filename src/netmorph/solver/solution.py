@@ -19,7 +19,7 @@ class Status(enum.Enum):
         "the module filter equals this target; the graph cannot hold every filter of the site's shape, or nothing tells"
     )
     KEPT_PARENT = "the graph could not hold the target: the parent's filter stays as one more parallel edge"
-    INEXACT = "a remainder is left: widen the graph, raise max_iter, or pass keep_parent=True"
+    INEXACT = "a remainder is left: use method='closed-form', or widen the graph"
 
     @property
     def exact(self) -> bool:

@@ -231,12 +231,23 @@ def _alternating(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Op
     layout = _halo(graph, site, source_cut(graph))
     filters, losses = alternate(layout, target, seed=options.seed, max_iter=options.max_iter, tolerance=EXACT)
     residual = residual_of(graph, filters, target)
+    sweeps = len(losses) // max(1, sum(edge.fixed is None for edge in graph.edges))
     if options.keep_parent and not residual <= EXACT:
-        raise InfeasibleMorph(f"Algorithm 2 leaves a relative residual of {residual:.1e}", graph=str(graph))
+        raise stopped_short(residual, sweeps, graph, site)
     status = Status.EXACT_FOR_TARGET if residual <= EXACT else Status.INEXACT
     filters = balance(layout, filters) if options.balanced else filters
-    solved = sum(edge.fixed is None for edge in graph.edges)
-    return Solution(filters, residual, status, layout, {"losses": losses, "sweeps": len(losses) // max(1, solved)})
+    return Solution(filters, residual, status, layout, {"losses": losses, "sweeps": sweeps})
+
+
+def stopped_short(residual: float, sweeps: int, graph: ModuleGraph, site: ConvSpec) -> InfeasibleMorph:
+    """Return the error to raise where Algorithm 2 does not reach the target."""
+    return InfeasibleMorph(
+        f"method 'alternating' leaves a relative residual of {residual:.1e} after {sweeps} sweeps, and falls too "
+        "slowly for more to do",
+        graph=str(graph),
+        shapes=str(site),
+        remedies=["use method='closed-form', which solves a whole cut at once"],
+    )
 
 
 def _stepwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options) -> Solution:

@@ -8,11 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from netmorph.errors import InfeasibleMorph, NetmorphError, ParityError, SiteError
+from netmorph.errors import NetmorphError, ParityError, SiteError
 from netmorph.filters.filter import Filter
 from netmorph.nn import MorphedModule
 from netmorph.solver.cancellation import remedies_of_cancellation
-from netmorph.solver.solve import Method, solve
+from netmorph.solver.solve import Method, solve, stopped_short
 from netmorph.surgery.assign import Assignment
 from netmorph.surgery.foreign import layer_weight, origin_of
 from netmorph.surgery.history import MorphedSite
@@ -109,12 +109,7 @@ def make_graft(assignment: Assignment, layer: nn.Module, recorded: Tensor | None
             keep_parent=options.keep_parent,
         )
         if not solution.status.exact:
-            raise InfeasibleMorph(
-                f"the solver leaves a relative residual of {solution.residual:.1e}",
-                graph=str(graph),
-                shapes=str(site.spec),
-                remedies=["use method='closed-form'", "pass keep_parent=True"],
-            )
+            raise stopped_short(solution.residual, solution.stats["sweeps"], graph, site.spec)
         record = MorphedSite(
             site.name,
             site.kind,
