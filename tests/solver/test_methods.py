@@ -1,5 +1,6 @@
 """Algorithm 2, dense fill and the stepwise method."""
 
+import importlib
 from itertools import pairwise
 from typing import Any
 
@@ -127,6 +128,32 @@ def test_dense_fill_refuses_what_it_cannot_hold() -> None:
         solve(random_filter(SITE, 0), "3x3 > 3x3", spec=SITE, fill="dense", max_iter=3)
     kept = solve(random_filter(SITE, 0), "3x3:6x > 3x3", spec=SITE, fill="dense", keep_parent=True)
     assert kept.status is Status.EXACT
+
+
+def test_algorithm_2_ends_where_more_sweeps_would_not_do() -> None:
+    """On module (D) the loss falls ever more slowly: a hundred sweeps leave a residual that eight show coming."""
+    target = random_filter(ConvSpec.same(6, 6), 0)
+    solution = solve(target, catalogue["module_d"], method="alternating")
+    assert solution.status is Status.INEXACT
+    assert 6 <= solution.stats["sweeps"] < 12
+    last = solution.stats["losses"][:: -len(solution.layout.graph.edges)]
+    assert last[0] * (last[0] / last[5]) ** (95 / 5) > (1e-10 * float(target.weight.norm())) ** 2
+    patient = solve(target, catalogue["module_d"], method="alternating", max_iter=6)
+    assert patient.stats["losses"] == solution.stats["losses"][: 6 * len(solution.layout.graph.edges)]
+
+
+def test_an_edge_amid_others_is_solved_for_alike_by_one_matrix_and_by_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = random_filter(ConvSpec.same(3, 4, stride=2), 0)
+    options: dict[str, Any] = {"method": "alternating", "max_iter": 2, "balanced": False}
+    direct = solve(target, "3x3:2x > 3x3:2x > 1x1 | 3x3", **options)
+    monkeypatch.setattr(importlib.import_module("netmorph.solver.toeplitz"), "DIRECT_NUMBERS", 0)
+    stepped = solve(target, "3x3:2x > 3x3:2x > 1x1 | 3x3", **options)
+    assert stepped.stats["losses"] != direct.stats["losses"]
+    assert all(
+        one <= other * (1 + 1e-9)
+        for one, other in zip(direct.stats["losses"][:2], stepped.stats["losses"], strict=False)
+    )
+    assert direct.stats["losses"][-1] == pytest.approx(stepped.stats["losses"][-1], rel=0.1)
 
 
 STEPWISE = [

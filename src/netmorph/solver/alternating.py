@@ -16,11 +16,17 @@ from netmorph.solver.dense import draw_dense
 from netmorph.solver.equation import downstream, module_filter, upstream
 from netmorph.solver.toeplitz import Unknown, least_squares
 
+LOOK_BACK = 5  # sweeps
+PLATEAU = 0.01
+
 
 def alternate(
     layout: Layout, target: Filter, *, seed: int, max_iter: int, tolerance: float
 ) -> tuple[dict[str, Filter], list[float]]:
     """Return filters, and the loss after each edge's update.
+
+    Ends before `max_iter` sweeps where those would not do: where the loss, falling on as it did over the last five
+    sweeps, would still be above the tolerance then (it falls ever more slowly).
 
     Args:
         layout: with `border="halo"`.
@@ -33,13 +39,17 @@ def alternate(
     filters = draw_dense(layout, seed)
     floor = (tolerance * (float(target.weight.norm()) or 1.0)) ** 2
     losses: list[float] = []
-    for _ in range(max_iter):
+    swept: list[float] = []
+    for left in reversed(range(max_iter)):
         for edge in graph.edges:
             if edge.fixed is None:
                 filters[edge.name] = _deconvolve(layout, edge, filters, target)
                 losses.append(_loss(layout, filters, target))
                 if losses[-1] <= floor:
                     return filters, losses
+        swept += losses[-1:]
+        if len(swept) > LOOK_BACK and swept[-1] * (swept[-1] / swept[-1 - LOOK_BACK]) ** (left / LOOK_BACK) > floor:
+            break
     return filters, losses
 
 
@@ -51,7 +61,7 @@ def _deconvolve(layout: Layout, edge: Edge, filters: dict[str, Filter], target: 
     rest = add(target, replace(others, weight=-others.weight))
     inner = upstream(graph, filters, graph.blobs)[edge.source]
     outer = downstream(graph, filters, graph.blobs)[edge.sink]
-    return Filter.of(least_squares([Unknown(spec, outer, inner)], rest)[0], spec)
+    return Filter.of(least_squares([Unknown(spec, outer, inner)], rest, plateau=PLATEAU)[0], spec)
 
 
 def _loss(layout: Layout, filters: dict[str, Filter], target: Filter) -> float:

@@ -22,7 +22,7 @@ class Status(enum.Enum):
     KEPT_PARENT = (
         "the graph could not hold the target: one more parallel edge, `parent`, holds what the others leave of it"
     )
-    INEXACT = "a remainder is left: widen the graph, raise max_iter, or pass keep_parent=True"
+    INEXACT = "a remainder is left: use method='closed-form', or widen the graph"
 
     @property
     def exact(self) -> bool:

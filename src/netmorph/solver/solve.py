@@ -20,6 +20,7 @@ from netmorph.graph.notation import parse
 from netmorph.graph.spec import Edge, ModuleGraph, fresh_name
 from netmorph.solver.alternating import alternate
 from netmorph.solver.balance import balance
+from netmorph.solver.cancellation import check_cancellation
 from netmorph.solver.dense import (
     EXACT,
     MISSING,
@@ -111,6 +112,7 @@ def solve(  # noqa: PLR0913 - every option of the public verb
 
     Raises:
         InfeasibleMorph: the graph cannot hold the target exactly; says what is missing.
+        ParityError: it could, but what cancels in it is so large beside the target that float64's digits do not do.
         GraphError: the graph does not fit the site.
         NetmorphError: the target is malformed or not finite.
 
@@ -176,6 +178,7 @@ def parent_edge(graph: ModuleGraph, site: ConvSpec) -> Edge:
 def _pointwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options) -> Solution:
     verdicts = ranked(graph, site, seed=options.seed)
     first = verdicts[0]
+    missed: list[tuple[float, dict[str, Filter]]] = []
     for verdict in verdicts[:TRIES]:
         layout = verdict.layout
         try:
@@ -186,11 +189,14 @@ def _pointwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Opti
             continue  # only a guess was lost
         residual = residual_of(layout.graph, found.filters, target)
         if not residual <= EXACT:  # NaN, too
+            missed.append((residual, found.filters))
             continue
         filters = balance(layout, found.filters) if options.balanced else found.filters
         status = Status.EXACT if verdict.feasible is not False and found.full_rank else Status.EXACT_FOR_TARGET
         stats = {"condition": found.condition, "draws": found.draws, "iterations": found.iterations}
         return Solution(filters, residual, status, layout, stats)
+    for residual, filters in missed:
+        check_cancellation(graph, filters, target, residual, options.noise)
     if first.feasible:
         raise NetmorphError(
             "the max-flow says that the graph holds this site, yet the solution misses it: a bug in netmorph",
@@ -218,6 +224,7 @@ def _dense(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options)
         if residuals[-1] <= EXACT:
             filters = balance(layout, filters) if options.balanced else filters
             return Solution(filters, residuals[-1], Status.EXACT_FOR_TARGET, layout, stats)
+        check_cancellation(graph, filters, target, residuals[-1], options.noise)
     raise InfeasibleMorph(
         f"dense fill leaves a relative residual of {min(residuals):.1e}",
         missing=MISSING,
@@ -231,12 +238,23 @@ def _alternating(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Op
     layout = halo_layout(graph, site, source_cut(graph))
     filters, losses = alternate(layout, target, seed=options.seed, max_iter=options.max_iter, tolerance=EXACT)
     residual = residual_of(graph, filters, target)
+    sweeps = len(losses) // max(1, sum(edge.fixed is None for edge in graph.edges))
     if options.keep_parent and not residual <= EXACT:
-        raise InfeasibleMorph(f"Algorithm 2 leaves a relative residual of {residual:.1e}", graph=str(graph))
+        raise stopped_short(residual, sweeps, graph, site)
     status = Status.EXACT_FOR_TARGET if residual <= EXACT else Status.INEXACT
     filters = balance(layout, filters) if options.balanced else filters
-    solved = sum(edge.fixed is None for edge in graph.edges)
-    return Solution(filters, residual, status, layout, {"losses": losses, "sweeps": len(losses) // max(1, solved)})
+    return Solution(filters, residual, status, layout, {"losses": losses, "sweeps": sweeps})
+
+
+def stopped_short(residual: float, sweeps: int, graph: ModuleGraph, site: ConvSpec) -> InfeasibleMorph:
+    """Return the error to raise where Algorithm 2 does not reach the target."""
+    return InfeasibleMorph(
+        f"method 'alternating' leaves a relative residual of {residual:.1e} after {sweeps} sweeps, and falls too "
+        "slowly for more to do",
+        graph=str(graph),
+        shapes=str(site),
+        remedies=["use method='closed-form', which solves a whole cut at once"],
+    )
 
 
 def _stepwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options) -> Solution:

@@ -8,14 +8,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from netmorph.errors import GraphError, InfeasibleMorph, NetmorphError, SiteError
+from netmorph.errors import GraphError, NetmorphError, ParityError, SiteError
 from netmorph.filters.filter import Filter
 from netmorph.graph.symmetry import BIRTHS, Birth
 from netmorph.nn import MorphedModule
 from netmorph.nn.activations import plain_name, symmetries, with_plain_acts
 from netmorph.nn.norm import check_norms
 from netmorph.solver.born import born
-from netmorph.solver.solve import Method
+from netmorph.solver.cancellation import remedies_of_cancellation
+from netmorph.solver.solve import Method, stopped_short
 from netmorph.solver.solve import Options as SolverOptions
 from netmorph.surgery.assign import Assignment
 from netmorph.surgery.foreign import layer_weight, origin_of
@@ -105,20 +106,15 @@ def make_graft(assignment: Assignment, layer: nn.Module, recorded: Tensor | None
         GraphError: the graph does not fit the site.
         ParityError: the difference is above the tolerance (with `options.check`).
     """
-    site, graph = assignment.site, assignment.graph
+    site, graph, target = assignment.site, assignment.graph, target_of(assignment.site, layer)
     try:
         act, acts = options.act, symmetries(graph, options.act)
         if options.birth != "slope":
             act, graph = plain_name(act), with_plain_acts(graph)
         how = SolverOptions(options.method, options.fill, assignment.seed, options.noise, options.keep_parent)
-        solution = born(options.birth, target_of(site, layer), graph, site.spec, acts, how)
+        solution = born(options.birth, target, graph, site.spec, acts, how)
         if not solution.status.exact:
-            raise InfeasibleMorph(
-                f"the solver leaves a relative residual of {solution.residual:.1e}",
-                graph=str(graph),
-                shapes=str(site.spec),
-                remedies=["use method='closed-form'", "pass keep_parent=True"],
-            )
+            raise stopped_short(solution.residual, solution.stats["sweeps"], graph, site.spec)
         record = MorphedSite(
             site.name,
             site.kind,
@@ -143,7 +139,14 @@ def make_graft(assignment: Assignment, layer: nn.Module, recorded: Tensor | None
         with torch.no_grad():
             module.bias.copy_(bias)
     keep_memory_format(layer, module)
-    return Graft(site, layer, module, record, _parity(site, layer, module, recorded, check=options.check))
+    try:
+        parity = _parity(site, layer, module, recorded, check=options.check)
+    except ParityError as error:
+        smaller = remedies_of_cancellation(solution.layout.graph, solution.filters, target, options.noise)
+        if smaller:  # then a wider dtype helps only as long as the child stays in it
+            error.remedies = (*smaller, "pass check=False to accept the difference")
+        raise
+    return Graft(site, layer, module, record, parity)
 
 
 def _parity(site: Site, layer: nn.Module, module: MorphedModule, recorded: Tensor | None, *, check: bool) -> SiteParity:
