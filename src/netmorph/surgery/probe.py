@@ -88,6 +88,7 @@ class Run:
         note: why it cannot.
         seen: by name of the layer.
         macs: of the run in eval mode (`cost`), where they were counted.
+        dtypes: in which its layers computed then: autocast inside the model makes them others than the weights'.
     """
 
     outputs: Mapping[str, Tensor]
@@ -95,6 +96,7 @@ class Run:
     note: str
     seen: Mapping[str, Seen]
     macs: int = 0
+    dtypes: frozenset[torch.dtype] = frozenset()
 
 
 def probe(
@@ -140,7 +142,7 @@ def probe(
             seen[name] = record
             record.late = record.calls > 0
         seen[name].read = read
-    return Run(outputs, in_train, note, seen, counter.macs)
+    return Run(outputs, in_train, note, seen, counter.macs, frozenset(counter.dtypes))
 
 
 @contextmanager
