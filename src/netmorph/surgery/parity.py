@@ -106,7 +106,7 @@ def verify(parent: nn.Module, child: nn.Module, example_inputs: Any, *, toleranc
 
 
 def differences(before: Run, after: Run, *, repeat: float, like: nn.Module) -> Parity:
-    """Return the parity of two runs; `like` is the model whose dtype sets the tolerance, if it computes in no coarser."""
+    """Return the parity of two runs; the dtype of `like`, or a coarser one that it computes in, sets the tolerance."""
     outputs = compare(before.outputs, after.outputs)
     train, note = None, before.note or after.note
     if before.train is not None and after.train is not None:
