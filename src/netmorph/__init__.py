@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from netmorph.surgery.grow_kernel import grow_kernel
     from netmorph.surgery.growth import GrowthResult
     from netmorph.surgery.morph import MorphResult, morph
-    from netmorph.surgery.optimizer import rebuild_optimizer
+    from netmorph.surgery.optimizer import check_optimizer, rebuild_optimizer
     from netmorph.surgery.param_groups import param_groups
     from netmorph.surgery.parity import verify
     from netmorph.surgery.plan import plan
@@ -56,6 +56,7 @@ _HOME = {
     "build": "netmorph.models.registry",
     "calibrate": "netmorph.surgery.calibrate",
     "catalogue": "netmorph.graph.catalogue",
+    "check_optimizer": "netmorph.surgery.optimizer",
     "collapse": "netmorph.surgery.collapse",
     "cost": "netmorph.surgery.cost",
     "deepen": "netmorph.surgery.deepen",
@@ -96,6 +97,7 @@ __all__ = [
     "build",
     "calibrate",
     "catalogue",
+    "check_optimizer",
     "collapse",
     "cost",
     "deepen",

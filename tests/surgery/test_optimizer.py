@@ -19,7 +19,7 @@ from netmorph.errors import NetmorphError, SiteError
 from netmorph.nn import slopes
 from netmorph.surgery.deepen import deepen
 from netmorph.surgery.morph import MorphResult, morph
-from netmorph.surgery.optimizer import rebuild_optimizer
+from netmorph.surgery.optimizer import check_optimizer, rebuild_optimizer
 from netmorph.surgery.regrow import regrow
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
@@ -486,6 +486,35 @@ def test_wrappers_name_the_optimizer_inside() -> None:
     refuse(grown(parent), ZeroRedundancyOptimizer(parent.parameters(), 0.1), "spreads its state over the ranks")
     with pytest.raises(NetmorphError, match="this is a list, not a torch.optim.Optimizer"):
         rebuild_optimizer(grown(parent), [optimizer])  # type: ignore[arg-type]
+
+
+def test_what_cannot_follow_is_told_before_anything_is_changed() -> None:
+    parent, optimizer = trained()
+    check_optimizer(parent, optimizer)
+    other = torch.optim.SGD(small().parameters(), 0.1)
+    with pytest.raises(NetmorphError, match="state of LBFGS is over all parameters at once"):
+        check_optimizer(parent, torch.optim.LBFGS(parent.parameters()))
+    with pytest.raises(NetmorphError, match="holds no parameter of this network"):
+        check_optimizer(parent, other)
+    with pytest.raises(NetmorphError, match="holds a LambdaLR, which drives another optimizer"):
+        check_optimizer(parent, optimizer, torch.optim.lr_scheduler.LambdaLR(other, lambda _: 1.0))
+    with pytest.raises(SiteError, match="already wrapped .DDP"):
+        check_optimizer(DistributedDataParallel(parent), optimizer)
+    result = morph(parent, SITES, example_inputs=images(), inplace=True)
+    with pytest.raises(NetmorphError, match="still holds '.*', which an earlier morph replaced"):
+        check_optimizer(parent, optimizer)
+    rebuild_optimizer(result, optimizer)
+    check_optimizer(parent, optimizer)
+
+
+def test_what_was_done_is_one_line() -> None:
+    parent, optimizer = trained()
+    rebuilt = rebuild_optimizer(grown(parent), optimizer)
+    counts = f"{len(rebuilt.kept)} parameters kept, {len(rebuilt.departed)} departed, {len(rebuilt.joined)} joined"
+    assert f"{rebuilt}" == repr(rebuilt) == f"RebuiltOptimizer({counts}, new groups 1)"
+    parent, optimizer = trained()
+    rebuilt = rebuild_optimizer(grown(parent), optimizer, groups={"*.acts.*": None})
+    assert str(rebuilt).endswith(f"joined, {len(rebuilt.left_out)} left out)")
 
 
 def test_an_optimizer_that_takes_no_more_groups() -> None:

@@ -9,6 +9,7 @@ from torch.nn.utils import parametrizations, prune
 
 from netmorph.errors import SiteError
 from netmorph.surgery.layers import candidates, check_unwrapped, wrapper_of
+from netmorph.surgery.morph import morph
 from netmorph.surgery.sites import find_sites
 
 
@@ -318,6 +319,32 @@ def test_wrapped_models() -> None:
     assert find_sites(part, torch.zeros(1, 2)).names == ("1",)
 
 
+def test_the_way_out_of_a_wrapper_is_said() -> None:
+    """What is wrapped anew is the child: the old wrapper's hooks are on parameters that are gone."""
+    compiled = torch.compile(nn.Sequential(nn.Linear(2, 2)), backend="aot_eager")
+    with pytest.raises(
+        SiteError, match="the model inside .compiled._orig_mod., then wrap or compile the child anew"
+    ):
+        check_unwrapped(compiled)
+    assert morph(compiled._orig_mod, {"0": "1 > 1"}, example_inputs=torch.zeros(1, 2)).parity.exact
+    with pytest.raises(SiteError, match="morph the model inside .parallel.module., then wrap"):
+        check_unwrapped(nn.DataParallel(nn.Linear(2, 2)))
+    with pytest.raises(SiteError, match="as it was before that, with these weights loaded, then wrap"):
+        check_unwrapped(scripted(nn.Sequential(nn.Linear(2, 2))))
+    in_place = nn.Sequential(nn.Linear(2, 2))
+    in_place.compile(backend="aot_eager")
+    for inplace in (False, True):
+        with pytest.raises(
+            SiteError, match=r"undo its compile\(\) with model._compiled_call_impl = None, then morph"
+        ):
+            morph(in_place, {"0": "1 > 1"}, example_inputs=torch.zeros(1, 2), inplace=inplace)
+    in_place._compiled_call_impl = None
+    child = morph(in_place, {"0": "1 > 1"}, example_inputs=torch.zeros(1, 2), inplace=True).model
+    expected = child(torch.ones(1, 2))
+    child.compile(backend="aot_eager")
+    assert torch.allclose(child(torch.ones(1, 2)), expected)
+
+
 def test_distributed_models() -> None:
     store = torch.distributed.HashStore()
     torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
@@ -325,10 +352,15 @@ def test_distributed_models() -> None:
         from torch.distributed.fsdp import fully_shard
 
         wrapped = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(2, 2)))
-        assert why(wrapped, torch.zeros(1, 2), "module.0") == "it is inside DDP: morph before wrapping"
+        expected = "it is inside DDP: morph before wrapping, then wrap the child anew"
+        assert why(wrapped, torch.zeros(1, 2), "module.0") == expected
+        with pytest.raises(SiteError, match="the model inside .ddp.module, .*, then wrap or compile the child anew"):
+            check_unwrapped(wrapped)
         sharded = nn.Sequential(nn.Linear(2, 2))
         fully_shard(sharded, mesh=torch.distributed.init_device_mesh("cpu", (1,)))
         assert wrapper_of(sharded) == "FSDP"
+        with pytest.raises(SiteError, match="as it was before that, with these weights loaded, then wrap"):
+            check_unwrapped(sharded)
         assert "0" in find_sites(sharded, torch.zeros(1, 2)).refused
     finally:
         torch.distributed.destroy_process_group()

@@ -96,6 +96,7 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Attributes:
         macs: of what ran within its block so far.
+        dtypes: in which that was computed; autocast makes them others than the weights'.
     """
 
     supports_higher_order_operators = True  # torch.cond, flex_attention
@@ -103,6 +104,7 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.macs = 0
+        self.dtypes: set[torch.dtype] = set()
         plain = (p for p in model.parameters() if not isinstance(p, nn.UninitializedParameter))
         self._weights = {_memory(parameter) for parameter in plain if type(parameter.data) is Tensor}
 
@@ -110,22 +112,29 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         output = func(*args, **(kwargs or {}))
         if isinstance(func, torch._ops.HigherOrderOperator):  # what it ran within itself is not seen
             return output
-        packet = func.overloadpacket
+        macs = self._macs(func.overloadpacket, args, output)
+        if macs is not None:
+            self.macs += macs
+            self.dtypes.add(args[0].dtype)
+        return output
+
+    def _macs(self, packet: Any, args: Any, output: Any) -> int | None:
+        """Return the MACs of an operation that is counted, else None."""
         if packet in _CONVOLUTIONS:
             x, weight, transposed = args[0], args[1], args[6]
-            self.macs += int((x if transposed else output).numel() * math.prod(weight.shape[1:]))
-        elif packet is _ATEN.mm:
-            self.macs += _product(args[0], args[1])
-        elif packet is _ATEN.addmm:
-            self.macs += _product(args[1], args[2])
-        elif packet is _ATEN.bmm and not self._weights.isdisjoint(map(_memory, args)):
-            self.macs += int(args[0].shape[0]) * _product(args[0][0], args[1][0])
-        elif packet in _FUSED:  # whole layers of a transformer; each of their matrices meets each token once
+            return int((x if transposed else output).numel() * math.prod(weight.shape[1:]))
+        if packet is _ATEN.mm:
+            return _product(args[0], args[1])
+        if packet is _ATEN.addmm:
+            return _product(args[1], args[2])
+        if packet is _ATEN.bmm and not self._weights.isdisjoint(map(_memory, args)):
+            return int(args[0].shape[0]) * _product(args[0][0], args[1][0])
+        if packet in _FUSED:  # whole layers of a transformer; each of their matrices meets each token once
             tensors = [arg for arg in args if isinstance(arg, Tensor)]
             weights = [arg.numel() for arg in tensors[1:] if arg.dim() == 2 and _memory(arg) in self._weights]
             width = next(arg for arg in args if isinstance(arg, int))
-            self.macs += tensors[0].numel() // width * sum(weights)
-        return output
+            return tensors[0].numel() // width * sum(weights)
+        return None
 
 
 def _memory(tensor: Tensor) -> int:

@@ -67,6 +67,17 @@ class Change:
     renamed: dict[int, str] = field(default_factory=dict)
 
 
+def inside(optimizer: Any) -> Any:
+    """Return what a wrapper that has no groups and state of its own (accelerate's, Lightning's) drives, else itself."""
+    while True:
+        inner = getattr(optimizer, "optimizer", None)
+        if not isinstance(inner, Optimizer):
+            return optimizer
+        if optimizer.param_groups is not inner.param_groups or optimizer.state is not inner.state:
+            return optimizer
+        optimizer = inner
+
+
 def group_of(optimizer: Optimizer) -> dict[int, int]:
     """Return the index of the group of every parameter, by the parameter's id."""
     return {id(each): index for index, group in enumerate(optimizer.param_groups) for each in group["params"]}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Container, Mapping
 from fnmatch import fnmatchcase
 
 import torch
@@ -73,14 +74,7 @@ class Inheritance:
             if old is not new:
                 change.heirs[id(old)] = self._alive(heir.name, new, like=old)
         if not (self.kept or self.departed):
-            raise NetmorphError(
-                "the optimizer holds no parameter of the network that was morphed",
-                remedies=[
-                    "pass the optimizer that trains that very network (not one of a copy, nor of its FSDP wrapper)",
-                    "after several morphs, call rebuild_optimizer after each, in order, once",
-                    "build a fresh one: torch.optim.SGD(netmorph.param_groups(child, lr=0.1))",
-                ],
-            )
+            raise trains_another("the network that was morphed")
 
     def place(self, wanted: Mapping[str, int | None], factor: float) -> list[str]:
         """Choose the group of every new parameter; return the names of those that get none.
@@ -167,14 +161,7 @@ class Inheritance:
         for name, child in children:
             if id(child()) in self.held:
                 raise _too_late(f"the parameter {name!r} of the child is already in the optimizer")
-        for group in self.optimizer.param_groups:
-            for each in group["params"]:
-                old = replaced_before(each, self.lineage.turn)
-                if old is not None and id(each) not in self.order:
-                    raise NetmorphError(
-                        f"the optimizer still holds {old!r}, which an earlier morph replaced",
-                        remedies=["call rebuild_optimizer with that morph's result first"],
-                    )
+        check_up_to_date(self.optimizer, self.order, self.lineage.turn)
 
     def _check_shape(self, name: str, new: nn.Parameter) -> None:
         muon = getattr(torch.optim, "Muon", None)  # torch >= 2.9
@@ -187,6 +174,38 @@ class Inheritance:
                     f"parameters, groups={{{name!r}: 0}}",
                     "morph with act=None, norm=None",
                 ],
+            )
+
+
+def trains_another(network: str) -> NetmorphError:
+    """Return the error that an optimizer trains something else."""
+    return NetmorphError(
+        f"the optimizer holds no parameter of {network}",
+        remedies=[
+            "pass the optimizer that trains that very network (not one of a copy, nor of its FSDP wrapper)",
+            "after several morphs, call rebuild_optimizer after each, in order, once",
+            "build a fresh one: torch.optim.SGD(netmorph.param_groups(child, lr=0.1))",
+        ],
+    )
+
+
+def check_up_to_date(optimizer: Optimizer, own: Container[int], turn: float = math.inf) -> None:
+    """Raise where an optimizer was not rebuilt after an earlier morph in place.
+
+    Args:
+        optimizer: the optimizer.
+        own: ids of the network's parameters.
+        turn: of the morph that is to follow.
+
+    Raises:
+        NetmorphError: so it is.
+    """
+    for each in (each for group in optimizer.param_groups for each in group["params"]):
+        old = replaced_before(each, turn)
+        if old is not None and id(each) not in own:
+            raise NetmorphError(
+                f"the optimizer still holds {old!r}, which an earlier morph replaced",
+                remedies=["call rebuild_optimizer with that morph's result first"],
             )
 
 

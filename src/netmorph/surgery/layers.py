@@ -23,9 +23,17 @@ _DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 _WRAPPERS = {
     "OptimizedModule": "torch.compile",
     "DistributedDataParallel": "DDP",
+    "DataParallel": "DataParallel",
     "FullyShardedDataParallel": "FSDP",
     "FSDPModule": "FSDP",
+    "DeepSpeedEngine": "DeepSpeed",
 }
+_INSIDE = {
+    "torch.compile": "compiled._orig_mod",
+    "DDP": "ddp.module, or accelerator.unwrap_model(ddp)",
+    "DataParallel": "parallel.module",
+}
+_ANEW = ", then wrap or compile the child anew: the old wrapper knows the old parameters only"
 _QUANTISED = ("torch.ao.", "torchao.", "bitsandbytes.", "torch.nn.quantized", "torch.nn.qat")
 
 
@@ -99,15 +107,24 @@ def check_unwrapped(model: nn.Module, verb: str = "morph") -> None:
     """Raise where a model is wrapped: parameters that are new inside would be left out or go apart.
 
     Raises:
-        SiteError: it is inside DDP or FSDP, compiled or scripted, or no network.
+        SiteError: it is inside DDP, FSDP or the like, compiled or scripted, or no network.
     """
     check_network(model)
     wrapper = wrapper_of(model)
     if wrapper is not None:
         raise SiteError(
             f"the model is already wrapped ({wrapper}): {verb} before wrapping",
-            remedies=[f"{verb} the model inside (ddp.module, compiled._orig_mod)", f"{verb} first, wrap the child"],
+            remedies=[_way_in(model, wrapper, verb) + (_ANEW if verb != "save" else "")],
         )
+
+
+def _way_in(model: nn.Module, wrapper: str, verb: str) -> str:
+    """Return how to come to the network itself."""
+    if getattr(model, "_compiled_call_impl", None) is not None:  # by its own compile(), which made no module around it
+        return f"undo its compile() with model._compiled_call_impl = None, then {verb} it"
+    if wrapper in _INSIDE:
+        return f"{verb} the model inside ({_INSIDE[wrapper]})"
+    return f"{verb} the network as it was before that, with these weights loaded"
 
 
 def _foreign(module: nn.Module) -> str | None:
@@ -194,7 +211,7 @@ def wrapped_above(model: nn.Module, name: str) -> str | None:
     for ancestor in _ancestors(model, name):
         wrapper = wrapper_of(ancestor)
         if wrapper is not None:
-            return f"it is inside {wrapper}: morph before wrapping"
+            return f"it is inside {wrapper}: morph before wrapping, then wrap the child anew"
     return None
 
 

@@ -141,7 +141,7 @@ def trace(
     )
 
 
-def replaced_before(parameter: nn.Parameter, turn: int) -> str | None:
+def replaced_before(parameter: nn.Parameter, turn: float) -> str | None:
     """Return the name that a parameter had until a morph in place before `turn` replaced its layer, or None."""
     when, name = parameter.__dict__.get(_REPLACED, (turn, ""))
     return name if when < turn else None

@@ -13,16 +13,16 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from netmorph.brief import listed
 from netmorph.errors import NetmorphError, SiteError
-from netmorph.surgery.groups import apply
-from netmorph.surgery.inheritance import Inheritance
-from netmorph.surgery.layers import wrapper_of
+from netmorph.surgery.groups import apply, group_of, inside
+from netmorph.surgery.inheritance import Inheritance, check_up_to_date, trains_another
+from netmorph.surgery.layers import check_unwrapped, wrapper_of
 from netmorph.surgery.lineage import Descent, check_result
 from netmorph.surgery.schedules import all_schedulers, check_known, grow
 
 
 @dataclass(frozen=True, repr=False)
 class RebuiltOptimizer:
-    """What `rebuild_optimizer` did.
+    """What `rebuild_optimizer` did; printed, it is one line.
 
     Attributes:
         kept: names of the parameters that keep their state and group.
@@ -50,7 +50,10 @@ class RebuiltOptimizer:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return str(self)
+        counts = f"{len(self.kept)} parameters kept, {len(self.departed)} departed, {len(self.joined)} joined"
+        groups = f", new groups {', '.join(map(str, self.new_groups))}" if self.new_groups else ""
+        left_out = f", {len(self.left_out)} left out" if self.left_out else ""
+        return f"RebuiltOptimizer({counts}{left_out}{groups})"
 
 
 def rebuild_optimizer(
@@ -79,13 +82,17 @@ def rebuild_optimizer(
     knows optimizers, not parameters. New parameters start without state, which optimizers create at the first step.
     Under DDP, morph `ddp.module` with the same seed on every rank, rebuild, and wrap the child anew.
 
+    Whether an optimizer can follow at all is told by `check_optimizer`, before a network is changed in place.
+
     To resume from a checkpoint, build an optimizer with the same groups and load the state dict. Where the parent's had
     one group, `param_groups(child, lr=...)` returns the child's.
 
     Args:
         result: of the morph, or of a layer-level operation.
-        optimizer: any of torch.optim whose state is per parameter, or one built like them.
-        schedulers: all that drive it, whatever they chain or wrap found by itself; None: those it had are done with.
+        optimizer: any of torch.optim whose state is per parameter, or one built like them; accelerate's and Lightning's
+            wrappers are seen through.
+        schedulers: all that drive it or its wrapper, whatever they chain or wrap found by itself; None: those it had
+            are done with.
         groups: by name or glob of new parameters, the index of the group that they join, or None to leave them out;
             for layers that the optimizer did not train. Slopes join that group's copy without decay.
         newborn_lr_factor: on the learning rate of new parameters, slopes included, for which `groups` names no group.
@@ -110,13 +117,14 @@ def rebuild_optimizer(
     check_factor(newborn_lr_factor)
     check_result(result)
     _check_model(result.model)
+    given, optimizer = optimizer, inside(optimizer)
     _check_optimizer(optimizer)
     driving = all_schedulers(schedulers, optimizer)
     inherited = Inheritance(result.model, result._lineage, optimizer)
     change = inherited.change
     left_out = inherited.place(groups or {}, float(newborn_lr_factor))
     if change.copies:
-        check_known(optimizer, schedulers)
+        check_known(given, schedulers)
     before = len(optimizer.param_groups)
     apply(optimizer, change, inherited.order)
     grow(driving, before, list(change.copies.values()))
@@ -127,6 +135,39 @@ def rebuild_optimizer(
         tuple(left_out),
         tuple(change.copies),
     )
+
+
+def check_optimizer(
+    model: nn.Module, optimizer: Optimizer, schedulers: LRScheduler | Sequence[LRScheduler] | None = ()
+) -> None:
+    """Raise where `rebuild_optimizer` could not make an optimizer follow a network, before that is changed in place.
+
+    Args:
+        model: the network that is to be morphed, or to grow.
+        optimizer: as `rebuild_optimizer` takes it.
+        schedulers: as `rebuild_optimizer` takes them.
+
+    Raises:
+        NetmorphError: the optimizer holds none of the network's parameters, was not rebuilt after an earlier morph,
+            keeps state over all parameters at once (LBFGS), wraps another or is sharded; a scheduler drives another
+            optimizer.
+        SiteError: the network is wrapped in DDP or FSDP, or compiled.
+
+    Example:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
+        >>> check_optimizer(network, torch.optim.AdamW(network.parameters()))
+        >>> check_optimizer(network, torch.optim.LBFGS(network.parameters()))
+        Traceback (most recent call last):
+        netmorph.errors.NetmorphError: the state of LBFGS is over all parameters at once, ...
+    """
+    check_unwrapped(model)
+    optimizer = inside(optimizer)
+    _check_optimizer(optimizer)
+    all_schedulers(schedulers, optimizer)
+    own = {id(each) for each in model.parameters()}
+    check_up_to_date(optimizer, own)
+    if own.isdisjoint(group_of(optimizer)):
+        raise trains_another("this network")
 
 
 def check_factor(factor: float) -> None:

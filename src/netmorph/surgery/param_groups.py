@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import nn
@@ -13,6 +13,19 @@ from netmorph.surgery.groups import COMPANION
 from netmorph.surgery.layers import check_network
 
 
+class ParamGroups(list[dict[str, Any]]):
+    """A list of parameter groups that prints one line for each, not its numbers."""
+
+    def __repr__(self) -> str:
+        return "\n".join(f"group {index}: {_line(group)}" for index, group in enumerate(self))
+
+
+def _line(group: Mapping[str, Any]) -> str:
+    params = group["params"]
+    size = f"{len(params)} tensors of {sum(each.numel() for each in params):,} parameters"
+    return ", ".join([size, *(f"{key} {value}" for key, value in group.items() if key in ("lr", "weight_decay"))])
+
+
 def param_groups(
     child: nn.Module,
     *,
@@ -21,7 +34,7 @@ def param_groups(
     weight_decay: float = 0.0,
     decay_norms_and_biases: bool = True,
     newborn: Collection[str] | None = None,
-) -> list[dict[str, Any]]:
+) -> ParamGroups:
     """Return the trainable parameters of a network in groups, as every optimizer of torch.optim takes them.
 
     Slopes of activations and norms come in groups without weight decay, which would pull them from 1. With the
@@ -46,8 +59,10 @@ def param_groups(
         >>> parent = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 3, padding=1))
         >>> child = morph(parent, {"2": "3x3 > 1x1"}, example_inputs=torch.randn(1, 3, 8, 8)).model
         >>> groups = param_groups(child, lr=0.01, newborn_lr=0.1, weight_decay=1e-4)
-        >>> [(len(group["params"]), group["lr"], group["weight_decay"]) for group in groups]
-        [(3, 0.01, 0.0001), (2, 0.1, 0.0001), (1, 0.1, 0.0)]
+        >>> groups
+        group 0: 3 tensors of 228 parameters, lr 0.01, weight_decay 0.0001
+        group 1: 2 tensors of 304 parameters, lr 0.1, weight_decay 0.0001
+        group 2: 1 tensors of 4 parameters, lr 0.1, weight_decay 0.0
         >>> optimizer = torch.optim.SGD(groups, momentum=0.9)
     """
     check_network(child)
@@ -67,7 +82,7 @@ def param_groups(
         origin = (key[0], True, False)
         if key[2] and origin in buckets:
             group[COMPANION] = order.index(origin)
-    return groups
+    return ParamGroups(groups)
 
 
 def _newborn(child: nn.Module, sites: Collection[str] | None) -> set[int]:

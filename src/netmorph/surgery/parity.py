@@ -31,7 +31,8 @@ class Parity(Brief):
             run the child in train mode: no new module has a norm, or anything else that knows the mode.
         note: why it is None.
         repeat: largest difference of the parent's output from its own in a second run; 0 where it is deterministic.
-        tolerance: largest relative difference that the models' dtype accounts for in one layer.
+        tolerance: largest relative difference that the dtypes account for in one layer: the weights' and, where
+            autocast inside the model chooses a coarser one, that one.
         sites: the difference at each morphed site, where it was measured.
     """
 
@@ -124,7 +125,7 @@ def verify(parent: nn.Module, child: nn.Module, example_inputs: Any, *, toleranc
 
 
 def differences(before: Run, after: Run, *, repeat: float, like: nn.Module) -> Parity:
-    """Return the parity of two runs; `like` is the model whose dtype sets the tolerance."""
+    """Return the parity of two runs; the dtype of `like`, or a coarser one that it computes in, sets the tolerance."""
     outputs = compare(before.outputs, after.outputs)
     train, note = None, before.note or after.note
     if before.train is not None and after.train is not None:
@@ -133,6 +134,7 @@ def differences(before: Run, after: Run, *, repeat: float, like: nn.Module) -> P
         except ParityError as error:  # in train mode nothing is asserted
             note = error.what
     dtypes = {p.dtype for p in like.parameters() if p.is_floating_point()} or {torch.float32}
+    dtypes |= {dtype for dtype in before.dtypes if dtype.is_floating_point}
     return Parity(outputs, train, note, repeat, max(tolerance_of(dtype) for dtype in dtypes))
 
 

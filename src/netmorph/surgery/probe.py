@@ -92,6 +92,7 @@ class Run:
         seen: by name of the layer.
         macs: of the run in eval mode (`cost`), where they were counted.
         heard: the activations of the run in eval mode.
+        dtypes: in which its layers computed then: autocast inside the model makes them others than the weights'.
     """
 
     outputs: Mapping[str, Tensor]
@@ -100,6 +101,7 @@ class Run:
     seen: Mapping[str, Seen]
     macs: int = 0
     heard: Heard = field(default_factory=Heard)
+    dtypes: frozenset[torch.dtype] = frozenset()
 
 
 def probe(
@@ -145,7 +147,7 @@ def probe(
             seen[name] = record
             record.late = record.calls > 0
         seen[name].read = read
-    return Run(outputs, in_train, note, seen, listener.macs, listener.heard)
+    return Run(outputs, in_train, note, seen, listener.macs, listener.heard, frozenset(listener.dtypes))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from netmorph.errors import NetmorphError
-from netmorph.surgery.groups import GroupCopy
+from netmorph.surgery.groups import GroupCopy, inside
 
 # The per-group lists of torch's schedulers, and of timm's. By name: a list of milestones may be as long by chance.
 _RATES = ("base_lrs", "_last_lr", "min_lrs", "max_lrs", "base_values", "warmup_steps")
@@ -22,7 +22,7 @@ def all_schedulers(given: Any, optimizer: Optimizer) -> list[Any]:
 
     Args:
         given: a scheduler or several; None for none.
-        optimizer: which all must drive.
+        optimizer: which all must drive, or a wrapper of it.
 
     Raises:
         NetmorphError: one is no scheduler or drives another optimizer.
@@ -32,7 +32,7 @@ def all_schedulers(given: Any, optimizer: Optimizer) -> list[Any]:
     for scheduler in listed:
         for each in _nested(scheduler):
             driven = getattr(each, "optimizer", None)
-            if driven is not optimizer:
+            if inside(driven) is not inside(optimizer):
                 what = "drives another optimizer" if isinstance(driven, Optimizer) else "is no learning-rate scheduler"
                 raise NetmorphError(
                     f"schedulers= holds a {type(each).__name__}, which {what}",
@@ -49,7 +49,8 @@ def check_known(optimizer: Optimizer, given: Any) -> None:
         NetmorphError: so it is.
     """
     forgotten = isinstance(given, Sequence) and not given
-    if forgotten and hasattr(optimizer.step, "_wrapped_by_lr_sched"):
+    steps = (optimizer.step, inside(optimizer).step)
+    if forgotten and any(hasattr(step, "_wrapped_by_lr_sched") for step in steps):
         raise NetmorphError(
             "a learning-rate scheduler drives this optimizer, which gets a new parameter group",
             remedies=[
@@ -83,6 +84,9 @@ def grow(schedulers: Sequence[Any], before: int, copies: Sequence[GroupCopy]) ->
 
 
 def _nested(scheduler: Any) -> Iterator[Any]:
+    if not hasattr(scheduler, "optimizer") and hasattr(scheduler, "scheduler"):  # accelerate's wrapper
+        yield from _nested(scheduler.scheduler)
+        return
     yield scheduler
     for value in vars(scheduler).values() if hasattr(scheduler, "__dict__") else ():
         for each in value if isinstance(value, list | tuple) else [value]:
