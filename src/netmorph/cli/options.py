@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from netmorph.bounded import read_text
 from netmorph.errors import GraphError, NetmorphError
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def read_graph(text: str) -> ModuleGraph:
     if not text.endswith(".json"):
         return read(text)
     try:
-        return from_json(Path(text).read_text(encoding="utf-8"))
+        return from_json(read_text(Path(text)))
     except UnicodeDecodeError as error:
         raise GraphError(f"{text} is not text in UTF-8: {error}", remedies=["save it as UTF-8"]) from error
 

@@ -10,6 +10,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from netmorph.bounded import read_text
 from netmorph.errors import NetmorphError
 from netmorph.train.recipe import Recipe, load_recipe
 
@@ -113,7 +114,7 @@ def _yaml(source: Traversable) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(source.read_text(encoding="utf-8"))
+        return yaml.safe_load(read_text(Path(str(source))))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise NetmorphError(f"{source} cannot be read: {error}") from error
 

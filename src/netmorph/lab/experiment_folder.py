@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from netmorph.aside import write_whole
+from netmorph.bounded import read_json
 from netmorph.errors import NetmorphError
 from netmorph.lab.budget import Budget
 from netmorph.lab.experiment import Experiment
@@ -55,7 +56,7 @@ def check_folder(experiment: Experiment, out: Path) -> None:
         NetmorphError: it holds none, or another one.
     """
     try:
-        known = json.loads((out / _IDENTITY).read_text(encoding="utf-8"))
+        known = read_json(out / _IDENTITY)
         if not isinstance(known, dict) or not isinstance(known.get("budget"), dict):
             raise ValueError(f"{_IDENTITY} names no budget")
     except (FileNotFoundError, NotADirectoryError):

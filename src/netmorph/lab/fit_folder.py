@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from netmorph.bounded import read_json
 from netmorph.errors import NetmorphError
 from netmorph.lab.run_folder import environment, write_csv, write_json
 from netmorph.train.rows import EpochRow
@@ -175,7 +175,7 @@ def read(path: Path) -> dict[str, Any] | None:
         NetmorphError: it is damaged.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if not isinstance(content, dict) or not content:
             raise ValueError("it is no JSON object with entries")
     except FileNotFoundError:

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from netmorph.bounded import read_json
 from netmorph.errors import NetmorphError
 from netmorph.lab.experiment import Experiment, Job
 from netmorph.lab.net2net import put_identities
@@ -68,7 +69,7 @@ def read_done(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / DONE
     try:
-        done = json.loads(path.read_text(encoding="utf-8"))
+        done = read_json(path)
         if not isinstance(done, dict) or not done:
             raise ValueError("it is no JSON object with entries")
     except FileNotFoundError:

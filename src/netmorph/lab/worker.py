@@ -11,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from netmorph.bounded import read_text
 from netmorph.errors import NetmorphError
 from netmorph.lab.experiment import Experiment, Job
 from netmorph.lab.job import DONE, Workplace, read_done, run_job
@@ -77,7 +78,7 @@ def _claim_data(jobs: Path, name: str) -> None:
     try:
         os.link(aside, path)  # fails where it exists: the first worker decides
     except FileExistsError:
-        known = path.read_text(encoding="utf-8")
+        known = read_text(path)
         if known != name:
             raise NetmorphError(
                 f"{jobs.parent} holds an experiment on {known}, not on {name}",

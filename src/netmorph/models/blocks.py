@@ -65,7 +65,7 @@ def he_init(model: nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+            if isinstance(module, nn.Linear | nn.modules.conv._ConvNd) and not module.weight.is_meta:
                 fan_in = module.weight[0].numel()
                 drawn = torch.randn(module.weight.shape, generator=generator) * (2 / fan_in) ** 0.5
                 module.weight.copy_(drawn)

@@ -7,16 +7,20 @@ from netmorph.errors import NetmorphError
 __all__ = ["IMAGENET_STAGES", "stages_of"]
 
 IMAGENET_STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+DEEPEST = 1202
+"""The deepest that He et al. (2016) tried; ten thousand layers would take minutes to build."""
 
 
 def stages_of(depth: int) -> tuple[int, ...]:
     """Return the blocks of each stage: four for ImageNet (18, 34), three equal ones for CIFAR (6n + 2).
 
     Raises:
-        NetmorphError: there is no such network.
+        NetmorphError: there is no such network, or it is deeper than `DEEPEST`.
     """
     if depth in IMAGENET_STAGES:
         return IMAGENET_STAGES[depth]
+    if depth > DEEPEST:
+        raise NetmorphError(f"a CIFAR ResNet has a depth of at most {DEEPEST}, not {depth}")
     if depth < 8 or (depth - 2) % 6:
         raise NetmorphError(
             f"a CIFAR ResNet has a depth of 6n + 2 (8, 14, 20, 32, ...), not {depth}",

@@ -12,7 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from netmorph.bounded import open_regular
 from netmorph.errors import NetmorphError
+from netmorph.models.rebuild import rebuild
 from netmorph.models.registry import build
 from netmorph.surgery import checkpoint
 
@@ -24,7 +26,8 @@ def load(folder: str | os.PathLike[str], into: nn.Module | None = None) -> nn.Mo
 
     Args:
         folder: the checkpoint.
-        into: the parent, not yet morphed; changed in place. None: built by the name that the checkpoint holds.
+        into: the parent, not yet morphed; changed in place. None: built by the name that the checkpoint holds, with
+            those of its arguments that a file may give (decision 14); nothing is downloaded.
 
     Returns:
         The child.
@@ -32,7 +35,7 @@ def load(folder: str | os.PathLike[str], into: nn.Module | None = None) -> nn.Mo
     Raises:
         NetmorphError: a file is missing, truncated or edited, does not fit the parent, or names none.
     """
-    return checkpoint.load(folder, into, build=build)
+    return checkpoint.load(folder, into, build=rebuild)
 
 
 def open_model(name: str, arguments: Mapping[str, Any]) -> nn.Module:
@@ -67,6 +70,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         NetmorphError: the file cannot be read, or its names or shapes are not the network's.
     """
     try:
+        open_regular(path).close()
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise NetmorphError(

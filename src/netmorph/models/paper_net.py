@@ -13,7 +13,7 @@ from netmorph.models.depths import IMAGENET_STAGES, stages_of
 __all__ = ["KERNELS", "NAME", "PaperNet", "Place", "nets_of", "parse_net", "phase_net"]
 
 KERNELS = ("1c1", "3c1", "3c3")
-NAME = re.compile(rf"resnet(\d+)|morph(\d+)_({'|'.join(KERNELS)})(_2branch)?(_half)?")
+NAME = re.compile(rf"resnet(\d{{1,4}})|morph(\d{{1,4}})_({'|'.join(KERNELS)})(_2branch)?(_half)?")
 _GRAMMAR = f"write resnet20 or morph20_1c1, with {', '.join(KERNELS)} and then _2branch, _half or _2branch_half"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from netmorph.errors import NetmorphError
@@ -92,7 +93,10 @@ def _torchvision(model: str, kwargs: dict[str, Any]) -> nn.Module:
     models = _require("torchvision", "torchvision.models", "pip install 'netmorph[train]'")
     if model not in models.list_models():
         raise _unknown("torchvision", model, models.list_models())
-    return _call(f"torchvision:{model}", lambda **given: models.get_model(model, **given), kwargs)
+    maker = models.get_model_builder(model)
+    if "weights_backbone" in signature(maker).parameters:  # which by default is downloaded
+        kwargs = {"weights_backbone": None, **kwargs}
+    return _call(f"torchvision:{model}", maker, kwargs)
 
 
 def _timm(model: str, kwargs: dict[str, Any]) -> nn.Module:

@@ -9,6 +9,7 @@ from torch import nn
 
 from netmorph.errors import NetmorphError
 from netmorph.models.blocks import he_init
+from netmorph.nn import MorphedModule
 from netmorph.nn.slopes import slopes
 
 __all__ = ["reborn"]
@@ -42,6 +43,9 @@ def reborn(model: nn.Module, seed: int) -> nn.Module:
                 module.reset_parameters()
             elif isinstance(module, nn.PReLU):
                 module.weight.zero_()
+            elif isinstance(module, MorphedModule):
+                if module.bias is not None:
+                    module.bias.zero_()
             elif not isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
                 continue
             redone |= {id(parameter) for parameter in module.parameters(recurse=False)}

@@ -166,6 +166,8 @@ def _build_fixed(fixed: Fixed, spec: ConvSpec, padding: Pads) -> tuple[nn.Module
 
 
 def _skip_init(kind: type[nn.Module], *args: Any, **kwargs: Any) -> nn.Module:
-    kwargs["device"] = torch.get_default_device() if kwargs["device"] is None else kwargs["device"]
+    kwargs["device"] = torch.device(torch.get_default_device() if kwargs["device"] is None else kwargs["device"])
+    if kwargs["device"].type == "meta":  # where drawing costs nothing, and moving does
+        return kind(*args, **kwargs)
     module: nn.Module = skip_init(kind, *args, **kwargs)  # type: ignore[no-untyped-call]
     return module

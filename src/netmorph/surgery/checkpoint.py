@@ -8,30 +8,34 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from netmorph.aside import as_path
+from netmorph.bounded import LARGEST, read_json
 from netmorph.errors import NetmorphError
+from netmorph.filters.default_device import on_no_device
 from netmorph.nn.norm import group_counts, set_group_counts
 from netmorph.surgery.call import reason
 from netmorph.surgery.growth_record import read_record
 from netmorph.surgery.history import Record, history_of, remember
 from netmorph.surgery.layers import check_network, check_unwrapped
 from netmorph.surgery.origin import keep_parent_name, leaves_of, parent_of
-from netmorph.surgery.reading import as_json
+from netmorph.surgery.reading import as_json, check_length
 from netmorph.surgery.replay import check_history, replayed
-from netmorph.surgery.state import Packed, check_fits, check_real, fill, pack
+from netmorph.surgery.state import Packed, check_fits, check_real, check_ties, fill, pack
+from netmorph.surgery.weights_file import digest_of, read_shapes, read_weights, with_tied
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT, VERSION = "netmorph", 2
-_LARGEST_CONFIG = 1 << 26
 _KEYS_1 = {"format", "version", "parent", "history", "tied", "channels_last", "weights", "digest"}
+_SPARE = 1 << 24  # numbers that a parent may have beyond four times what its child has
 _KEYS = {1: _KEYS_1, VERSION: _KEYS_1 | {"group_norms"}}  # since 2 the groups of group norms are said
 
 
@@ -55,8 +59,8 @@ def save(
         The folder.
 
     Raises:
-        NetmorphError: the folder cannot be written, the network is wrapped, holds what is not a tensor, or has morphed
-            modules that are not in its history.
+        NetmorphError: the folder cannot be written, the network is wrapped, holds what is not a tensor, has morphed
+            modules that are not in its history, or a history too long to be loaded.
     """
     check_unwrapped(child, "save")
     folder = as_path(folder)
@@ -64,11 +68,13 @@ def save(
     parent = parent_of(child)
     if parent_name is not None:
         parent = {"name": parent_name, "args": _arguments(parent_args or {})}
+    history = [record.to_dict() for record in check_history(child)]
+    check_length(history)
     content = {
         "format": FORMAT,
         "version": VERSION,
         "parent": parent,
-        "history": [record.to_dict() for record in check_history(child)],
+        "history": history,
         "tied": packed.tied,
         "channels_last": packed.channels_last,
         "group_norms": group_counts(child),
@@ -94,7 +100,8 @@ def load(
     Args:
         folder: the checkpoint.
         into: the parent, not yet morphed or as far as the child or less; changed in place. None: built by its name.
-        build: builds the parent from its name and arguments, as `build(name, **arguments)`.
+        build: builds the parent from its name and arguments, as `build(name, **arguments)`; called on the meta device
+            first. It refuses what a file may not ask for.
 
     Returns:
         The child: `into`, unless its root was morphed. If anything fails, `into` is as it was.
@@ -106,14 +113,17 @@ def load(
     if into is not None:
         check_network(into)
     config = _read_config(folder)
-    tensors = _read_weights(folder, config)
-    parent = _parent(config["parent"], build, folder) if into is None else into
-    check_real(parent)
     now = time.time_ns()  # later than anything that the parent went through
     history = tuple(read_record(record, now + index) for index, record in enumerate(config["history"]))
+    shapes = with_tied(read_shapes(folder / WEIGHTS), config["tied"], folder / CONFIG)
+    parent = _parent(config["parent"], build, folder, history, shapes) if into is None else into
+    check_real(parent)
     rest, built = _beyond(parent, history), leaves_of(parent)
     with replayed(parent, rest, bare=True) as replay:
-        check_fits(replay.model, tensors)  # before anything takes memory: a forged history may name any size
+        check_fits(replay.model, shapes)  # before anything takes memory: a forged history may name any size
+        tensors = with_tied(read_weights(folder / WEIGHTS, config["weights"]), config["tied"], folder / CONFIG)
+        check_fits(replay.model, tensors)  # it may be another file by now
+        check_ties(replay.model, tensors)
         replay.settle()
         fill(replay.model, tensors, config["channels_last"])
         set_group_counts(replay.model, config.get("group_norms"))
@@ -151,11 +161,11 @@ def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     return read
 
 
-def _beyond(parent: nn.Module, history: tuple[Record, ...]) -> tuple[Record, ...]:
+def _beyond(parent: nn.Module, history: Sequence[Record]) -> tuple[Record, ...]:
     """Return what of a history the parent has not gone through."""
     own = history_of(parent)
     known = [record.sites for record in own] == [record.sites for record in history[: len(own)]]
-    return history[len(own) :] if known else history
+    return tuple(history[len(own) :] if known else history)
 
 
 def _write(folder: Path, content: dict[str, Any], packed: Packed) -> None:
@@ -165,8 +175,14 @@ def _write(folder: Path, content: dict[str, Any], packed: Packed) -> None:
     aside.mkdir()
     try:
         save_file(packed.tensors, aside / WEIGHTS, metadata={"format": "pt"})
-        content = {**content, "weights": _hash(aside / WEIGHTS)}
+        content = {**content, "weights": digest_of(aside / WEIGHTS)}
         text = json.dumps({**content, "digest": _digest(content)}, indent=1)
+        if len(text) > LARGEST:
+            raise NetmorphError(
+                "the description of the network is larger than a checkpoint's can be",
+                shapes=f"{len(text):,} bytes, {LARGEST:,} at most",
+                remedies=["keep the weights alone, by safetensors.torch.save_file(model.state_dict(), file)"],
+            )
         (aside / CONFIG).write_text(text, encoding="utf-8")
         (aside / WEIGHTS).chmod((aside / CONFIG).stat().st_mode)  # safetensors writes for the owner alone
         if folder.is_dir():
@@ -183,15 +199,13 @@ def _write(folder: Path, content: dict[str, Any], packed: Packed) -> None:
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
-        if path.stat().st_size > _LARGEST_CONFIG:
-            raise NetmorphError(f"{path} is larger than a config can be")
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
     except OSError as error:
         raise NetmorphError(
             f"there is no checkpoint in {folder}: {reason(error)}",
             remedies=[f"name a folder that holds {CONFIG} and {WEIGHTS}"],
         ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise NetmorphError(f"{path} is not JSON: {reason(error)}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise NetmorphError(f"{path} is not the config of a netmorph checkpoint")
@@ -206,6 +220,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise NetmorphError(f"{path} was edited or is damaged", remedies=["save the network again"])
     if not _well_formed(config):
         raise NetmorphError(f"{path} is malformed", remedies=["save the network again"])
+    check_length(config["history"])
     return config
 
 
@@ -224,24 +239,14 @@ def _well_formed(config: Mapping[str, Any]) -> bool:
     )
 
 
-def _read_weights(folder: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
-    path = folder / WEIGHTS
-    try:
-        if _hash(path) != config["weights"]:
-            raise NetmorphError(
-                f"{path} is not the file that {CONFIG} describes: truncated, edited or of another save",
-                remedies=["copy the folder again", "save the network again"],
-            )
-        tensors: dict[str, Tensor] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise NetmorphError(f"{path} cannot be read: {reason(error)}") from error
-    tied = config["tied"]
-    if not set(tied.values()) <= tensors.keys() or tied.keys() & tensors.keys():
-        raise NetmorphError(f"{folder / CONFIG} ties tensors that {WEIGHTS} does not hold")
-    return tensors | {alias: tensors[name] for alias, name in tied.items()}
-
-
-def _parent(parent: Any, build: Callable[..., nn.Module] | None, folder: Path) -> nn.Module:
+def _parent(
+    parent: Any,
+    build: Callable[..., nn.Module] | None,
+    folder: Path,
+    history: Sequence[Record],
+    shapes: Mapping[str, Tensor],
+) -> nn.Module:
+    """Build the parent, once a sketch of it without memory has been found to lead to these tensors."""
     if parent is None or build is None:
         raise NetmorphError(
             f"the checkpoint in {folder} does not say how to build its parent"
@@ -254,12 +259,19 @@ def _parent(parent: Any, build: Callable[..., nn.Module] | None, folder: Path) -
             f"the parent {parent['name']!r} cannot be built with a second 'name' among its arguments",
             remedies=["pass the parent, not yet morphed, as into="],
         )
+    with on_no_device():
+        sketch = build(parent["name"], **parent["args"])
+    wanted = sum(tensor.numel() for tensor in chain(sketch.parameters(), sketch.buffers()))
+    held = sum(tensor.numel() for tensor in shapes.values())
+    if wanted > 4 * held + _SPARE:
+        raise NetmorphError(
+            f"the parent {parent['name']!r} that the checkpoint in {folder} names is too large to be its parent",
+            shapes=f"{wanted:,} numbers, the checkpoint's weights {held:,}",
+            remedies=["pass the parent, not yet morphed, as into="],
+        )
+    with replayed(sketch, _beyond(sketch, history), bare=True) as replay:
+        check_fits(replay.model, shapes)
     return build(parent["name"], **parent["args"])
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import UnionType
 from typing import Any
 
 from netmorph.errors import NetmorphError
+
+MOST_EDGES = 1_024  # of a module; those of the catalogue have ten
+MOST_STEPS = 8_192  # of a history: 1000 places with a module of seven edges each
 
 
 def expect(data: Any, types: Mapping[str, type | UnionType], what: str) -> None:
@@ -30,6 +33,31 @@ def expect(data: Any, types: Mapping[str, type | UnionType], what: str) -> None:
         value = data[key]
         if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
             raise NetmorphError(f"{key!r} of {what} is not {value!r:.80}")
+
+
+def check_length(history: Sequence[Any]) -> None:
+    """Raise where a history, as JSON has it, names more than can be built in seconds.
+
+    Raises:
+        NetmorphError: it does.
+    """
+    sites = [site for record in history for site in _entry(record, "sites", list)]
+    graphs = [_entry(_entry(site, key, dict), "graph", dict) for site in sites for key in ("before", "layout")]
+    edges = [len(_entry(graph, "edges", list)) for graph in graphs]
+    steps = len(history) + len(sites) + sum(edges)
+    if max(edges, default=0) > MOST_EDGES or steps > MOST_STEPS:
+        raise NetmorphError(
+            "the history is longer than a checkpoint's can be",
+            shapes=f"{max(edges, default=0):,} edges in one module, {MOST_EDGES:,} at most; {steps:,} records, places "
+            f"and edges, {MOST_STEPS:,} at most",
+            remedies=["keep the weights alone, by safetensors.torch.save_file(model.state_dict(), file)"],
+        )
+
+
+def _entry(data: Any, key: str, kind: type[Any]) -> Any:
+    """Return an entry of a table, or an empty one of its kind where there is none such."""
+    found = data.get(key) if isinstance(data, dict) else None
+    return found if isinstance(found, kind) else kind()
 
 
 def as_json(data: Any, what: str) -> Any:

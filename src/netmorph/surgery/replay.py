@@ -158,5 +158,5 @@ def _layer(model: nn.Module, site: MorphedSite) -> nn.Module:
 
 def _like(model: nn.Module, layer: nn.Module) -> Tensor:
     """Return a tensor whose dtype and device a new module shall have."""
-    own = (tensor for tensor in (*layer.parameters(), *model.parameters()) if tensor.is_floating_point())
+    own = (tensor for tensor in chain(layer.parameters(), model.parameters()) if tensor.is_floating_point())
     return next(own, torch.empty(0))

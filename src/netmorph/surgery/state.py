@@ -91,10 +91,10 @@ def check_real(model: nn.Module) -> None:
 
 
 def check_fits(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Compare tensors with the state of a network, which may be on no device.
+    """Compare names, shapes and kinds of numbers with the state of a network; either may be on no device.
 
     Raises:
-        NetmorphError: names, shapes, kinds of numbers or shared tensors are not those of the network.
+        NetmorphError: they are not those of the network.
     """
     own = model.state_dict()
     missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
@@ -112,10 +112,18 @@ def check_fits(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
                 shapes=f"checkpoint {told[0]}, network {told[1]}",
                 remedies=["load into the parent that the child was made of"],
             )
+
+
+def check_ties(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Compare what a network holds under several names with tensors that fit it.
+
+    Raises:
+        NetmorphError: two of these differ that are one in the network.
+    """
     first: dict[int, str] = {}
     for name, place in _places(model):
         other = first.setdefault(id(place), name)
-        if name in tensors and other in tensors and not torch.equal(tensors[name], tensors[other]):
+        if other != name and {name, other} <= tensors.keys() and not same_bits(tensors[name], tensors[other]):
             raise NetmorphError(
                 f"{other!r} and {name!r} are one tensor in this network and two in the checkpoint",
                 remedies=["untie them in the network to load into, as they were in the one that was saved"],
@@ -135,6 +143,12 @@ def _kind(dtype: torch.dtype) -> str:
     if not dtype.is_floating_point:
         return "truth value" if dtype is torch.bool else "integer"
     return "float" if dtype.itemsize > 1 else "float8"
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Return whether two plain tensors hold the same bits, so that a NaN is what it is and -0 is not 0."""
+    alike = (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
+    return alike and torch.equal(*(each.detach().reshape(-1).contiguous().view(torch.uint8) for each in (one, other)))
 
 
 def fill(model: nn.Module, tensors: Mapping[str, Tensor], channels_last: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from netmorph.bounded import open_regular
 from netmorph.errors import NetmorphError
 from netmorph.train.recipe import Recipe
 from netmorph.train.rows import Before
@@ -100,12 +101,15 @@ def read_checkpoint(folder: Path, mark: Mapping[str, Any]) -> dict[str, Any] | N
         NetmorphError: the checkpoint is damaged, or of another phase.
     """
     path = folder / CHECKPOINT
-    if not path.exists():
-        return None
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular(path) as file:
+            content: Any = torch.load(file, map_location="cpu", weights_only=True)
         theirs = json.loads(content["fingerprint"])
         known = content["format"] == _FORMAT
+    except FileNotFoundError:
+        return None
+    except NetmorphError:
+        raise
     except Exception as error:  # whatever a damaged file leads to
         raise NetmorphError(
             f"{path} is not a checkpoint that can be read: {type(error).__name__}",

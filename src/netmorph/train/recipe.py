@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from netmorph.bounded import read_text
 from netmorph.errors import NetmorphError
 from netmorph.nn import MorphedModule
 from netmorph.nn.slopes import slopes
@@ -127,7 +128,7 @@ def load_recipe(name_or_path: str | Path, **overrides: Any) -> Recipe:
             f"there is no recipe {name!r}", remedies=[f"the names are {', '.join(recipe_names())}", "give a YAML file"]
         )
     try:
-        content = yaml.safe_load(source.read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_text(Path(str(source))))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise NetmorphError(f"the recipe {name} cannot be read: {error}") from error
     if not isinstance(content, Mapping):

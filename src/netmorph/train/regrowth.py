@@ -16,6 +16,7 @@ from netmorph.surgery.growth_record import read_record
 from netmorph.surgery.history import remember
 from netmorph.surgery.lineage import Lineage, trace
 from netmorph.surgery.morph import MorphResult
+from netmorph.surgery.reading import check_length
 from netmorph.surgery.replay import replayed
 
 __all__ = ["Regrowth", "Repeated", "repeat"]
@@ -57,7 +58,7 @@ class Regrowth:
         """
         try:
             return cls(tuple(json.loads(state["records"])), tuple(json.loads(state["groups"])))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise NetmorphError(f"the checkpoint's record of the growth cannot be read: {error!r}") from error
 
     def state_dict(self) -> dict[str, Any]:
@@ -87,6 +88,7 @@ def repeat(network: nn.Module, regrowth: Regrowth) -> Repeated:
     Raises:
         NetmorphError: the network is not the one that grew.
     """
+    check_length(regrowth.records)
     records = [read_record(record, serial) for serial, record in enumerate(regrowth.records)]
     parameters = dict(network.named_parameters(remove_duplicate=False))
     with replayed(network, records) as replay:

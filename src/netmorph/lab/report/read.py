@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from netmorph.bounded import read_json, read_text
 from netmorph.errors import NetmorphError
 from netmorph.lab.report.markdown import to_html
 from netmorph.lab.report.run import Curve, MorphParity, Run, SiteFigures, SlopeRow, Slopes
@@ -18,9 +18,9 @@ from netmorph.surgery.history import MorphedSite, Record
 __all__ = ["MORPH", "read_run"]
 
 MORPH = "morph.json"  # what `netmorph morph` writes beside a checkpoint
-_LARGEST = 64 * 1024**2
 _SLOPE = re.compile(r"(?:^|\.)(?:acts\.\w+\.weight|norms\.\w+\.slope)$")
 _PARENT, _CHILD = "parent", "child"
+Read = TypeVar("Read")
 
 
 def read_run(folder: Path) -> Run:
@@ -39,7 +39,7 @@ def read_run(folder: Path) -> Run:
             return _experiment(folder)
         if (folder / CONFIG).exists() and (folder / "results.json").exists():
             return _quickstart(folder) if (folder / "child").is_dir() else _fit(folder)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, csv.Error) as error:
         raise NetmorphError(
             f"a file in {folder} is not what netmorph wrote: {type(error).__name__}: {error}",
             remedies=["run the command that made it again"],
@@ -217,10 +217,15 @@ def _slopes_now(folder: Path) -> tuple[SlopeRow, ...]:
     """Read the slopes from a checkpoint's weights, without building the network."""
     from safetensors import SafetensorError, safe_open
 
+    from netmorph.graph.spec import LARGEST
+    from netmorph.surgery.weights_file import read_shapes
+
     rows = []
+    shapes = read_shapes(folder / WEIGHTS)
+    names = [name for name in sorted(filter(_SLOPE.search, shapes)) if 0 < shapes[name].numel() <= LARGEST]
     try:
         with safe_open(folder / WEIGHTS, framework="pt") as file:
-            for name in sorted(filter(_SLOPE.search, file.keys())):
+            for name in names:  # at most one a channel
                 values = file.get_tensor(name).double()
                 rows.append(SlopeRow(name, values.mean().item(), values.min().item(), values.max().item()))
     except (OSError, SafetensorError) as error:
@@ -253,16 +258,18 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    found = json.loads(_text(path))
+    found = _read(read_json, path)
     if not isinstance(found, dict):
         raise ValueError(f"{path.name} holds no object")
     return found
 
 
 def _text(path: Path) -> str:
+    return _read(read_text, path)
+
+
+def _read(reader: Callable[[Path], Read], path: Path) -> Read:
     try:
-        if path.stat().st_size > _LARGEST:
-            raise NetmorphError(f"{path} is larger than a file of a run can be")
-        return path.read_text(encoding="utf-8")
+        return reader(path)
     except OSError as error:
         raise NetmorphError(f"{path} cannot be read: {error.strerror or error}") from error
