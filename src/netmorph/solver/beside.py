@@ -31,14 +31,51 @@ class Parted:
     """A graph parted into what holds the layer's filter and the branches beside it.
 
     Attributes:
+        whole: the graph.
         core: the part without activations; None where no path is without.
         closing: names of the edges by which branches enter the core.
         branch: blobs of the branches.
     """
 
+    whole: ModuleGraph
     core: ModuleGraph | None
     closing: frozenset[str]
     branch: frozenset[str]
+
+    def layout(self, core: Layout) -> Layout:
+        """Return the layout of the whole graph from that of its core, which may have one edge more (the parent's)."""
+        names = {edge.name for edge in self.whole.edges}
+        quiet = {*self.closing, *(edge.name for edge in core.graph.edges)}
+        edges = [_quiet(edge) if edge.name in quiet else edge for edge in self.whole.edges]
+        edges += [_quiet(edge) for edge in core.graph.edges if edge.name not in names]
+        whole = replace(self.whole, edges=tuple(edges))
+        cuts = [_closed(whole, cut) for cut in core.cuts]
+        return lay_out(whole, core.site, cuts, _closed(whole, core.cut), border=core.border)
+
+    def filters(
+        self, layout: Layout, filters: Mapping[str, Filter], *, twins: bool, seed: int, size: float
+    ) -> dict[str, Filter]:
+        """Return the filters of the whole graph from those of its core.
+
+        Random weights have He's scale (2015), so that signals keep theirs.
+
+        Args:
+            layout: of the whole graph.
+            filters: of the core.
+            twins: whether channels that the core reads are twins whose readers cancel; else their readers are zero.
+            seed: of the branches' weights.
+            size: of what cancels, relative to He's scale.
+
+        Raises:
+            GraphError: a blob cannot hold twins.
+        """
+        paired = _twins(layout, self) if twins else set()
+        return {
+            edge.name: filters[edge.name]
+            if edge.name in filters
+            else _drawn(layout, edge, self, paired, seed=seed, size=size)
+            for edge in layout.graph.edges
+        }
 
 
 def part(graph: ModuleGraph, acts: Mapping[str, Symmetry]) -> Parted:
@@ -73,54 +110,7 @@ def part(graph: ModuleGraph, acts: Mapping[str, Symmetry]) -> Parted:
     edges = tuple(edge for edge in linear if edge.source in within and edge.sink in within) if graph.sink in core else ()
     widths = tuple((blob, width) for blob, width in graph.width_items if blob in core)
     whole = ModuleGraph(edges, widths, (), graph.source, graph.sink) if edges else None
-    return Parted(whole, frozenset(edge.name for edge in closing), branch)
-
-
-def needs_core(graph: ModuleGraph, site: ConvSpec, birth: str) -> InfeasibleMorph:
-    """Return the error to raise where every path of a graph has an activation."""
-    kernel = "x".join(map(str, site.kernel)) or "1"
-    return InfeasibleMorph(
-        f"birth={birth!r} keeps the layer's filter in edges without an activation beside the branches, and the graph "
-        "has no path without one",
-        missing=f"an edge beside the branches that holds the filter: {kernel}",
-        graph=str(graph),
-        shapes=str(site),
-        remedies=[f"write '{kernel} | {graph}'", "pass keep_parent=True", "use birth='pair' or birth='slope'"],
-    )
-
-
-def beside(
-    graph: ModuleGraph, parted: Parted, core: Layout, filters: Mapping[str, Filter], *, birth: str, seed: int, size: float
-) -> tuple[Layout, dict[str, Filter]]:
-    """Return the layout of the whole graph and its filters, from a solution of its core.
-
-    Random weights have He's scale (2015), so that signals keep theirs.
-
-    Args:
-        graph: the module graph.
-        parted: what `part` returned for it.
-        core: how the core runs; it may have one edge more (the parent's).
-        filters: of the core.
-        birth: "zero" or "cancel".
-        seed: of the branches' weights.
-        size: of what cancels, relative to He's scale.
-
-    Raises:
-        GraphError: a blob cannot hold twins.
-    """
-    names = {edge.name for edge in graph.edges}
-    quiet = {*parted.closing, *(edge.name for edge in core.graph.edges)}
-    edges = [_quiet(edge) if edge.name in quiet else edge for edge in graph.edges]
-    edges += [_quiet(edge) for edge in core.graph.edges if edge.name not in names]
-    whole = replace(graph, edges=tuple(edges))
-    cuts = [_closed(whole, cut) for cut in core.cuts]
-    layout = lay_out(whole, core.site, cuts, _closed(whole, core.cut), border=core.border)
-    twins = _twins(layout, parted) if birth == "cancel" else set()
-    found = dict(filters)
-    for edge in whole.edges:
-        if edge.name not in found:
-            found[edge.name] = _drawn(layout, edge, parted, twins, seed=seed, size=size)
-    return layout, found
+    return Parted(graph, whole, frozenset(edge.name for edge in closing), branch)
 
 
 def is_silent(graph: ModuleGraph, parted: Parted, filters: Mapping[str, Filter]) -> bool:

@@ -9,12 +9,14 @@ from netmorph.errors import InfeasibleMorph
 from netmorph.filters.default_device import on_cpu
 from netmorph.filters.filter import Filter
 from netmorph.filters.geometry import ConvSpec
+from netmorph.graph.cuts import source_cut
+from netmorph.graph.layout import lay_out
 from netmorph.graph.spec import ModuleGraph
 from netmorph.graph.symmetry import Birth, Symmetry
-from netmorph.solver.beside import beside, needs_core, part
-from netmorph.solver.pair import SLOPE, Halved, halve, lift
+from netmorph.solver.births import prepare
+from netmorph.solver.pair import Halved
 from netmorph.solver.solution import Solution, Status
-from netmorph.solver.solve import Options, parent_edge, solve
+from netmorph.solver.solve import Options, solve
 
 
 @on_cpu
@@ -35,45 +37,24 @@ def born(
         InfeasibleMorph: the graph cannot hold the target; says what is missing.
         GraphError: the graph does not fit the site, or cannot be born so.
     """
-    if birth == "slope":
-        return solve(target, graph, spec=site, **vars(options))
-    if birth == "pair":
-        return _pair(target, graph, site, acts, options)
-    parted = part(graph, acts)
-    core, keeps = parted.core, False
-    if core is None:
-        if not options.keep_parent:
-            raise needs_core(graph, site, birth)
-        core, keeps = ModuleGraph((parent_edge(graph, site),), source=graph.source, sink=graph.sink), True
-    solution = solve(target, core, spec=site, **vars(options))
-    layout, filters = beside(
-        graph, parted, solution.layout, solution.filters, birth=birth, seed=options.seed, size=options.noise
-    )
-    status = Status.KEPT_PARENT if keeps else solution.status
+    silent = not target.weight.any()
+    prepared = prepare(birth, graph, site, acts, keep_parent=options.keep_parent, silent=silent)
+    if prepared.linear is None:
+        cut = source_cut(graph)
+        layout = lay_out(graph, site, (cut,) * site.dims, cut)
+        solution = Solution({}, 0.0, Status.EXACT_FOR_TARGET, layout)
+    else:
+        try:
+            solution = solve(target, prepared.linear, spec=site, **vars(options))
+        except InfeasibleMorph as error:
+            raise prepared.explained(error) from error
+    if prepared.how is None:
+        return solution
+    layout, filters = prepared.layout(solution.layout), solution.filters
+    if isinstance(prepared.how, Halved):
+        filters = prepared.how.filters(layout, filters)
+    else:
+        twins = birth == "cancel"
+        filters = prepared.how.filters(layout, filters, twins=twins, seed=options.seed, size=options.noise)
+    status = Status.KEPT_PARENT if prepared.parent else solution.status
     return replace(solution, layout=layout, filters=filters, status=status)
-
-
-def _pair(
-    target: Filter, graph: ModuleGraph, site: ConvSpec, acts: Mapping[str, Symmetry], options: Options
-) -> Solution:
-    halved = halve(graph, site, acts)
-    try:
-        solution = solve(target, halved.graph, spec=site, **vars(options))
-    except InfeasibleMorph as error:
-        raise half_widths(error, halved, graph) from error
-    layout, filters = lift(halved, graph, solution.layout, solution.filters)
-    return replace(solution, layout=layout, filters=filters)
-
-
-def half_widths(error: InfeasibleMorph, halved: Halved, graph: ModuleGraph) -> InfeasibleMorph:
-    """Return the error that says of a halved graph's widths what it means for the graph's own."""
-    if not halved.pairs:
-        return error
-    keep = [remedy for remedy in error.remedies if remedy.startswith("pass keep_parent")]
-    return InfeasibleMorph(
-        f"{error.what}; birth='pair' passes on half of the channels of {', '.join(map(repr, halved.pairs))}",
-        missing=error.missing,
-        graph=str(graph),
-        shapes=error.shapes,
-        remedies=["give the activated blobs twice the channels", SLOPE, *keep],
-    )

@@ -34,11 +34,13 @@ class Halved:
     """A graph as a linear one, with half of the channels of each blob that holds pairs.
 
     Attributes:
+        whole: the graph with all channels.
         graph: the linear graph.
         pairs: by blob that holds pairs of u and -u, how they are read: their difference is `odd` times u.
         kept: edges that pass each channel of a pair on by itself, between two activations.
     """
 
+    whole: ModuleGraph
     graph: ModuleGraph
     pairs: dict[str, Symmetry] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)
@@ -46,6 +48,22 @@ class Halved:
     def odd(self, blob: str) -> float:
         """Return the c by which a blob's pairs are read: `(first - second) / c`."""
         return self.pairs[blob].odd or 1.0
+
+    def layout(self, half: Layout) -> Layout:
+        """Return the layout of the whole graph from that of the halved one, which may have more edges from s to t."""
+        names = {edge.name for edge in self.whole.edges}
+        added = [edge for edge in half.graph.edges if edge.name not in names]
+        whole = replace(self.whole, edges=(*self.whole.edges, *added))
+        return lay_out(whole, half.site, half.cuts, half.cut, border=half.border)
+
+    def filters(self, layout: Layout, filters: Mapping[str, Filter]) -> dict[str, Filter]:
+        """Return the filters of the whole graph from those of the halved one.
+
+        Args:
+            layout: of the whole graph.
+            filters: of the halved graph.
+        """
+        return {edge.name: _lifted(self, layout, edge, filters[edge.name]) for edge in layout.graph.edges}
 
 
 def halve(graph: ModuleGraph, site: ConvSpec, acts: Mapping[str, Symmetry]) -> Halved:
@@ -61,7 +79,7 @@ def halve(graph: ModuleGraph, site: ConvSpec, acts: Mapping[str, Symmetry]) -> H
             channels apart (a fixed, depthwise or grouped one) would part a pair.
     """
     widths, incoming = resolve_widths(graph, site), graph.incoming
-    halved = Halved(graph)
+    halved = Halved(graph, graph)
     edges: dict[str, Edge] = {}
     for blob in graph.blobs[1:]:
         into = incoming[blob]
@@ -88,23 +106,8 @@ def halve(graph: ModuleGraph, site: ConvSpec, acts: Mapping[str, Symmetry]) -> H
     return halved
 
 
-def lift(halved: Halved, graph: ModuleGraph, half: Layout, filters: Mapping[str, Filter]) -> tuple[Layout, dict[str, Filter]]:
-    """Return the layout of the whole graph and its filters, from a solution of the halved one.
-
-    Args:
-        halved: what `halve` returned for `graph`.
-        graph: the module graph.
-        half: how the halved graph runs; it may have more edges, which join whole blobs.
-        filters: of the halved graph.
-    """
-    added = [edge for edge in half.graph.edges if edge.name not in {own.name for own in graph.edges}]
-    whole = replace(graph, edges=(*graph.edges, *added))
-    layout = lay_out(whole, half.site, half.cuts, half.cut, border=half.border)
-    return layout, {edge.name: _lifted(halved, layout, edge, filters[edge.name]) for edge in whole.edges}
-
-
 def lowered(halved: Halved, layout: Layout, filters: Mapping[str, Filter]) -> dict[str, Filter] | None:
-    """Return the filters of the halved graph whose `lift` is `filters`; None where they are no pairs (any more)."""
+    """Return the filters of the halved graph that `filters` are made of; None where they are no pairs (any more)."""
     half = lay_out(halved.graph, layout.site, layout.cuts, layout.cut, border=layout.border)
     found = {}
     for edge in halved.graph.edges:
@@ -118,7 +121,7 @@ def lowered(halved: Halved, layout: Layout, filters: Mapping[str, Filter]) -> di
         if edge.source in halved.pairs and not _keeps_apart(layout.graph.edge(edge.name), layout.widths):
             weight = weight[:, ::2] * halved.odd(edge.source)
         found[edge.name] = Filter.of(weight, spec)
-    again = lift(halved, layout.graph, half, found)[1]
+    again = halved.filters(layout, found)
     alike = all(torch.allclose(again[name].weight, each.weight, rtol=1e-7, atol=0) for name, each in filters.items())
     return found if alike else None
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from netmorph.brief import Brief
@@ -16,6 +17,8 @@ from netmorph.graph.notation import parse
 from netmorph.graph.paths import path_count
 from netmorph.graph.reduce import reduce
 from netmorph.graph.spec import ModuleGraph
+from netmorph.graph.symmetry import Birth, Symmetry
+from netmorph.solver.births import prepare
 from netmorph.solver.candidates import Verdict, judge, layouts, most_share
 from netmorph.solver.dense import MISSING, choose_dense, dense_layouts, end_cuts
 from netmorph.solver.pointwise import draw_system
@@ -124,7 +127,15 @@ class SitePlan(Brief):
 
 
 @on_cpu
-def plan_site(graph: ModuleGraph | str, site: ConvSpec, *, fill: FillName = "pointwise", seed: int = 0) -> SitePlan:
+def plan_site(
+    graph: ModuleGraph | str,
+    site: ConvSpec,
+    *,
+    fill: FillName = "pointwise",
+    seed: int = 0,
+    birth: Birth = "slope",
+    acts: Mapping[str, Symmetry] | None = None,
+) -> SitePlan:
     """Explain what `graph` would do at a site.
 
     Args:
@@ -132,21 +143,43 @@ def plan_site(graph: ModuleGraph | str, site: ConvSpec, *, fill: FillName = "poi
         site: geometry of the layer.
         fill: "pointwise", or "dense", where a solve for a random filter decides: `morph` makes the same choice by it.
         seed: of the noise whose rank decides where the max-flow does not.
+        birth: as for `morph`.
+        acts: what the activations of the graph's inner blobs do to x and -x, where `birth` asks; missing ones have none.
 
     Raises:
-        GraphError: the graph does not fit the site at all (widths, groups, strides, dimensions), or dense fill not its
-            padding.
+        GraphError: the graph does not fit the site at all (widths, groups, strides, dimensions), dense fill not its
+            padding, or the activations not the birth.
     """
     graph = parse(graph) if isinstance(graph, str) else graph
+    try:
+        prepared = prepare(birth, graph, site, acts or {})
+    except InfeasibleMorph as error:
+        verdict = replace(choose(graph, site, seed=seed), feasible=False, reason=error.what, missing=error.missing)
+        return _planned(graph, site, verdict, verdict.layout, (), error.remedies)
+    assert prepared.linear is not None
     if fill == "dense":
-        verdict, carrying = _dense(graph, site, seed)
+        verdict, carrying = _dense(prepared.linear, site, seed)
     else:
-        verdict = choose(graph, site, seed=seed)
+        verdict = choose(prepared.linear, site, seed=seed)
         carrying = tuple(edge.name for edge in split_crossing(verdict.layout)[0])
-    layout = verdict.layout
+    remedies = () if verdict.feasible is not False else remedies_of(verdict)
+    if prepared.note:
+        verdict = replace(verdict, reason=f"{verdict.reason} ({prepared.note})")
+    if remedies and prepared.note:
+        remedies = prepared.explained(infeasible(graph, site, verdict)).remedies
+    return _planned(graph, site, verdict, prepared.layout(verdict.layout), carrying, remedies)
+
+
+def _planned(
+    graph: ModuleGraph,
+    site: ConvSpec,
+    verdict: Verdict,
+    layout: Layout,
+    carrying: tuple[str, ...],
+    remedies: tuple[str, ...],
+) -> SitePlan:
     reduction = reduce(graph)
     params, macs = _cost(layout)
-    remedies = () if verdict.feasible is not False else remedies_of(verdict)
     return SitePlan(
         graph,
         site,

@@ -17,9 +17,10 @@ from netmorph.filters.filter import Filter
 from netmorph.filters.geometry import ConvSpec
 from netmorph.graph.cuts import source_cut
 from netmorph.graph.notation import parse
-from netmorph.graph.spec import Edge, ModuleGraph, fresh_name
+from netmorph.graph.spec import ModuleGraph
 from netmorph.solver.alternating import alternate
 from netmorph.solver.balance import balance
+from netmorph.solver.births import parent_edge
 from netmorph.solver.cancellation import check_cancellation
 from netmorph.solver.dense import (
     EXACT,
@@ -159,20 +160,6 @@ def _solvers() -> dict[tuple[str, str], Callable[[Filter, ConvSpec, ModuleGraph,
         ("alternating", "pointwise"): _alternating,
         ("stepwise", "pointwise"): _stepwise,
     }
-
-
-def parent_edge(graph: ModuleGraph, site: ConvSpec) -> Edge:
-    """Return the edge beside the graph that can hold the whole target (Type II)."""
-    name = fresh_name("parent", {edge.name for edge in graph.edges})
-    named = any(edge.stride is not None for edge in graph.edges)
-    return Edge(
-        name,
-        graph.source,
-        graph.sink,
-        site.kernel or (1,),
-        stride=(site.stride or (1,)) if named else None,
-        dilation=site.dilation or None,
-    )
 
 
 def _pointwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Options) -> Solution:

@@ -11,11 +11,15 @@ from torch import nn
 from netmorph.brief import Brief, listed
 from netmorph.errors import GraphError
 from netmorph.graph.spec import ModuleGraph
+from netmorph.graph.symmetry import Birth, Symmetry
+from netmorph.nn.activations import symmetries
 from netmorph.solver.plan import FillName, SitePlan, plan_site
+from netmorph.surgery.activation import own_activation
 from netmorph.surgery.assign import Assignment
 from netmorph.surgery.call import Call
 from netmorph.surgery.cost import Cost, CostChange, sized
 from netmorph.surgery.layers import check_unwrapped
+from netmorph.surgery.probe import Run
 from netmorph.surgery.site import Site
 from netmorph.surgery.sites import chosen_among
 
@@ -130,6 +134,8 @@ def plan(
     *,
     example_inputs: Any,
     fill: FillName = "pointwise",
+    act: str | None = "auto",
+    birth: Birth = "slope",
     seed: int = 0,
 ) -> ModelPlan:
     """Say what `morph` with the same mapping would do: reduction, cut, feasibility and cost of each site.
@@ -141,6 +147,8 @@ def plan(
         mapping: as for `morph`.
         example_inputs: as for `morph`.
         fill: as for `morph`.
+        act: as for `morph`; it decides whether a module can be born in pairs.
+        birth: as for `morph`; "pair" counts half of the channels of each activated blob.
         seed: as for `morph`; it draws the noise whose rank decides where the max-flow does not.
 
     Raises:
@@ -150,17 +158,27 @@ def plan(
     call = Call.of(example_inputs)
     check_unwrapped(model)
     chosen, refused, run = chosen_among(model, call, mapping, seed)
-    sites = tuple(PlannedSite(each.site, _plan(each, fill)) for each in chosen)
+    sites = tuple(
+        PlannedSite(each.site, _plan(each, fill, _acts(model, run, each, act, birth), birth)) for each in chosen
+    )
     before = sized(model, run.macs)
     params = before.params + sum(each.plan.params - each.plan.parent_params for each in sites)
     macs = before.macs + sum(each.macs[1] - each.macs[0] for each in sites)
     return ModelPlan(sites, refused, CostChange(before, Cost(params, before.buffers, macs)))
 
 
-def _plan(assignment: Assignment, fill: FillName) -> SitePlan:
+def _acts(model: nn.Module, run: Run, chosen: Assignment, act: str | None, birth: Birth) -> Mapping[str, Symmetry]:
+    """Return what the activations of one site's graph do to x and -x; nothing where no birth asks."""
+    if birth == "slope":
+        return {}
+    act = own_activation(model, run.heard, chosen.site.name)[0] if act == "auto" else act
+    return symmetries(chosen.graph, act)
+
+
+def _plan(assignment: Assignment, fill: FillName, acts: Mapping[str, Symmetry], birth: Birth) -> SitePlan:
     site = assignment.site
     try:
-        found = plan_site(assignment.graph, site.spec, fill=fill, seed=assignment.seed)
+        found = plan_site(assignment.graph, site.spec, fill=fill, seed=assignment.seed, birth=birth, acts=acts)
     except GraphError as error:
         if error.graph is None:
             error.graph = str(assignment.graph)

@@ -1,0 +1,115 @@
+"""The linear graph that is solved in the place of one with activations, for each way to be born (beyond the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from netmorph.errors import InfeasibleMorph
+from netmorph.filters.geometry import ConvSpec
+from netmorph.graph.layout import Layout
+from netmorph.graph.spec import Edge, ModuleGraph, fresh_name
+from netmorph.graph.symmetry import Birth, Symmetry
+from netmorph.solver.beside import Parted, part
+from netmorph.solver.pair import SLOPE, Halved, halve
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A graph with activations as the linear graph that is solved in its place.
+
+    Attributes:
+        whole: the graph.
+        linear: what is solved; None where nothing has to be.
+        how: how both belong together; None where they are the same.
+        parent: whether `linear` is the parent's edge, which the graph has not.
+    """
+
+    whole: ModuleGraph
+    linear: ModuleGraph | None
+    how: Halved | Parted | None = None
+    parent: bool = False
+
+    def layout(self, linear: Layout) -> Layout:
+        """Return the layout of the whole graph from that of the linear one."""
+        return linear if self.how is None else self.how.layout(linear)
+
+    def explained(self, error: InfeasibleMorph) -> InfeasibleMorph:
+        """Return the error that says of the linear graph what it means for the whole one."""
+        error.graph = str(self.whole)
+        if not isinstance(self.how, Halved) or not self.how.pairs:
+            return error
+        keep = [remedy for remedy in error.remedies if remedy.startswith("pass keep_parent")]
+        return InfeasibleMorph(
+            f"{error.what}; {self.note}",
+            missing=error.missing,
+            graph=str(self.whole),
+            shapes=error.shapes,
+            remedies=["give the activated blobs twice the channels", SLOPE, *keep],
+        )
+
+    @property
+    def note(self) -> str:
+        """What the birth means for the widths, in words; empty where it means nothing."""
+        if isinstance(self.how, Halved) and self.how.pairs:
+            return f"birth='pair' passes on half of the channels of {', '.join(map(repr, self.how.pairs))}"
+        return ""
+
+
+def prepare(
+    birth: Birth,
+    graph: ModuleGraph,
+    site: ConvSpec,
+    acts: Mapping[str, Symmetry],
+    *,
+    keep_parent: bool = False,
+    silent: bool = False,
+) -> Prepared:
+    """Return the linear graph that is solved for a birth.
+
+    Args:
+        birth: how the module is born.
+        graph: the module graph.
+        site: geometry of the layer.
+        acts: the activations of the graph's inner blobs; a blob that is missing has none.
+        keep_parent: whether an edge with the layer's kernel may be added.
+        silent: whether the module is to compute nothing, so that branches need no core beside them.
+
+    Raises:
+        InfeasibleMorph: nothing in the graph could hold the layer's filter.
+        GraphError: the graph cannot be born so.
+    """
+    if birth == "slope":
+        return Prepared(graph, graph)
+    if birth == "pair":
+        halved = halve(graph, site, acts)
+        return Prepared(graph, halved.graph, halved)
+    parted = part(graph, acts)
+    if parted.core is not None or silent:
+        return Prepared(graph, parted.core, parted)
+    if keep_parent:
+        core = ModuleGraph((parent_edge(graph, site),), source=graph.source, sink=graph.sink)
+        return Prepared(graph, core, parted, parent=True)
+    kernel = "x".join(map(str, site.kernel)) or "1"
+    raise InfeasibleMorph(
+        f"birth={birth!r} keeps the layer's filter in edges without an activation beside the branches, and the graph "
+        "has no path without one",
+        missing=f"an edge beside the branches that holds the filter: {kernel}",
+        graph=str(graph),
+        shapes=str(site),
+        remedies=[f"write '{kernel} | {graph}'", "pass keep_parent=True", "use birth='pair' or birth='slope'"],
+    )
+
+
+def parent_edge(graph: ModuleGraph, site: ConvSpec) -> Edge:
+    """Return the edge beside the graph that can hold the whole target (Type II)."""
+    name = fresh_name("parent", {edge.name for edge in graph.edges})
+    named = any(edge.stride is not None for edge in graph.edges)
+    return Edge(
+        name,
+        graph.source,
+        graph.sink,
+        site.kernel or (1,),
+        stride=(site.stride or (1,)) if named else None,
+        dilation=site.dilation or None,
+    )
