@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from benchmarks.births.settings import SETTINGS, Setting, Task
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from benchmarks.births.settings import SETTINGS, Setting, Task
 from netmorph.surgery.cost import cost
 
 RUNS = Path("results/births/runs")
@@ -122,7 +122,9 @@ def train(model: nn.Module, task: Task, setting: Setting, epochs: int, *, seed: 
     return points
 
 
-def _batches(x: Tensor, y: Tensor, size: int, random: torch.Generator, *, flip: bool) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(
+    x: Tensor, y: Tensor, size: int, random: torch.Generator, *, flip: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
     order = torch.randperm(len(x), generator=random)
     for here in order[: len(x) // size * size].split(size):
         inputs = x[here]

@@ -128,7 +128,9 @@ class SmallGPT(nn.Module):
             self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 128, bias=False)
             for each in self.modules():
                 if isinstance(each, nn.Linear | nn.Embedding):
-                    nn.init.normal_(each.weight, std=0.02 if isinstance(each, nn.Embedding) else each.weight.shape[1] ** -0.5)
+                    nn.init.normal_(
+                        each.weight, std=0.02 if isinstance(each, nn.Embedding) else each.weight.shape[1] ** -0.5
+                    )
 
     def forward(self, ids: Tensor) -> Tensor:
         """Map (N, T) bytes to (N, 128, T) logits."""
@@ -144,9 +146,7 @@ def _pooled(images: Tensor) -> Tensor:
 def fashion() -> Task:
     """Return the bundled Fashion-MNIST subset at 14x14."""
     data = load_fashion()
-    train, test = (
-        (_pooled(data.normalise(each.images)), each.labels.long()) for each in (data.train, data.test)
-    )
+    train, test = ((_pooled(data.normalise(each.images)), each.labels.long()) for each in (data.train, data.test))
     return Task("Fashion-MNIST (8,000 images, 14x14)", train, test)
 
 
@@ -157,9 +157,7 @@ def cifar() -> Task:
 
     root = Path(os.environ.get("NETMORPH_CIFAR10", "../shared/data/cifar10"))
     data = load_cifar(CIFAR["cifar10"], root, train_limit=25_000)
-    train, test = (
-        (_pooled(data.normalise(each.images)), each.labels.long()) for each in (data.train, data.test)
-    )
+    train, test = ((_pooled(data.normalise(each.images)), each.labels.long()) for each in (data.train, data.test))
     return Task("CIFAR-10 (JPEG, 25,000 images, 16x16)", train, test, flip=True)
 
 
@@ -173,12 +171,14 @@ def text() -> Task:
     order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(0))
     ids = ids[order]
     train, test = ids[:-2_000], ids[-2_000:]
-    return Task("Python's own library, bytes", (train[:, :-1], train[:, 1:]), (test[:, :-1], test[:, 1:]), metric="nats")
+    return Task(
+        "Python's own library, bytes", (train[:, :-1], train[:, 1:]), (test[:, :-1], test[:, 1:]), metric="nats"
+    )
 
 
 def _morphed(sites: str, graph: str, birth: str, *, keep: bool = False) -> Grow:
     def grow(parent: nn.Module, x: Tensor, seed: int) -> nn.Module:
-        names = {site: graph for site in sites.split()}
+        names = dict.fromkeys(sites.split(), graph)
         return morph(parent, names, example_inputs=x, birth=birth, keep_parent=keep, seed=seed).model
 
     return grow
@@ -220,7 +220,13 @@ SETTINGS = {
         fashion, partial(SmallNet, 8), _FASHION, "pair", 15, 6, "a small network whose capacity is used up", rate=0.02
     ),
     "cifar": Setting(
-        cifar, lambda seed: CifarResNet(8, width=4, seed=seed), _CIFAR, "pair", 40, 8, "ResNet-8 of width 4, trained out"
+        cifar,
+        lambda seed: CifarResNet(8, width=4, seed=seed),
+        _CIFAR,
+        "pair",
+        40,
+        8,
+        "ResNet-8 of width 4, trained out",
     ),
     "cifar-unfinished": Setting(
         cifar,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from netmorph.errors import GraphError, did_you_mean
+
 Birth = Literal["slope", "pair", "zero", "cancel"]
 BIRTHS: tuple[str, ...] = get_args(Birth)
 
@@ -22,3 +24,15 @@ class Symmetry:
 
     odd: float | None = None
     sides: tuple[float, float] | None = None
+
+
+def check_birth(birth: str, known: tuple[str, ...] = BIRTHS) -> None:
+    """Raise where a birth is none of those that are known.
+
+    Raises:
+        GraphError: it is not, naming the nearest.
+    """
+    if birth not in known:
+        raise GraphError(
+            f"expected a birth of {', '.join(known)}, got {birth!r:.80}", remedies=did_you_mean(birth, known)
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from netmorph.errors import GraphError, did_you_mean
 from netmorph.filters.default_device import on_cpu
 from netmorph.graph.spec import ModuleGraph
-from netmorph.graph.symmetry import Symmetry
+from netmorph.graph.symmetry import Birth, Symmetry
 from netmorph.nn.children import NamedChildren
 from netmorph.nn.settings import Setting, join, split
 
@@ -162,9 +162,17 @@ def plain_name(name: str | None) -> str | None:
     return phi if phi is None or is_plain(phi) else _PLAIN + phi
 
 
-def with_plain_acts(graph: ModuleGraph) -> ModuleGraph:
-    """Return a graph whose named activations are phi themselves, not their parametric forms."""
-    return replace(graph, activation_items=tuple((blob, plain_name(act) or "none") for blob, act in graph.activation_items))
+def act_at(birth: Birth, name: str | None) -> str | None:
+    """Return the name of the activation that a module of a birth has: parametric at "slope", else phi itself."""
+    phi = plain_name(name)
+    return phi if phi is None or birth != "slope" else phi.removeprefix(_PLAIN)
+
+
+def with_acts_at(birth: Birth, graph: ModuleGraph, blobs: Collection[str]) -> ModuleGraph:
+    """Return a graph whose activations at some blobs, where it names them, are those of a birth."""
+    items = graph.activation_items
+    acts = tuple((blob, (act_at(birth, act) or "none") if blob in blobs else act) for blob, act in items)
+    return replace(graph, activation_items=acts)
 
 
 def act_name(module: nn.Module) -> str | None:

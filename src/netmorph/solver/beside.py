@@ -14,9 +14,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from netmorph.errors import GraphError, InfeasibleMorph
+from netmorph.errors import GraphError
 from netmorph.filters.filter import Filter
-from netmorph.filters.geometry import ConvSpec
 from netmorph.graph.layout import Cut, Layout, lay_out
 from netmorph.graph.spec import Edge, ModuleGraph
 from netmorph.graph.symmetry import Symmetry
@@ -107,7 +106,9 @@ def part(graph: ModuleGraph, acts: Mapping[str, Symmetry]) -> Parted:
             remedies=["end the branch in a 1x1 convolution", "use birth='slope'"],
         )
     within = {graph.source, graph.sink} | core
-    edges = tuple(edge for edge in linear if edge.source in within and edge.sink in within) if graph.sink in core else ()
+    edges = (
+        tuple(edge for edge in linear if edge.source in within and edge.sink in within) if graph.sink in core else ()
+    )
     widths = tuple((blob, width) for blob, width in graph.width_items if blob in core)
     whole = ModuleGraph(edges, widths, (), graph.source, graph.sink) if edges else None
     return Parted(graph, whole, frozenset(edge.name for edge in closing), branch)

@@ -98,9 +98,7 @@ def _widened(x: Tensor, lanes: Lanes, index: Tensor, new: Tensor | None, random:
     return wide.index_copy(lanes.axis, torch.arange(len(here), device=x.device)[here], drawn)
 
 
-def _are_copies(
-    y: Any, wider: Any, lanes: Lanes, index: Tensor, shape: torch.Size | None, new: Tensor | None
-) -> bool:
+def _are_copies(y: Any, wider: Any, lanes: Lanes, index: Tensor, shape: torch.Size | None, new: Tensor | None) -> bool:
     """Return whether a result is what copied channels must give, at every position along the channels by its size."""
     if not (isinstance(y, Tensor) and isinstance(wider, Tensor) and y.shape == shape and y.dim() == wider.dim()):
         return False

@@ -36,7 +36,9 @@ def as_born(module: MorphedModule) -> MorphedModule | str:
     trained = f"the activation of blob {blob!r} is now a {kind}, for its channels are not as a birth makes them"
     if not all(_is_neutral(norm) for norm in module.norms.children()):
         return f"{trained}: a norm of the module is not the identity"
-    slopes = [name for name in module.acts if name not in plain and not _is_one(getattr(module.acts[name], "weight", None))]
+    slopes = [
+        name for name in module.acts if name not in plain and not _is_one(getattr(module.acts[name], "weight", None))
+    ]
     if slopes:
         return f"{trained}: the slopes of blob {slopes[0]!r} are not 1"
     try:

@@ -11,6 +11,7 @@ from netmorph.errors import SiteError
 from netmorph.filters.geometry import ConvSpec, per_dimension
 from netmorph.graph.layout import Layout
 from netmorph.graph.spec import Edge, Groups, Ints, ModuleGraph
+from netmorph.graph.symmetry import Birth, check_birth
 from netmorph.surgery.call import Call
 from netmorph.surgery.grow_kernel import kernel_sides
 from netmorph.surgery.growth import GrowthResult, perform
@@ -31,6 +32,7 @@ def deepen(  # noqa: PLR0913 - a public verb; all but the first two are keywords
     act: str | None = "auto",
     norm: str | None = "auto",
     calibration: Any = None,
+    birth: Birth = "slope",
     noise: float = 0.5,
     check: bool = True,
 ) -> GrowthResult:
@@ -47,12 +49,14 @@ def deepen(  # noqa: PLR0913 - a public verb; all but the first two are keywords
         site: name or glob of plain layers, or of edges inside morphed modules.
         kernel: of the new layer; its taps but one start at zero.
         example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments.
-        width: channels between the two, 64 or "2x" relative to the site's output; default: as many as it writes.
+        width: channels between the two, 64 or "2x" relative to the site's output; default: as many as it writes,
+            twice that for pairs.
         seed: of what is new.
         inplace: change `model` itself; else a copy.
         act: activation between the two: "auto" is that of the module's others; for plain layers as in `morph`.
         norm: norm behind each of the two, as in `morph` and `regrow`.
         calibration: batches for new BatchNorms.
+        birth: how what is new is born, "slope" or "pair", as in `morph`.
         noise: size of what cancels within what is new.
         check: raise where parity is above the tolerance.
 
@@ -72,6 +76,8 @@ def deepen(  # noqa: PLR0913 - a public verb; all but the first two are keywords
         ('3x3 > 3x3', True)
     """
     call, sides = Call.of(example_inputs), kernel_sides(kernel)
+    check_birth(birth, ("slope", "pair"))
+    width = "2x" if width is None and birth == "pair" else width
     sites = plain_sites(model, call, "deepen")
     places = select(model, sites, site, ("layer", "edge"), "deepen")
     if len({place.nature for place in places}) > 1:
@@ -92,6 +98,7 @@ def deepen(  # noqa: PLR0913 - a public verb; all but the first two are keywords
             norm=norm,
             calibration=calibration,
             noise=noise,
+            birth=birth,
             check=check,
         )
         return _as_growth(made)
@@ -100,9 +107,17 @@ def deepen(  # noqa: PLR0913 - a public verb; all but the first two are keywords
         edge = graph.edge(place.edge)
         return in_place(layout, graph, place.edge, _series(layout.specs[place.edge], sides, width, edge))
 
-    growing = Growing(act, norm, calibration is not None, noise, seed, check, sites.heard)
+    growing = Growing(act, norm, calibration is not None, noise, seed, check, sites.heard, birth)
     makers = {name: maker(name, larger, growing) for name, larger in larger_graphs(model, places, change).items()}
-    options = {"site": site, "kernel": _listed(kernel), "width": width, "act": act, "norm": norm, "seed": seed}
+    options = {
+        "site": site,
+        "kernel": _listed(kernel),
+        "width": width,
+        "act": act,
+        "norm": norm,
+        "birth": birth,
+        "seed": seed,
+    }
     return perform("deepen", model, call, makers, inplace=inplace, options=options, calibration=calibration)
 
 

@@ -8,7 +8,7 @@ linear whatever the slopes of the others have become. What comes besides and can
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,17 +19,46 @@ from netmorph.filters.filter import Filter
 from netmorph.filters.geometry import ConvSpec
 from netmorph.graph.layout import Cut, Layout, lay_out, resolutions
 from netmorph.graph.spec import Edge, ModuleGraph, Width, fresh_name
+from netmorph.graph.symmetry import Birth, Symmetry
 from netmorph.nn import MorphedModule
+from netmorph.nn.activations import symmetries
 from netmorph.nn.norm import norm_kind
+from netmorph.solver.born import born
 from netmorph.solver.solution import Solution
-from netmorph.solver.solve import solve
+from netmorph.solver.solve import Options
 from netmorph.surgery.assign import site_seed
 from netmorph.surgery.carry import Defaults, adopt, carry, present_filter, rebuilt, set_filter
 from netmorph.surgery.embed import Bundle, Embedding, embed
 
 
+@dataclass(frozen=True)
+class Birthday:
+    """How what is new in a module is born.
+
+    Attributes:
+        birth: its kind.
+        act: activation of blobs for which the graph names none.
+    """
+
+    birth: Birth
+    act: str | None
+
+    def symmetries(self, graph: ModuleGraph, bundle: Bundle) -> dict[str, Symmetry]:
+        """Return what the activations of a bundle's new blobs do to x and -x."""
+        if self.birth == "slope":
+            return {}
+        return {blob: each for blob, each in symmetries(graph, self.act).items() if blob in bundle.blobs}
+
+
 def extended(
-    module: MorphedModule, graph: ModuleGraph, wanted: Defaults, *, seed: int, noise: float, like: Tensor
+    module: MorphedModule,
+    graph: ModuleGraph,
+    wanted: Defaults,
+    *,
+    seed: int,
+    noise: float,
+    like: Tensor,
+    birth: Birth = "slope",
 ) -> MorphedModule:
     """Return a module of a larger graph that computes what `module` does, which is left as it is.
 
@@ -40,6 +69,7 @@ def extended(
         seed: of what is new.
         noise: size of what cancels within what is new, relative to what it replaces.
         like: a tensor of the dtype and on the device of newborn parameters.
+        birth: how what is new is born.
 
     Raises:
         GraphError: the present graph is no part of the larger one.
@@ -49,7 +79,9 @@ def extended(
     found = embed(old.graph, graph)
     graph = adopt(old.graph, graph, found.kept, defaults, wanted)
     graph, norms = _handed_norms(module, graph, found, defaults)
-    solved, exits, loose = _solutions(module, graph, found, seed=seed, noise=noise)
+    born_as = Birthday(birth, defaults.act)
+    solved, exits, loose = _solutions(module, graph, found, born_as, seed=seed, noise=noise)
+    graph = _without_quiet_norms(graph, [solution for _, solution in solved])
     cuts = tuple(
         _cut(old.cuts[d], graph, loose, [(b, s.layout.cuts[d]) for b, s in solved]) for d in range(old.site.dims)
     )
@@ -71,8 +103,17 @@ def extended(
     return new
 
 
+def _without_quiet_norms(graph: ModuleGraph, solutions: Sequence[Solution]) -> ModuleGraph:
+    """Return the graph without default norms where a birth has none: at the ends of branches."""
+    quiet = {edge.name for solution in solutions for edge in solution.layout.graph.edges if edge.norm == "none"}
+    edges = tuple(
+        replace(edge, norm="none") if edge.name in quiet and edge.norm is None else edge for edge in graph.edges
+    )
+    return replace(graph, edges=edges)
+
+
 def _solutions(
-    module: MorphedModule, graph: ModuleGraph, found: Embedding, *, seed: int, noise: float
+    module: MorphedModule, graph: ModuleGraph, found: Embedding, born_as: Birthday, *, seed: int, noise: float
 ) -> tuple[list[tuple[Bundle, Solution]], list[str], set[str]]:
     """Return the solved bundles; and of what must end in zeros instead, the last edges and the blobs."""
     solved: list[tuple[Bundle, Solution]] = []
@@ -80,7 +121,7 @@ def _solutions(
     for bundle in found.bundles:
         last = [edge for edge in bundle.added if edge.sink == bundle.sink]
         try:
-            solved.append((bundle, _solved(module, graph, bundle, seed=seed, noise=noise)))
+            solved.append((bundle, _solved(module, graph, bundle, born_as, seed=seed, noise=noise)))
         except InfeasibleMorph:
             if bundle.removed or any(edge.fixed is not None for edge in last):
                 raise
@@ -122,7 +163,9 @@ def _handed_norms(
     return replace(graph, edges=tuple(edges.values())), handed
 
 
-def _solved(module: MorphedModule, graph: ModuleGraph, bundle: Bundle, *, seed: int, noise: float) -> Solution:
+def _solved(
+    module: MorphedModule, graph: ModuleGraph, bundle: Bundle, born_as: Birthday, *, seed: int, noise: float
+) -> Solution:
     """Return filters of a bundle's new edges that together do what its removed ones did."""
     old = module.layout
     target, spec = _target(module, graph, bundle)
@@ -139,7 +182,8 @@ def _solved(module: MorphedModule, graph: ModuleGraph, bundle: Bundle, *, seed: 
         sink=bundle.sink,
     )
     try:
-        return solve(target, part, spec=spec, seed=site_seed(seed, bundle.added[0].name), noise=noise)
+        how = Options(seed=site_seed(seed, bundle.added[0].name), noise=noise)
+        return born(born_as.birth, target, part, spec, born_as.symmetries(graph, bundle), how)
     except NetmorphError as error:
         raise _explained(error, bundle) from error
 

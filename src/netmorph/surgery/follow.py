@@ -127,9 +127,7 @@ class _Watcher(TorchFunctionMode):
         elsewhere: names of leaves that read something else than the layer's output.
     """
 
-    def __init__(
-        self, site: str, index: Tensor | None, new: Tensor | None, layer: nn.Module, *, train: bool
-    ) -> None:
+    def __init__(self, site: str, index: Tensor | None, new: Tensor | None, layer: nn.Module, *, train: bool) -> None:
         super().__init__()
         self.site, self.index, self.new, self.spec, self.train = site, index, new, spec_of(layer), train
         self.trails: list[Trail] = []

@@ -8,11 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from netmorph.errors import GraphError, NetmorphError, ParityError, SiteError
+from netmorph.errors import NetmorphError, ParityError, SiteError
 from netmorph.filters.filter import Filter
-from netmorph.graph.symmetry import BIRTHS, Birth
+from netmorph.graph.symmetry import Birth, check_birth
 from netmorph.nn import MorphedModule
-from netmorph.nn.activations import plain_name, symmetries, with_plain_acts
+from netmorph.nn.activations import act_at, symmetries, with_acts_at
 from netmorph.nn.norm import check_norms
 from netmorph.solver.born import born
 from netmorph.solver.cancellation import remedies_of_cancellation
@@ -41,8 +41,7 @@ class Options:
     birth: Birth = "slope"
 
     def __post_init__(self) -> None:
-        if self.birth not in BIRTHS:
-            raise GraphError(f"expected a birth of {', '.join(BIRTHS)}, got {self.birth!r:.80}")
+        check_birth(self.birth)
 
 
 @dataclass(frozen=True)
@@ -108,9 +107,8 @@ def make_graft(assignment: Assignment, layer: nn.Module, recorded: Tensor | None
     """
     site, graph, target = assignment.site, assignment.graph, target_of(assignment.site, layer)
     try:
-        act, acts = options.act, symmetries(graph, options.act)
-        if options.birth != "slope":
-            act, graph = plain_name(act), with_plain_acts(graph)
+        act, graph = act_at(options.birth, options.act), with_acts_at(options.birth, graph, graph.inner)
+        acts = symmetries(graph, act)
         how = SolverOptions(options.method, options.fill, assignment.seed, options.noise, options.keep_parent)
         solution = born(options.birth, target, graph, site.spec, acts, how)
         if not solution.status.exact:

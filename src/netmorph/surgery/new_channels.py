@@ -15,6 +15,7 @@ from torch import Tensor
 
 from netmorph.errors import SiteError
 from netmorph.filters.default_device import on_cpu
+from netmorph.graph.symmetry import check_birth
 from netmorph.solver.noise import generator
 from netmorph.surgery.copies import copy_map, shares
 
@@ -51,10 +52,10 @@ class Channels:
             what: what is widened, for errors.
 
         Raises:
-            SiteError: no such birth, or an odd number of new channels where they come as twins.
+            GraphError: no such birth.
+            SiteError: an odd number of new channels where they come as twins.
         """
-        if birth not in CHANNEL_BIRTHS:
-            raise SiteError(f"expected a birth of {', '.join(CHANNEL_BIRTHS)}, got {birth!r:.80}")
+        check_birth(birth, CHANNEL_BIRTHS)
         index = copy_map(present, number, blocks=blocks, seed=seed)
         role = torch.zeros_like(index)
         if birth != "copies":

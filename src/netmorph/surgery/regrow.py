@@ -8,6 +8,7 @@ from torch import nn
 
 from netmorph.graph.layout import Layout
 from netmorph.graph.spec import ModuleGraph
+from netmorph.graph.symmetry import Birth
 from netmorph.surgery.assign import read_graph
 from netmorph.surgery.call import Call
 from netmorph.surgery.growth import GrowthResult, perform
@@ -26,6 +27,7 @@ def regrow(  # noqa: PLR0913 - a public verb; all but the first three are keywor
     act: str | None = "auto",
     norm: str | None = "auto",
     calibration: Any = None,
+    birth: Birth = "slope",
     noise: float = 0.5,
     check: bool = True,
 ) -> GrowthResult:
@@ -55,6 +57,8 @@ def regrow(  # noqa: PLR0913 - a public verb; all but the first three are keywor
         act: activation of new blobs: "auto" is that of the module's others, as for `morph` where it has none.
         norm: norm of new edges: "auto" is that of the module's others (none, where that needs data and there is none).
         calibration: batches, as `calibrate` takes them, for new BatchNorms.
+        birth: how what is new is born, as in `morph`; blobs that become wider get random channels under "zero" and
+            "cancel", else copies.
         noise: size of what cancels within what is new, relative to what it replaces.
         check: raise where a module's parity is above the tolerance.
 
@@ -84,7 +88,15 @@ def regrow(  # noqa: PLR0913 - a public verb; all but the first three are keywor
     sites = plain_sites(model, call, "regrow")
     places = select(model, sites, site, ("module", "edge"), "regrow")
     graphs = larger_graphs(model, places, change)
-    growing = Growing(act, norm, calibration is not None, noise, seed, check, sites.heard)
-    options = {"site": site, "graph": str(wanted), "act": act, "norm": norm, "noise": noise, "seed": seed}
+    growing = Growing(act, norm, calibration is not None, noise, seed, check, sites.heard, birth)
+    options = {
+        "site": site,
+        "graph": str(wanted),
+        "act": act,
+        "norm": norm,
+        "birth": birth,
+        "noise": noise,
+        "seed": seed,
+    }
     makers = {name: maker(name, larger, growing) for name, larger in graphs.items()}
     return perform("regrow", model, call, makers, inplace=inplace, options=options, calibration=calibration)

@@ -14,8 +14,9 @@ from netmorph.graph.attributes import Width
 from netmorph.graph.layout import Layout, resolve_widths
 from netmorph.graph.read_expression import blob_names
 from netmorph.graph.spec import Edge, ModuleGraph, fresh_name
+from netmorph.graph.symmetry import Birth, check_birth
 from netmorph.nn import MorphedModule
-from netmorph.nn.activations import phi_name
+from netmorph.nn.activations import act_at, phi_name, with_acts_at
 from netmorph.nn.norm import NEEDY, check_norms, norm_kind
 from netmorph.surgery.activation import Heard, own_activation
 from netmorph.surgery.assign import site_seed
@@ -23,6 +24,7 @@ from netmorph.surgery.carry import Defaults
 from netmorph.surgery.extend import extended
 from netmorph.surgery.growth import Change, Maker, like_of, morphed_at
 from netmorph.surgery.growth_record import RegrownModule
+from netmorph.surgery.new_channels import ChannelBirth
 from netmorph.surgery.norms import own_norm, with_own_norms
 from netmorph.surgery.places import Place
 from netmorph.surgery.site_parity import site_parity
@@ -41,6 +43,7 @@ class Growing:
         seed: of all that is random.
         check: whether a difference above the tolerance is an error.
         heard: the activations of a run of the network.
+        birth: how what is new is born.
     """
 
     act: str | None = "auto"
@@ -50,6 +53,10 @@ class Growing:
     seed: int = 0
     check: bool = True
     heard: Heard = field(default_factory=Heard)
+    birth: Birth = "slope"
+
+    def __post_init__(self) -> None:
+        check_birth(self.birth)
 
     def defaults(
         self, model: nn.Module, name: str, layout: Layout, own: Defaults, graph: ModuleGraph
@@ -73,6 +80,7 @@ class Growing:
             act, said = own_activation(model, self.heard, name)
             new = [blob for blob in graph.inner if blob not in layout.graph.blobs and blob not in graph.activations]
             notices += [said] if said is not None and new else []
+        act = act_at(self.birth, act)
         norm, said_of_norms = own_norm(model, name, own.norm if self.norm == "auto" else self.norm, layout.site.dims)
         notices += said_of_norms
         if self.norm == "auto" and norm is None and self.calibrated:
@@ -99,7 +107,8 @@ def maker(name: str, graph: ModuleGraph, growing: Growing) -> Maker:
         larger = with_own_norms(graph, model, name, module.layout.site.dims)
         wanted, notices = growing.defaults(model, name, module.layout, own, larger)
         seed = site_seed(growing.seed, name)
-        new = grown(module, larger, wanted, seed=seed, noise=growing.noise, like=like_of(model, module))
+        like = like_of(model, module)
+        new = grown(module, larger, wanted, seed=seed, noise=growing.noise, like=like, birth=growing.birth)
         check_norms(new)
         place = RegrownModule(name, module.layout, new.layout, own.act, own.norm, seed)
         measure = partial(site_parity, module, new, recorded, site=name, spec=module.layout.site, check=growing.check)
@@ -109,7 +118,14 @@ def maker(name: str, graph: ModuleGraph, growing: Growing) -> Maker:
 
 
 def grown(
-    module: MorphedModule, graph: ModuleGraph, wanted: Defaults, *, seed: int, noise: float, like: Tensor
+    module: MorphedModule,
+    graph: ModuleGraph,
+    wanted: Defaults,
+    *,
+    seed: int,
+    noise: float,
+    like: Tensor,
+    birth: Birth,
 ) -> MorphedModule:
     """Return a module of a larger graph that computes what `module` does, which is left as it is.
 
@@ -131,8 +147,10 @@ def grown(
         )
     wider = {blob: then[blob] for blob in both if then[blob] > now[blob]}
     if wider:
-        module = widened(module, wider, seed=seed, noise=noise, like=like)
-    return extended(module, graph, wanted, seed=seed, noise=noise, like=like)
+        channels: ChannelBirth = birth if birth in ("zero", "cancel") else "copies"
+        module = widened(module, wider, seed=seed, noise=noise, like=like, birth=channels)
+    graph = with_acts_at(birth, graph, set(graph.inner) - set(layout.graph.inner))
+    return extended(module, graph, wanted, seed=seed, noise=noise, like=like, birth=birth)
 
 
 def larger_graphs(
