@@ -144,7 +144,8 @@ def plan_site(
         fill: "pointwise", or "dense", where a solve for a random filter decides: `morph` makes the same choice by it.
         seed: of the noise whose rank decides where the max-flow does not.
         birth: as for `morph`.
-        acts: what the activations of the graph's inner blobs do to x and -x, where `birth` asks; missing ones have none.
+        acts: what the activations of the graph's inner blobs do to x and -x, where `birth` asks; a blob that is missing
+            has none.
 
     Raises:
         GraphError: the graph does not fit the site at all (widths, groups, strides, dimensions), dense fill not its

@@ -1,4 +1,4 @@
-"""A module with plain activations as the linear one that it is at birth, or why it is none any more (beyond the paper)."""
+"""A module with plain activations as the linear one that it was born as, or why it is none now (beyond the paper)."""
 
 from __future__ import annotations
 

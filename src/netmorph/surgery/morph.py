@@ -128,11 +128,11 @@ def morph(  # noqa: PLR0913 - the public verb; all but the first two are keyword
         keep_parent: where a graph cannot hold the filter, add one more parallel edge of the layer's kernel, called
             `parent`: its filter is the layer's less what the other paths compute, so near the layer's, not equal to it.
         birth: how the module computes the layer's function from the start. "slope" (the paper's): by parametric
-            activations of slope 1, with which the module is linear at birth. "pair": with plain activations, each channel u
-            beside its negative, for `phi(u) - phi(-u)` is a multiple of u (ReLU, LeakyReLU, GELU, SiLU, Hardswish); only
-            half of each activated blob's channels count. "zero": the edges without an activation hold the layer's filter, and
-            the branches beside them are random and end in zeros. "cancel": the same, but the branches' channels are twins
-            whose readers cancel.
+            activations of slope 1, with which the module is linear at birth. "pair": with plain activations, each
+            channel u beside its negative, for `phi(u) - phi(-u)` is a multiple of u (ReLU, LeakyReLU, GELU, SiLU,
+            Hardswish); only half of each activated blob's channels count. "zero": the edges without an activation hold
+            the layer's filter, and the branches beside them are random and end in zeros. "cancel": the same, but the
+            branches' channels are twins whose readers cancel.
         check: raise where a site's parity is above the tolerance, and where the outputs of a deterministic network
             differ by more than 100 times that; False only reports it, as is always the case with norm="paper", which is
             not exact.

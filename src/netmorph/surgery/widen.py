@@ -36,10 +36,10 @@ def widen(
 ) -> GrowthResult:
     """Give layers or blobs of morphed modules more channels, and keep what the network computes.
 
-    By default new channels are copies (Chen, Goodfellow and Shlens, 2016). What reads a channel and its copies reads shares of the
-    original's weights, which add up to them, unequal and with noise that cancels: so a copy and its original receive
-    different gradients, non-zero from the first step, and go apart. This is exact under any activation, whatever its
-    slopes have become, and with BatchNorm in train mode too.
+    By default new channels are copies (Chen, Goodfellow and Shlens, 2016). What reads a channel and its copies reads
+    shares of the original's weights, which add up to them, unequal and with noise that cancels: so a copy and its
+    original receive different gradients, non-zero from the first step, and go apart. This is exact under any
+    activation, whatever its slopes have become, and with BatchNorm in train mode too. `birth=` names other ways.
 
     A plain layer needs one reader: a convolution or linear layer that alone reads its output, through elementwise
     functions, BatchNorm, PReLU, pooling, flattening, depthwise convolutions, LayerNorm (for even copies only). It is

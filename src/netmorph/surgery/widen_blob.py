@@ -200,7 +200,7 @@ def _check_norm(norm: nn.Module, edge: str, channels: Channels) -> None:
     even = channels.birth == "copies" and len(set(torch.bincount(channels.index).tolist())) == 1
     if isinstance(norm, BlendedGroupNorm) or not even:
         raise GraphError(
-            f"the {type(norm).__name__} of edge {edge!r} has statistics over several channels, which new channels change",
+            f"the {type(norm).__name__} of edge {edge!r} has statistics over several channels, which new ones change",
             remedies=["widen by copies and a whole factor such as '2x'"]
             if not isinstance(norm, BlendedGroupNorm)
             else [],
