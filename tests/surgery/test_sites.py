@@ -322,9 +322,7 @@ def test_wrapped_models() -> None:
 def test_the_way_out_of_a_wrapper_is_said() -> None:
     """What is wrapped anew is the child: the old wrapper's hooks are on parameters that are gone."""
     compiled = torch.compile(nn.Sequential(nn.Linear(2, 2)), backend="aot_eager")
-    with pytest.raises(
-        SiteError, match="the model inside .compiled._orig_mod., then wrap or compile the child anew"
-    ):
+    with pytest.raises(SiteError, match="the model inside .compiled._orig_mod., then wrap or compile the child anew"):
         check_unwrapped(compiled)
     assert morph(compiled._orig_mod, {"0": "1 > 1"}, example_inputs=torch.zeros(1, 2)).parity.exact
     with pytest.raises(SiteError, match="morph the model inside .parallel.module., then wrap"):
@@ -334,9 +332,7 @@ def test_the_way_out_of_a_wrapper_is_said() -> None:
     in_place = nn.Sequential(nn.Linear(2, 2))
     in_place.compile(backend="aot_eager")
     for inplace in (False, True):
-        with pytest.raises(
-            SiteError, match=r"undo its compile\(\) with model._compiled_call_impl = None, then morph"
-        ):
+        with pytest.raises(SiteError, match=r"undo its compile\(\) with model._compiled_call_impl = None, then morph"):
             morph(in_place, {"0": "1 > 1"}, example_inputs=torch.zeros(1, 2), inplace=inplace)
     in_place._compiled_call_impl = None
     child = morph(in_place, {"0": "1 > 1"}, example_inputs=torch.zeros(1, 2), inplace=True).model

@@ -201,13 +201,17 @@ class GrowCallback(Callback):
         for optimizer in trainer.optimizers:
             optimizer.zero_grad()
         before = sum(each.numel() for each in network.parameters())
-        result = self._grow_everywhere(trainer, pl_module, network)
+        averages = averages_of(trainer, pl_module, self.attribute)
+        result = self._grow_everywhere(trainer, pl_module, network, averages)
         if result.model is not network:
             pl_module.set_submodule(self.attribute, result.model)
         self._rebuild(trainer, result, parameters)
         self.result = result
         self._regrowth = Regrowth.after(result, pl_module, trainer.optimizers)
         _wrap_anew(trainer)
+        if trainer.world_size > 1:
+            for average in averages:  # like the network itself, which DDP sees to: calibration differs
+                average.module.load_state_dict(trainer.strategy.broadcast(average.module.state_dict()))
         after, count = sum(each.numel() for each in result.model.parameters()), len(result.sites)
         rank_zero_info(
             f"GrowCallback: {self.attribute!r} grew at {count} site{'s' * (count != 1)} before epoch "
@@ -225,11 +229,12 @@ class GrowCallback(Callback):
                 remedies=[f"pass attribute=, one of {names}"],
             ) from error
 
-    def _grow_everywhere(self, trainer: Trainer, pl_module: LightningModule, network: nn.Module) -> Grown:
+    def _grow_everywhere(
+        self, trainer: Trainer, pl_module: LightningModule, network: nn.Module, averages: Sequence[Any]
+    ) -> Grown:
         """Grow in every process, or in none."""
         error: Exception | None = None
         result: Grown | None = None
-        averages = averages_of(trainer, pl_module, self.attribute)
         try:
             result = self._grow(trainer, pl_module, network)
             for average in averages:
