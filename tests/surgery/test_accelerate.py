@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from netmorph.errors import NetmorphError
+from netmorph.errors import NetmorphError, SiteError
 from netmorph.surgery.morph import morph
 from netmorph.surgery.optimizer import check_optimizer, rebuild_optimizer
 
@@ -156,6 +156,22 @@ def test_lightnings_wrapper_is_seen_through() -> None:
     result = morph(model, SITES, example_inputs=images())
     rebuild_optimizer(result, optimizers.LightningOptimizer(inner), LambdaLR(inner, rate))
     assert held(inner) == {id(each) for each in result.model.parameters()}
+
+
+def test_fabrics_wrappers_are_seen_through() -> None:
+    fabric = pytest.importorskip("lightning.fabric").Fabric(accelerator="cpu", devices=1)
+    plain = network()
+    inner = torch.optim.SGD(plain.parameters(), 0.1, momentum=0.9)
+    model, optimizer = fabric.setup(plain, inner)
+    with pytest.raises(SiteError, match="already wrapped .Fabric.*morph the model inside .fabric_model.module."):
+        morph(model, {"*": "3x3 > 1x1"}, example_inputs=images())
+    schedule = LambdaLR(optimizer, rate)
+    result = morph(model.module, SITES, example_inputs=images(), inplace=True)
+    rebuild_optimizer(result, optimizer, schedule)
+    before = [each.detach().clone() for each in plain.parameters()]
+    step(model, optimizer, schedule, fabric.backward)
+    assert not any(torch.equal(old, new) for old, new in zip(before, plain.parameters(), strict=True))
+    assert [group["lr"] for group in inner.param_groups] == [0.05] * 2
 
 
 def test_a_wrapper_with_a_state_of_its_own_is_not() -> None:

@@ -1,7 +1,11 @@
+import csv
+import json
+
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -13,12 +17,13 @@ from netmorph.surgery.deepen import deepen
 from netmorph.surgery.grow_kernel import grow_kernel
 from netmorph.surgery.morph import morph
 from netmorph.surgery.widen import widen
-from netmorph.train.callback import GrowCallback
+from netmorph.train.callback import GrowCallback, grow_as_saved
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning:lightning"),
     pytest.mark.filterwarnings("ignore::FutureWarning:lightning"),
 ]
+X = torch.ones(1, 2, 6, 6)
 MAPPING = {"0": "3x3 > 1x1 | 1x1"}
 EPOCHS = 4
 
@@ -61,8 +66,8 @@ def loader():
     return DataLoader(TensorDataset(images, labels), batch_size=8)
 
 
-def trainer(*callbacks, epochs=EPOCHS, **options):
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+def trainer(*callbacks, epochs=EPOCHS, logger=False, **options):
+    quiet = {"logger": logger, "enable_progress_bar": False, "enable_model_summary": False}
     saves = any(isinstance(each, ModelCheckpoint) for each in callbacks)
     return Trainer(
         max_epochs=epochs,
@@ -292,3 +297,115 @@ def test_another_optimizer_cannot_take_the_states(finished, loader):
 
     with pytest.raises(NetmorphError, match="groups do not hold the parameters.*make the optimizers as they were"):
         trainer(growing()).fit(Split(), loader, ckpt_path=finished[2] / "epoch=2.ckpt", weights_only=True)
+
+
+def test_a_growth_is_told_in_one_line_and_logged(loader, tmp_path, caplog):
+    module, callback, logger = Module(), growing(), CSVLogger(tmp_path)
+    with caplog.at_level("INFO", logger="lightning.pytorch"):
+        trainer(callback, logger=logger).fit(module, loader)
+    told = [record.getMessage() for record in caplog.records if "GrowCallback" in record.getMessage()]
+    before, after = (sum(each.numel() for each in one.parameters()) for one in (Module(), module))
+    assert len(told) == 1
+    said = f"GrowCallback: 'net' grew at 1 site before epoch 2, {before:,} -> {after:,} parameters, parity "
+    assert told[0].startswith(said)
+    assert "\n" not in told[0]
+    with open(logger.experiment.metrics_file_path, newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["parameters"]]
+    assert [(int(row["step"]), float(row["parameters"])) for row in rows] == [(0, before), (6, after)]
+
+
+class Loading(Evaluated):
+    """As the documents tell it."""
+
+    def __init__(self, scheduler=True):
+        super().__init__(scheduler)
+        self.save_hyperparameters()
+
+    def on_load_checkpoint(self, checkpoint):
+        grow_as_saved(self, checkpoint)
+
+
+GROWN = {
+    "morph": [lambda: growing(at_epoch=1)],
+    "widen": [lambda: GrowCallback(lambda net: widen(net, "0", "2x", example_inputs=X), at_epoch=1, attribute="net")],
+    "twice": [
+        lambda: GrowCallback(lambda net: deepen(net, "2", example_inputs=X), at_epoch=2, attribute="net"),
+        lambda: growing(at_epoch=1),
+    ],
+    "averaged": [lambda: growing(at_epoch=1), lambda: EMAWeightAveraging(decay=0.8)],
+    "not yet": [lambda: growing(at_epoch=9)],
+}
+
+
+@pytest.mark.parametrize("light", [False, True], ids=["whole", "weights only"])
+@pytest.mark.parametrize("kind", GROWN)
+def test_a_grown_module_is_loaded_for_inference(kind, light, loader, tmp_path):
+    def callbacks():
+        return [make() for make in GROWN[kind]]
+
+    whole = Loading(scheduler=False)
+    saves = ModelCheckpoint(tmp_path, filename="last", save_weights_only=light)
+    trainer(*callbacks(), saves, epochs=3).fit(whole, loader)
+    path = tmp_path / "last.ckpt"
+    module = Loading.load_from_checkpoint(path, weights_only=True)
+    assert module.hparams.scheduler is False
+    saved = torch.load(path, weights_only=True)["state_dict"]
+    assert all(value.equal(saved[name]) for name, value in module.state_dict().items())
+    if not (light and kind == "averaged"):  # Lightning saves no average without the callbacks' states
+        with torch.no_grad():
+            assert torch.equal(module.eval().net(X), whole.eval().net(X))
+    trainer().test(Loading(), loader, ckpt_path=path, weights_only=True, verbose=False)  # without the callback
+    if kind != "averaged":
+        trainer(*callbacks()).test(Evaluated(), loader, ckpt_path=path, weights_only=True, verbose=False)
+
+
+def test_the_hook_does_not_disturb_a_resumed_training(loader, tmp_path):
+    whole, saves = Loading(), ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+    trainer(growing(), saves).fit(whole, loader)
+    module = Loading()
+    trainer(growing()).fit(module, loader, ckpt_path=tmp_path / "epoch=2.ckpt", weights_only=True)
+    assert module.losses == whole.losses[9:]
+
+
+def test_another_callback_than_the_checkpoints_is_told(finished, loader):
+    for other in (growing(at_epoch=1), GrowCallback({"2": "3x3 > 1x1"}, at_epoch=2, attribute="net")):
+        with pytest.raises(NetmorphError, match="grew by other GrowCallbacks than this trainer has.*the same ones"):
+            trainer(other).fit(Module(), loader, ckpt_path=finished[2] / "epoch=3.ckpt", weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda growths: "net", "record of its growths is a str, not a list"),
+        (lambda growths: [{**growths[0], "attribute": "body"}], "has no network 'body'"),
+        (lambda growths: [{**growths[0], "attribute": 3}], "has no network 3"),
+        (lambda growths: [3], "has no network None"),
+        (lambda growths: [{"attribute": "net"}], "record of the growth cannot be read"),
+        (lambda growths: [{**growths[0], "records": "{"}], "record of the growth cannot be read"),
+        (lambda growths: [{**growths[0], "records": json.dumps([{"operation": "call"}])}], "'call'|record"),
+    ],
+)
+def test_a_forged_checkpoint_grows_nothing(change, said, finished):
+    checkpoint = torch.load(finished[2] / "epoch=3.ckpt", weights_only=True)
+    checkpoint["netmorph_growths"] = change(checkpoint["netmorph_growths"])
+    module = Loading()
+    with pytest.raises(NetmorphError, match=said):
+        module.on_load_checkpoint(checkpoint)
+    assert isinstance(module.net[0], nn.Conv2d)
+
+
+def test_a_compiled_module_grows(loader):
+    """Lightning takes the module out and compiles its steps, which are traced anew after a growth."""
+
+    class Plain(Module):
+        def training_step(self, batch, index):
+            return F.cross_entropy(self.net(batch[0]), batch[1])
+
+        def on_train_batch_end(self, outputs, batch, index):
+            self.losses.append(outputs["loss"].item())
+
+    module, plain = Plain(), Plain()
+    trainer(growing()).fit(plain, loader)
+    trainer(growing()).fit(torch.compile(module, backend="eager"), loader)
+    assert isinstance(module.net[0], MorphedModule)
+    assert module.losses == pytest.approx(plain.losses, rel=1e-5)

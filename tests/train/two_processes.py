@@ -71,6 +71,7 @@ def grow(folder):
     import warnings
 
     from lightning.pytorch import LightningModule, Trainer
+    from lightning.pytorch.callbacks import EMAWeightAveraging
 
     from netmorph.errors import NetmorphError
     from netmorph.nn import MorphedModule
@@ -101,7 +102,7 @@ def grow(folder):
             accelerator="cpu",
             devices=2,
             strategy="ddp",
-            callbacks=[callback],
+            callbacks=[callback, EMAWeightAveraging(decay=0.8)],
             enable_checkpointing=False,
             **quiet,
         )

@@ -27,11 +27,13 @@ _WRAPPERS = {
     "FullyShardedDataParallel": "FSDP",
     "FSDPModule": "FSDP",
     "DeepSpeedEngine": "DeepSpeed",
+    "_FabricModule": "Fabric",
 }
 _INSIDE = {
     "torch.compile": "compiled._orig_mod",
     "DDP": "ddp.module, or accelerator.unwrap_model(ddp)",
     "DataParallel": "parallel.module",
+    "Fabric": "fabric_model.module",
 }
 _ANEW = ", then wrap or compile the child anew: the old wrapper knows the old parameters only"
 _QUANTISED = ("torch.ao.", "torchao.", "bitsandbytes.", "torch.nn.quantized", "torch.nn.qat")

@@ -9,20 +9,24 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
-from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+from lightning.pytorch.utilities import rank_zero_info
+from torch import nn
+from torch.optim import Optimizer
 
 from netmorph.errors import NetmorphError
 from netmorph.graph.spec import ModuleGraph
+from netmorph.surgery.groups import group_of
 from netmorph.surgery.growth import GrowthResult
 from netmorph.surgery.layers import check_unwrapped
 from netmorph.surgery.lineage import Descent
 from netmorph.surgery.morph import MorphResult, morph
-from netmorph.surgery.optimizer import check_factor, rebuild_optimizer
-from netmorph.train.regrowth import Regrowth, repeat
+from netmorph.surgery.optimizer import check_factor, check_optimizer, rebuild_optimizer
+from netmorph.train.averages import averages_in, averages_of, check_neighbours, follow, load_averages, without_averages
+from netmorph.train.regrowth import Regrowth, Repeated, repeat, shapes
 
-__all__ = ["Grow", "GrowCallback"]
+__all__ = ["Grow", "GrowCallback", "grow_as_saved"]
 
+_GROWTHS = "netmorph_growths"  # key in a checkpoint: all growths of what wrote it, in order; weights-only ones have it
 Grown = MorphResult | GrowthResult
 Grow = Callable[[nn.Module], Grown]
 
@@ -33,7 +37,16 @@ class GrowCallback(Callback):
     The optimizers keep the state and the group of all that survives, and their schedulers go along, as
     `netmorph.rebuild_optimizer` says. Checkpoints taken afterwards are resumed by ``trainer.fit(..., ckpt_path=...)``
     with the network as it is built at first and this callback: the growth is repeated without solving, then weights and
-    optimizers are loaded.
+    optimizers are loaded. ``load_from_checkpoint`` knows no callbacks: let the ``LightningModule``'s
+    ``on_load_checkpoint`` call `grow_as_saved`.
+
+    Averages grow along, as `netmorph.rebuild_ema` says: those of Lightning's ``WeightAveraging`` and
+    ``EMAWeightAveraging`` and of ``StochasticWeightAveraging``, and every ``AveragedModel`` and timm's ``ModelEma`` in
+    the ``LightningModule``. Refused at the start are ``BackboneFinetuning``, its kin and ``ModelPruning``, which know
+    groups and layers by their places, and optimizers that cannot follow (`netmorph.check_optimizer`).
+
+    A growth is told in one line, and the number of parameters goes to the trainer's loggers, as ``parameters``: at the
+    start and after each growth.
 
     Under DDP every process grows its own copy, then DDP is set up anew around them, which takes the first one's
     weights; gradients are shared as before. Where one process cannot grow, all stop. Strategies that split the network
@@ -88,7 +101,7 @@ class GrowCallback(Callback):
         self.newborn_lr_factor = newborn_lr_factor
         self.result: Grown | None = None
         self._regrowth = Regrowth()
-        self._held: Mapping[str, Any] | None = None
+        self._held: dict[str, Any] | None = None
 
     @property
     def grown(self) -> bool:
@@ -112,6 +125,7 @@ class GrowCallback(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse early what cannot work, and be asked before a checkpoint's weights are loaded."""
         check_unwrapped(self._network(pl_module))
+        check_neighbours(trainer)
         if stage == "fit" and not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
             raise NetmorphError(
                 f"GrowCallback cannot change a network under {type(trainer.strategy).__name__}",
@@ -126,23 +140,46 @@ class GrowCallback(Callback):
                 theirs(checkpoint)
 
             pl_module.on_load_checkpoint = on_load_checkpoint  # type: ignore[method-assign]
+            theirs_too = type(pl_module).on_save_checkpoint.__get__(pl_module)
+
+            def on_save_checkpoint(checkpoint: dict[str, Any]) -> None:
+                grown = [each for each in _family(trainer) if each.grown]
+                checkpoint[_GROWTHS] = [each._regrowth.state_dict() | {"attribute": each.attribute} for each in grown]
+                theirs_too(checkpoint)
+
+            pl_module.on_save_checkpoint = on_save_checkpoint  # type: ignore[method-assign]
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the module as it was."""
         vars(pl_module).pop("on_load_checkpoint", None)
+        vars(pl_module).pop("on_save_checkpoint", None)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse optimizers that could not follow."""
+        network = self._network(pl_module)
+        for optimizer in _training(trainer, {id(each) for each in network.parameters()}):
+            check_optimizer(network, optimizer, _driving(trainer, optimizer))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Repeat the growths of a checkpoint, now that there are optimizers, then load it."""
         held, self._held = self._held, None
-        if held is None:
-            return
+        if held is not None:
+            self._restore(trainer, pl_module, held)
+        if _family(trainer)[0] is self:
+            _log_size(trainer, pl_module)
+
+    def _restore(self, trainer: Trainer, pl_module: LightningModule, held: dict[str, Any]) -> None:
+        """Repeat the growths of a checkpoint and load it."""
         for callback in _family(trainer):
             if callback.grown:
                 callback._repeat(trainer, pl_module)
         trainer.strategy.load_model_state_dict(held, strict=pl_module.strict_loading)
         trainer.strategy.load_optimizer_state_dict(held)
-        for config, state in zip(trainer.lr_scheduler_configs, held["lr_schedulers"], strict=True):
+        for config, state in zip(
+            trainer.lr_scheduler_configs, held["lr_schedulers"], strict=False
+        ):  # as Lightning does
             config.scheduler.load_state_dict(state)
+        load_averages(trainer, pl_module, held)
         _wrap_anew(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -151,8 +188,9 @@ class GrowCallback(Callback):
         if held is not None:
             for callback in _family(trainer):
                 if callback.grown:
-                    repeat(callback._network(pl_module), callback._regrowth)
+                    callback._repeat_all(trainer, pl_module)
             pl_module.load_state_dict(held["state_dict"], strict=pl_module.strict_loading)
+            load_averages(trainer, pl_module, held)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Grow, if it is time."""
@@ -162,13 +200,24 @@ class GrowCallback(Callback):
         parameters = {id(each) for each in network.parameters()}
         for optimizer in trainer.optimizers:
             optimizer.zero_grad()
-        result = self._grow_everywhere(trainer, pl_module, network)
+        before = sum(each.numel() for each in network.parameters())
+        averages = averages_of(trainer, pl_module, self.attribute)
+        result = self._grow_everywhere(trainer, pl_module, network, averages)
         if result.model is not network:
             pl_module.set_submodule(self.attribute, result.model)
         self._rebuild(trainer, result, parameters)
         self.result = result
         self._regrowth = Regrowth.after(result, pl_module, trainer.optimizers)
         _wrap_anew(trainer)
+        if trainer.world_size > 1:
+            for average in averages:  # like the network itself, which DDP sees to: calibration differs
+                average.module.load_state_dict(trainer.strategy.broadcast(average.module.state_dict()))
+        after, count = sum(each.numel() for each in result.model.parameters()), len(result.sites)
+        rank_zero_info(
+            f"GrowCallback: {self.attribute!r} grew at {count} site{'s' * (count != 1)} before epoch "
+            f"{trainer.current_epoch}, {before:,} -> {after:,} parameters, parity {result.parity.max_rel:.2g}"
+        )
+        _log_size(trainer, pl_module)
 
     def _network(self, pl_module: LightningModule) -> nn.Module:
         try:
@@ -180,12 +229,16 @@ class GrowCallback(Callback):
                 remedies=[f"pass attribute=, one of {names}"],
             ) from error
 
-    def _grow_everywhere(self, trainer: Trainer, pl_module: LightningModule, network: nn.Module) -> Grown:
+    def _grow_everywhere(
+        self, trainer: Trainer, pl_module: LightningModule, network: nn.Module, averages: Sequence[Any]
+    ) -> Grown:
         """Grow in every process, or in none."""
         error: Exception | None = None
         result: Grown | None = None
         try:
             result = self._grow(trainer, pl_module, network)
+            for average in averages:
+                follow(result, average)
         except Exception as raised:  # the others must hear of whatever it is
             error = raised
         if trainer.world_size > 1:
@@ -224,24 +277,26 @@ class GrowCallback(Callback):
 
     def _rebuild(self, trainer: Trainer, result: Descent, parameters: set[int]) -> None:
         """Bring the optimizers that train the network, and their schedulers, up to date."""
-        for optimizer in trainer.optimizers:
-            if any(id(each) in parameters for group in optimizer.param_groups for each in group["params"]):
-                driving: Sequence[Any] = [config.scheduler for config in trainer.lr_scheduler_configs]
-                own = [each for each in driving if each.optimizer is optimizer]
-                rebuild_optimizer(result, optimizer, own, newborn_lr_factor=self.newborn_lr_factor)
+        for optimizer in _training(trainer, parameters):
+            driving = _driving(trainer, optimizer)
+            rebuild_optimizer(result, optimizer, driving, newborn_lr_factor=self.newborn_lr_factor)
 
     def _repeat(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Repeat the growth without solving; weights and states are loaded afterwards."""
         network = self._network(pl_module)
         parameters = {id(each) for each in network.parameters()}
-        self._rebuild(trainer, repeat(network, self._regrowth), parameters)
+        self._rebuild(trainer, self._repeat_all(trainer, pl_module), parameters)
         self._regrowth.check(pl_module, trainer.optimizers)
+
+    def _repeat_all(self, trainer: Trainer, pl_module: LightningModule) -> Repeated:
+        """Repeat the growth in the network and its averages."""
+        return _repeat(self._network(pl_module), averages_of(trainer, pl_module, self.attribute), self._regrowth)
 
     def _before_loading(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep back what a checkpoint holds of the grown network until the network is that; called in the first one."""
         states = checkpoint.get("callbacks", {})
         family = {each: states.get(each.state_key) for each in _family(trainer)}
-        fits = _shapes(pl_module.state_dict()) == _shapes(checkpoint["state_dict"])
+        fits = shapes(pl_module) == shapes(checkpoint["state_dict"])
         if not fits and any(
             each.grown and not (state and Regrowth.of(state).records) for each, state in family.items()
         ):
@@ -253,14 +308,69 @@ class GrowCallback(Callback):
             if state is not None:
                 callback.load_state_dict(state)
         grown = [callback for callback in family if callback.grown]
-        if not grown or fits:
+        known = len(grown) == len(_growths(checkpoint) or grown)  # older checkpoints have no list of growths
+        if fits or (known and not grown):
             return
         if trainer.state.fn != "fit":  # there are no optimizers
-            for callback in grown:
-                repeat(callback._network(pl_module), callback._regrowth)
+            for callback in grown if known else ():
+                callback._repeat_all(trainer, pl_module)
+            grow_as_saved(pl_module, checkpoint)
             return
-        self._held = {key: checkpoint[key] for key in ("state_dict", "optimizer_states", "lr_schedulers")}
+        if not known:
+            raise NetmorphError(
+                "what wrote the checkpoint grew by other GrowCallbacks than this trainer has",
+                remedies=["give the trainer the same ones: of that class, with that at_epoch=, attribute= and grow="],
+            )
+        self._held = dict(checkpoint)
         checkpoint.update(state_dict=pl_module.state_dict(), optimizer_states=[], lr_schedulers=[])
+        checkpoint.update(without_averages(trainer, pl_module, checkpoint))
+
+
+def grow_as_saved(module: LightningModule, checkpoint: Mapping[str, Any]) -> None:
+    """Grow a ``LightningModule`` as it is built at first to what wrote a checkpoint, so that its weights can be loaded.
+
+    For its ``on_load_checkpoint``, which ``load_from_checkpoint`` calls. Nothing is solved for, and the weights are yet
+    to be loaded. Where they fit already (nothing has grown, or `GrowCallback` was there first), nothing happens.
+
+    Args:
+        module: the module.
+        checkpoint: as Lightning loads it, also with ``weights_only=True``.
+
+    Raises:
+        NetmorphError: the module is not built as that one was, or the record of its growths cannot be read.
+
+    Example:
+        >>> class Classifier(LightningModule):
+        ...     def on_load_checkpoint(self, checkpoint):
+        ...         grow_as_saved(self, checkpoint)
+    """
+    if shapes(module) == shapes(checkpoint["state_dict"]):
+        return
+    for growth in _growths(checkpoint):
+        attribute = growth.get("attribute") if isinstance(growth, dict) else None
+        try:
+            network = module.get_submodule(attribute if isinstance(attribute, str) else "?")
+        except AttributeError as error:
+            raise NetmorphError(
+                f"{type(module).__name__} has no network {attribute!r}, which grew in what wrote the checkpoint",
+                remedies=["build the module as it was built for that training"],
+            ) from error
+        _repeat(network, averages_in(module, str(attribute)), Regrowth.of(growth))
+
+
+def _growths(checkpoint: Mapping[str, Any]) -> list[Any]:
+    """Return the growths that a checkpoint tells of."""
+    growths = checkpoint.get(_GROWTHS, [])
+    if not isinstance(growths, list):
+        raise NetmorphError(f"the checkpoint's record of its growths is a {type(growths).__name__}, not a list")
+    return growths
+
+
+def _repeat(network: nn.Module, averages: Sequence[Any], regrowth: Regrowth) -> Repeated:
+    """Repeat a growth in a network and in averages of it, which were found before."""
+    for average in averages:
+        repeat(average.module, regrowth)
+    return repeat(network, regrowth)
 
 
 def _family(trainer: Trainer) -> list[GrowCallback]:
@@ -269,11 +379,22 @@ def _family(trainer: Trainer) -> list[GrowCallback]:
     return sorted((each for each in callbacks if isinstance(each, GrowCallback)), key=lambda each: each.at_epoch)
 
 
-def _shapes(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the shapes in a state dict: a layer that was widened goes by its old names."""
-    return {
-        key: value.shape if isinstance(value, Tensor) and not is_lazy(value) else None for key, value in state.items()
-    }
+def _training(trainer: Trainer, parameters: set[int]) -> list[Optimizer]:
+    """Return the optimizers that hold any of some parameters, given by their ids."""
+    return [each for each in trainer.optimizers if not parameters.isdisjoint(group_of(each))]
+
+
+def _driving(trainer: Trainer, optimizer: Optimizer) -> list[Any]:
+    """Return the schedulers that drive an optimizer."""
+    schedulers: Sequence[Any] = [config.scheduler for config in trainer.lr_scheduler_configs]
+    return [each for each in schedulers if each.optimizer is optimizer]
+
+
+def _log_size(trainer: Trainer, pl_module: LightningModule) -> None:
+    """Tell the trainer's loggers how many parameters there are now."""
+    size = float(sum(each.numel() for each in pl_module.parameters()))
+    for logger in trainer.loggers:
+        logger.log_metrics({"parameters": size}, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
 
 
 def _wrap_anew(trainer: Trainer) -> None:

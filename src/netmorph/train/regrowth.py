@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from netmorph.errors import NetmorphError
@@ -19,7 +20,7 @@ from netmorph.surgery.morph import MorphResult
 from netmorph.surgery.reading import check_length
 from netmorph.surgery.replay import replayed
 
-__all__ = ["Regrowth", "Repeated", "repeat"]
+__all__ = ["Regrowth", "Repeated", "repeat", "shapes"]
 
 Groups = list[list[list[str]]]
 
@@ -97,6 +98,14 @@ def repeat(network: nn.Module, regrowth: Regrowth) -> Repeated:
     remember(network, *records)
     sites = [site.name for record in records for site in record.sites]
     return Repeated(network, trace(parameters, network, sites, inplace=True))
+
+
+def shapes(owner: nn.Module | Mapping[str, Any]) -> dict[str, Any]:
+    """Return the shapes in a state dict, or a network's: a layer that was widened goes by its old names."""
+    state = owner.state_dict() if isinstance(owner, nn.Module) else owner
+    return {
+        key: value.shape if isinstance(value, Tensor) and not is_lazy(value) else None for key, value in state.items()
+    }
 
 
 def _groups(owner: nn.Module, optimizers: Sequence[Optimizer]) -> Groups:
