@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -12,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 Given = ParamSpec("Given")
 Returned = TypeVar("Returned")
+Made = TypeVar("Made")
 
 
 def on_cpu(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
@@ -25,18 +25,25 @@ def on_cpu(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
     return computed
 
 
-@contextmanager
-def on_no_device() -> Iterator[None]:
-    """Let a block make networks that take no memory: their tensors have shapes and no numbers."""
-    with torch.device("meta"), _RangesOnCpu():
-        yield
+def on_no_device(make: Callable[[], Made]) -> Made:
+    """Return what a function makes, such as a network, without memory for it: its tensors have shapes and no numbers.
+
+    Most constructors only ask for tensors. Where one fails so, it computes rates or sizes from ranges and lists, and is
+    called again with numbers in those.
+    """
+    try:
+        with torch.device("meta"):
+            return make()
+    except Exception:
+        with torch.device("meta"), _NumbersOnCpu():
+            return make()
 
 
-class _RangesOnCpu(TorchFunctionMode):
-    """Leaves ranges their numbers: constructors compute rates and sizes from them."""
+class _NumbersOnCpu(TorchFunctionMode):
+    """Leaves ranges and lists their numbers."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if func in (torch.arange, torch.linspace) and kwargs.get("device") is None:
+        if func in (torch.arange, torch.linspace, torch.tensor) and kwargs.get("device") is None:
             kwargs["device"] = "cpu"
         return func(*args, **kwargs)

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -259,8 +260,8 @@ def _parent(
             f"the parent {parent['name']!r} cannot be built with a second 'name' among its arguments",
             remedies=["pass the parent, not yet morphed, as into="],
         )
-    with on_no_device():
-        sketch = build(parent["name"], **parent["args"])
+    made = partial(build, parent["name"], **parent["args"])
+    sketch = on_no_device(made)
     wanted = sum(tensor.numel() for tensor in chain(sketch.parameters(), sketch.buffers()))
     held = sum(tensor.numel() for tensor in shapes.values())
     if wanted > 4 * held + _SPARE:
@@ -271,7 +272,7 @@ def _parent(
         )
     with replayed(sketch, _beyond(sketch, history), bare=True) as replay:
         check_fits(replay.model, shapes)
-    return build(parent["name"], **parent["args"])
+    return made()
 
 
 def _digest(content: Mapping[str, Any]) -> str:
