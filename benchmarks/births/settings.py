@@ -217,7 +217,7 @@ _GPT = {
 
 SETTINGS = {
     "fashion": Setting(
-        fashion, partial(SmallNet, 8), _FASHION, "pair", 15, 6, "a small network whose capacity is used up", rate=0.02
+        fashion, partial(SmallNet, 8), _FASHION, "pair", 30, 6, "a small network whose capacity is used up", batch=50
     ),
     "cifar": Setting(
         cifar,

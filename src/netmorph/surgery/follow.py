@@ -9,7 +9,7 @@ numbers cannot be compared.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial, wraps
@@ -235,13 +235,17 @@ class _Watcher(TorchFunctionMode):
 
 def _after(step: Step, x: Tensor, lanes: Lanes, index: Tensor, new: Tensor | None) -> Lanes | str:
     """Return where the channels are after a function that reads `x`, or why it does not keep them apart."""
-    exact = partial(apply, step.func, in_double(step.args), in_double(step.kwargs))
     plain = partial(apply, step.func, step.args, step.kwargs)
-    return _tried((exact, exact), (plain, plain), x, lanes, index, new)
+
+    def exact() -> tuple[Function, Function]:
+        function = partial(apply, step.func, in_double(step.args), in_double(step.kwargs))
+        return function, function
+
+    return _tried(exact, (plain, plain), x, lanes, index, new)
 
 
 def _tried(
-    exact: tuple[Function, Function],
+    exact: Callable[[], tuple[Function, Function]],
     plain: tuple[Function, Function],
     x: Tensor,
     lanes: Lanes,
@@ -251,7 +255,7 @@ def _tried(
     """Return what `lanes_after` says of a function of `x` in float64, or in the dtype of `x` if it runs in that only.
 
     Args:
-        exact: the function in float64, of narrow and of wide inputs.
+        exact: makes the function in float64, of narrow and of wide inputs.
         plain: the function as it is, likewise.
         x: what it reads in the example.
         lanes: where the channels are in that.
@@ -260,7 +264,7 @@ def _tried(
     """
     found = None
     with suppress(TypeError):  # a device without float64
-        found = lanes_after(*exact, [in_double(x)], [lanes], index, new)
+        found = lanes_after(*exact(), [in_double(x)], [lanes], index, new)
     if found is None:
         found = lanes_after(*plain, [x], [lanes], index, new)
     return "does not run a second time" if found is None else found
@@ -279,7 +283,10 @@ def _refused(
     if isinstance(module, BASES) or type(module).__module__.startswith("torch.nn."):
         return ""
     narrow, wide = (_alone(module, each) for each in (torch.arange(lanes.channels), index))
-    exact = (copy.deepcopy(narrow).double(), copy.deepcopy(wide).double())
+
+    def exact() -> tuple[Function, Function]:
+        return copy.deepcopy(narrow).double(), copy.deepcopy(wide).double()
+
     found = _tried(exact, (narrow, wide), args[0].detach(), lanes, index, new)
     return f"{name!r} {found}" if isinstance(found, str) else ""
 

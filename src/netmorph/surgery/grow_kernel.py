@@ -40,7 +40,8 @@ def grow_kernel(
     """Give convolutions a larger kernel and keep what they compute: zeros around the present taps, padding to match.
 
     The zeros learn from the first step, for their gradient is that of any tap. Positions, size of the output, border
-    and stride stay as they are. The side that an even kernel adds lies behind, as in "same" padding.
+    and stride stay as they are. The side that an even kernel adds lies behind, as in "same" padding. Padding by
+    reflection or wrapping needs larger inputs then, which `notices` tells.
 
     Args:
         model: any network, in train or eval mode.
