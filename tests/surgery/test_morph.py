@@ -308,7 +308,7 @@ def test_what_the_example_does_not_reach_is_measured_on_synthetic_inputs() -> No
         def forward(self, x: Tensor) -> Tensor:
             return self.used(x)
 
-    result = morph(Aside(), {"*": "1 > 1"}, example_inputs=torch.zeros(2, 3), norm=None)
+    result = morph(Aside(), {"*": "1 > 1"}, example_inputs=torch.zeros(2, 3), act=None, norm=None)
     assert result.notices == ("'unused' is not reached by the example: its parity was measured on synthetic inputs",)
     assert result.parity.sites[1].exact
 
