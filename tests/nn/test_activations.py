@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from netmorph.errors import GraphError
 from netmorph.nn import MorphedModule, slopes
-from netmorph.nn.activations import build_activation
+from netmorph.nn.activations import build_activation, name_of, phi_name
 
 PHI = {
     "relu": F.relu,
@@ -107,3 +107,41 @@ def test_slopes_skips_a_replaced_activation() -> None:
     first = next(iter(net.acts))
     net.acts.set_submodule(net.acts.key(first), nn.ReLU())
     assert len(slopes(net)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("GELU(approximate=tanh)", "gelu(approximate=tanh)"),
+        ("leaky_relu(negative_slope=0.01)", "leakyrelu"),
+        ("LeakyReLU( negative_slope = .2 )", "leakyrelu(negative_slope=0.2)"),
+        ("hardtanh(max_val=3,min_val=-2)", "hardtanh(min_val=-2.0, max_val=3.0)"),
+        ("relu()", "relu"),
+        ("auto", "relu"),
+        ("none", None),
+    ],
+)
+def test_names_with_settings(name: str, written: str | None) -> None:
+    assert phi_name(name) == written == phi_name(written)
+    made = build_activation(name, 2, 1)
+    assert (None if made is None else name_of(made)) == written
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gelu(approximate=x)",
+        "gelu(approximate=1)",
+        "gelu(tanh)",
+        "leakyrelu(slope=2)",
+        "leakyrelu(negative_slope=inf)",
+        "leakyrelu(negative_slope=0.1, negative_slope=0.2)",
+        "hardtanh(min_val=3, max_val=1)",
+        "relu(x=1)",
+        "gelu(",
+        "none(x=1)",
+    ],
+)
+def test_settings_that_are_none_are_refused(name: str) -> None:
+    with pytest.raises(GraphError, match="is not a setting of|is not an activation"):
+        phi_name(name)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from netmorph.errors import GraphError
 from netmorph.graph.spec import Edge, Fixed, ModuleGraph
 from netmorph.nn import MorphedModule
-from netmorph.nn.norm import LastBatchNorm, build_norm
+from netmorph.nn.norm import LastBatchNorm, build_norm, named, norm_kind, norm_name, norm_settings
 
 SHAPES = {0: (2, 5, 6), 1: (2, 6, 5), 2: (2, 6, 5, 4), 3: (2, 6, 5, 4, 2)}
 BATCH = ("calibrated", "neutral", "paper")
@@ -142,3 +142,38 @@ def test_norms_stand_on_edges_with_weights_and_the_graph_overrides_them() -> Non
         type(layout)(graph, layout.site, {e.name: layout.specs["a_t"] for e in edges}, (), frozenset("s"))
     )
     assert list(net.norms) == ["first"]
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("calibrated(momentum=0.01,eps=1e-3)", "calibrated(eps=0.001, momentum=0.01)"),
+        ("neutral(momentum=none, sync=yes)", "neutral(momentum=none, sync=yes)"),
+        ("group(eps=1e-05)", "group"),
+        ("none", None),
+    ],
+)
+def test_names_with_settings(name: str, written: str | None) -> None:
+    assert norm_name(name) == written == norm_name(written)
+    made = build_norm(name, 4, 2)
+    kind = norm_kind(name)
+    assert (None if made is None or kind is None else named(kind, norm_settings(made))) == written
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "neutral(eps=-1)",
+        "neutral(eps=nan)",
+        "neutral(eps=none)",
+        "neutral(momentum=2)",
+        "neutral(sync=1)",
+        "neutral(x=1)",
+        "group(momentum=0.1)",
+        "none(eps=1)",
+        "neutral(",
+    ],
+)
+def test_settings_that_are_none_are_refused(name: str) -> None:
+    with pytest.raises(GraphError, match="is not a setting of|is not a norm"):
+        build_norm(name, 4, 2)

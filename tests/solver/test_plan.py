@@ -40,6 +40,27 @@ def test_plan_prints_and_serialises() -> None:
     assert refused.to_dict()["bottleneck"] == ["a"]
 
 
+@pytest.mark.parametrize("graph", ["3x3 > 3x3", "3x3:4x > 3x3", "3x3:2x > 3x3 | 1x1", "1x1 > 3x3", "id > 3x3 > id"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_dense_plans_know_what_the_solver_does(graph: str, stride: int) -> None:
+    site = ConvSpec.same(4, 4, 3, stride=stride)
+    plan = plan_site(graph, site, fill="dense", seed=3)
+    target = torch.randn(site.weight_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    if plan.feasible:
+        solution = solve(target, graph, spec=site, fill="dense", seed=3)
+        assert solution.status is Status.EXACT
+        assert solution.layout == plan.layout
+    else:
+        assert plan.missing or plan.feasible is False
+        with pytest.raises((InfeasibleMorph, GraphError)):
+            solve(target, graph, spec=site, fill="dense", seed=3, max_iter=3)
+
+
+def test_dense_plans_of_other_padding_are_refused_as_the_morph_is() -> None:
+    with pytest.raises(GraphError, match="a halo needs zero padding"):
+        plan_site("3x3:4x > 3x3", SITE.with_(padding_mode="reflect"), fill="dense")
+
+
 def test_dense_plans_are_undecided_where_pointwise_refuses() -> None:
     assert plan_site("3x3:2 > 1x1", SITE, fill="dense").feasible is None
     assert plan_site("3x3 > 1x1", SITE, fill="dense").feasible is True

@@ -276,3 +276,26 @@ def test_models_that_know_no_mode_are_run_as_they_are() -> None:
     assert parity.max_rel < 1e-6
     assert "cannot be put in train mode: NotImplementedError" in parity.note
     assert [module.training for module in exported.modules()] == modes
+
+
+class OfOneDictionary(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 2)
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {"y": self.b(self.a(batch["x"]).relu())}
+
+
+def test_a_model_of_one_dictionary() -> None:
+    model, x = OfOneDictionary(), torch.randn(3, 4)
+    example = ({"x": x},)
+    child = morph(model, {"b": "1 > 1"}, example_inputs=example, norm="calibrated", calibration=[example]).model
+    assert verify(model, child, example).max_rel < 1e-5
+    assert widen(model, "a", "2x", example_inputs=example).parity.exact
+    assert plan(model, {"b": "1 > 1"}, example_inputs=example).feasible
+    assert cost(model, example).macs == 3 * (24 + 12)
+    with pytest.raises(SiteError, match=r"pass \(\{...\},\) if its forward takes one dictionary") as error:
+        morph(model, {"b": "1 > 1"}, example_inputs={"x": x})
+    assert "example_inputs (x=(3, 4) float32)" in str(error.value)
+    assert describe(Call.of(example)) == "({'x': (3, 4) float32})"

@@ -118,3 +118,12 @@ def test_printing() -> None:
     assert str(change) == "parameters 1,000 -> 3,000, MACs 2,000 -> 4,000"
     assert str(change.after) == "3,000 parameters, 4,000 MACs"
     assert change.to_dict()["after"] == change.after.to_dict() == {"params": 3000, "buffers": 1, "macs": 4000}
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_the_parent_is_measured_before_it_is_changed(inplace: bool) -> None:
+    parent, x = small(), images()
+    before = cost(parent, x)
+    result = morph(parent, {"stem": "3x3 > 1x1 | 1x1"}, example_inputs=x, inplace=inplace)
+    assert result.cost == CostChange(before, cost(result.model, x))
+    assert result.cost.after.params > before.params

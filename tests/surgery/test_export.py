@@ -12,6 +12,7 @@ import torch
 from tests.surgery.networks import images, seeded, small
 from torch import Tensor, nn
 
+from netmorph.errors import NetmorphError
 from netmorph.surgery.collapse import collapse
 from netmorph.surgery.morph import morph
 
@@ -129,3 +130,13 @@ def test_onnx_runtime_computes_the_same(
         expected = model(each).detach()
         scale = float(expected.abs().max())
         torch.testing.assert_close(torch.from_numpy(y), expected, rtol=0, atol=1e-5 * scale)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # torch.jit's own
+def test_scripting_is_refused_and_tracing_works() -> None:
+    model = morph(small(), {"*.conv1": "3x3 > 1x1 | 1x1"}, example_inputs=images()).model.eval()
+    before = str(model)
+    with pytest.raises(NetmorphError, match=r"torch\.jit\.script cannot compile a morphed module \(3x3 > 1x1 \| 1x1\)"):
+        torch.jit.script(model)
+    assert str(model) == before
+    torch.testing.assert_close(torch.jit.trace(model, images())(images(seed=1)), model(images(seed=1)))

@@ -166,10 +166,13 @@ Lookalike.__name__ = "Conv2dSame"
 @pytest.mark.parametrize(
     ("layer", "reason"),
     [
-        (Lookalike(2, 2, 1), "a Conv2dSame, a subclass of Conv2d with a forward of its own"),
-        (Conv2dSameExport(2, 2, 1), "a Conv2dSameExport, a subclass"),
-        (layers.CondConv2d(2, 2, 1), "does not know what a CondConv2d computes"),
-        (torchvision.ops.DeformConv2d(2, 2, 1), "does not know what a DeformConv2d computes"),
+        (Lookalike(2, 2, 1), "Conv2dSame, a subclass of Conv2d with a forward of its own"),
+        (Conv2dSameExport(2, 2, 1), "a timm.layers.conv2d_same.Conv2dSameExport, a subclass"),
+        (layers.CondConv2d(2, 2, 1), "does not know what a timm.layers.cond_conv2d.CondConv2d computes"),
+        (
+            torchvision.ops.DeformConv2d(2, 2, 1),
+            "does not know what a torchvision.ops.deform_conv.DeformConv2d computes",
+        ),
     ],
     ids=["name alone", "export", "conditional", "deformable"],
 )

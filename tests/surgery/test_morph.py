@@ -308,7 +308,7 @@ def test_what_the_example_does_not_reach_is_measured_on_synthetic_inputs() -> No
         def forward(self, x: Tensor) -> Tensor:
             return self.used(x)
 
-    result = morph(Aside(), {"*": "1 > 1"}, example_inputs=torch.zeros(2, 3), norm=None)
+    result = morph(Aside(), {"*": "1 > 1"}, example_inputs=torch.zeros(2, 3), act=None, norm=None)
     assert result.notices == ("'unused' is not reached by the example: its parity was measured on synthetic inputs",)
     assert result.parity.sites[1].exact
 
@@ -326,7 +326,17 @@ def test_the_parent_may_be_kept() -> None:
     result = morph(small(), narrow, example_inputs=images(), keep_parent=True)
     assert result.parity.exact
     assert "parent" in [edge.name for edge in result.sites[0].graph.edges]
-    assert "stays as one more parallel edge" in result.notices[-1]
+    assert "'parent', holds what the other paths leave of it" in result.notices[-1]
+
+
+def test_the_edge_of_the_kept_parent_is_its_filter_less_the_rest() -> None:
+    layer = nn.Conv2d(8, 8, 3, padding=1, bias=False).double()
+    x = torch.randn(1, 8, 6, 6, dtype=torch.float64)
+    child = morph(nn.Sequential(layer), {"0": "1x1:2 > 3x3:2 > 1x1"}, example_inputs=x, keep_parent=True).model
+    edge = child[0].edges["parent"].weight
+    assert 1e-4 < (edge - layer.weight).norm() / layer.weight.norm() < 0.1  # near it, and not equal
+    rest = child[0](x) - nn.functional.conv2d(x, edge, padding=1)
+    assert (nn.functional.conv2d(x, layer.weight - edge, padding=1) - rest).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("options", [{"method": "stepwise"}, {"fill": "dense"}, {"noise": 0.0}], ids=str)

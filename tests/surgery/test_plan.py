@@ -28,7 +28,7 @@ def test_the_plan_foretells_the_cost_of_the_linear_module() -> None:
 
 def test_it_prints_and_becomes_json() -> None:
     planned = plan(small(), MAPPING, example_inputs=images())
-    text = str(planned)
+    text = planned.summary()
     for part in ("blocks.0.conv1\n  graph     F1=s-a:3x3", "complex", "4 sites: parameters", "exact     yes"):
         assert part in text
     data = json.loads(json.dumps(planned.to_dict()))
@@ -42,7 +42,7 @@ def test_what_is_infeasible_is_told_before_any_work() -> None:
     planned = plan(small(), {"stem": "3x3:0.25x > 1x1", "fc": "1 > 1"}, example_inputs=images())
     assert planned.feasible is False
     assert planned[0].plan.bottleneck
-    assert "exact     no" in str(planned)
+    assert "exact     no" in planned.summary()
 
 
 def test_what_only_solving_decides() -> None:
@@ -60,8 +60,8 @@ def test_refused_and_unreached_places() -> None:
             return self.used(x)
 
     planned = plan(Partly(), {"*": "1x1 > 1x1"}, example_inputs=images())
-    assert "unused (not reached by the example)" in str(planned)
-    assert "up is skipped: it is a transposed" in str(planned)
+    assert "unused (not reached by the example)" in planned.summary()
+    assert "up is skipped: it is a transposed" in planned.summary()
     assert planned[1].macs == (0, 0)
 
 

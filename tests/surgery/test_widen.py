@@ -308,7 +308,7 @@ def test_layers_of_other_libraries() -> None:
     std_conv = pytest.importorskip("timm.layers.std_conv")
     conv2d_same = pytest.importorskip("timm.layers.conv2d_same")
     for foreign in (std_conv.StdConv2d(4, 4, 3), conv2d_same.Conv2dSame(4, 4, 3, stride=2)):
-        kind = type(foreign).__name__
+        kind = f"{type(foreign).__module__}.{type(foreign).__name__}"
         for net in (nn.Sequential(foreign, nn.Conv2d(4, 4, 1)), nn.Sequential(nn.Conv2d(4, 4, 1), foreign)):
             with pytest.raises(SiteError, match=f"widen acts on PyTorch's own .*is a {kind}.*morph it first"):
                 widen(net, "0", example_inputs=GRID)

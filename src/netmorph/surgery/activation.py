@@ -9,6 +9,7 @@ from collections import Counter as Tally
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import ReferenceType, ref
 
 import torch
 from torch import nn
@@ -46,6 +47,7 @@ _KINDS = {
     _ATEN.tanh: "tanh",
 }
 _GATES = ("hardsigmoid", "sigmoid", "softplus", "tanh")  # more often gates and outputs than between layers
+_GATED = {"sigmoid": "silu", "hardsigmoid": "hardswish"}  # what they are times their own input
 _WELL_KNOWN = ("relu", "gelu", "gelu(approximate=tanh)", "silu", "hardswish", "relu6", "elu", "selu", "mish")
 _WORDS = (*_WELL_KNOWN, "swish")
 _EQUAL, _NEAR = 1e-4, 0.05  # largest difference from -4 to 4: of the same function, and of one that is its like
@@ -105,6 +107,7 @@ class Listener(Counter):  # type: ignore[no-untyped-call]
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
         self.heard = Heard()
+        self._gate: tuple[str, ReferenceType[Any], ReferenceType[Any]] | None = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         packet: Any = getattr(func, "overloadpacket", None)
@@ -114,7 +117,12 @@ class Listener(Counter):  # type: ignore[no-untyped-call]
             self.heard.activation(_written(kind, dict(zip(names, args, strict=False)) | (kwargs or {})))
         elif packet is _ATEN._transformer_encoder_layer_fwd:
             self.heard.activation("gelu" if args[7] else "relu")
-        return super().__torch_dispatch__(func, types, args, kwargs)
+        elif packet is _ATEN.mul and self._gate and {*map(id, args)} == {id(each()) for each in self._gate[1:]}:
+            self.heard.activation(self._gate[0])
+        output = super().__torch_dispatch__(func, types, args, kwargs)
+        if kind in _GATED:
+            self._gate = _GATED[kind], ref(args[0]), ref(output)
+        return output
 
 
 def own_activation(model: nn.Module, heard: Heard, name: str) -> tuple[str, str | None]:

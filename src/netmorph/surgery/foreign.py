@@ -53,7 +53,7 @@ def class_of(module: object) -> str:
     """Return the full name of a module's class; PyTorch's own by the short one."""
     kind = type(module)
     own = kind.__module__.startswith("torch.nn.modules.")
-    return kind.__qualname__ if own else f"{kind.__module__}.{kind.__qualname__}"
+    return kind.__name__ if own else f"{kind.__module__}.{kind.__name__}"
 
 
 def is_transposed(layer: nn.Module) -> bool:

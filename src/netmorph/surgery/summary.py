@@ -29,7 +29,7 @@ def brief(
         kinds.setdefault(str(site).partition(": ")[2], []).append(site.name)
     lines = [f"{what}: {len(sites)} place{'s' * (len(sites) != 1)}"]
     lines += [f"  {listed(names)}: {_short(kind)}" for kind, names in list(kinds.items())[:_KINDS]]
-    lines += [f"  and {len(kinds) - _KINDS} more kinds"] if len(kinds) > _KINDS else []
+    lines += [f"  and {len(kinds) - _KINDS} more kinds: summary() has all of them"] if len(kinds) > _KINDS else []
     if parity is not None:
         word = "the same" if parity.exact else "differs"
         at = max((site.max_rel for site in parity.sites), default=0.0)

@@ -19,7 +19,7 @@ _DEFAULTS = {
     "fill": "pointwise",
     "noise": 0.5,
     "keep_parent": False,
-    "act": "relu",
+    "act": "auto",
     "check": True,
 }
 
