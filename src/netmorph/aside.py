@@ -4,9 +4,26 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["write_whole"]
+__all__ = ["write_whole", "written_aside"]
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Give a file beside `path` to write, which takes its name when the block ends well, and is gone when it does not.
+
+    Its name is always the same: for folders in which one process writes. What a killed one leaves is written over.
+    """
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        yield aside
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def write_whole(path: Path, content: bytes) -> None:
