@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from netmorph.errors import NetmorphError
 
-__all__ = ["as_path", "write_whole"]
+__all__ = ["as_path", "write_whole", "written_aside"]
 
 
 def as_path(value: object) -> Path:
@@ -23,6 +25,21 @@ def as_path(value: object) -> Path:
             remedies=["write 'folder/name'"],
         )
     return Path(value)
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Give a file beside `path` to write, which takes its name when the block ends well, and is gone when it does not.
+
+    Its name is always the same: for folders in which one process writes. What a killed one leaves is written over.
+    """
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        yield aside
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def write_whole(path: Path, content: bytes) -> None:

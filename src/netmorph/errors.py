@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 __all__ = [
@@ -12,7 +13,25 @@ __all__ = [
     "ParityError",
     "SiteError",
     "did_you_mean",
+    "shortened",
 ]
+
+_LONGEST_WORD, _LONGEST_TEXT = 256, 2000
+_WORD = re.compile(rf"\S{{{_LONGEST_WORD + 1},}}")
+
+
+def shortened(text: str) -> str:
+    """Return a text for a message: what a user gave may have a million characters, of which the ends tell enough.
+
+    Args:
+        text: any; words above 256 characters are cut in the middle, and then the whole above 2000.
+    """
+    words = _WORD.sub(lambda match: _cut(match.group(), _LONGEST_WORD), text)
+    return words if len(words) <= _LONGEST_TEXT else _cut(words, _LONGEST_TEXT)
+
+
+def _cut(text: str, most: int) -> str:
+    return f"{text[: most // 2]}[... {len(text) - most // 4 * 3:,} characters ...]{text[-(most // 4) :]}"
 
 
 def did_you_mean(name: object, known: Sequence[str], *, most: int = 1, cutoff: float = 0.6) -> list[str]:
@@ -69,9 +88,9 @@ class NetmorphError(Exception):
             place.append(f"graph {self.graph!r}")
         if self.shapes is not None:
             place.append(self.shapes)
-        text = self.what + (f" [{'; '.join(place)}]" if place else "")
+        text = shortened(self.what) + (f" [{'; '.join(map(shortened, place))}]" if place else "")
         if self.remedies:
-            text += ". Remedy: " + "; or ".join(self.remedies)
+            text += ". Remedy: " + "; or ".join(map(shortened, self.remedies))
         return text + "."
 
 

@@ -12,7 +12,11 @@ _PIPE_WIDTH = 160
 
 def console(*, stderr: bool = False) -> Any:
     """Make a console that leaves colour to rich: none in a pipe, under ``NO_COLOR`` or on a dumb terminal."""
-    from rich.console import Console
+    from rich.console import Console as RichConsole
+
+    class Console(RichConsole):
+        def on_broken_pipe(self) -> None:  # rich would end the process with code 1
+            raise
 
     plain: dict[str, Any] = {"highlight": False, "markup": False}  # brackets of paths and sites are no styles
     made = Console(stderr=stderr, soft_wrap=False, **plain)

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netmorph.cli.options import Text, check_seed
+from netmorph.cli.options import Text, check_arguments, check_seed
 from netmorph.cli.training import (
     AGAIN,
     TrainingPrinter,
@@ -77,6 +77,7 @@ def run(options: Any) -> int:
     if options.seed < 0:
         raise NetmorphError(f"--seed is not negative, {options.seed} is")
     check_seed(options.seed)
+    check_arguments(options.model_args)
     setting = RunSetting(
         options.model,
         _phases(options),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
 from importlib import import_module
 from io import TextIOWrapper
 from typing import Any
@@ -34,48 +37,99 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 for success, 2 for a wrong input, 75 where a time limit ended what is not through yet, 130 for
-        Ctrl-C, 1 for a fault of netmorph's own. Where the arguments cannot be read the process exits with code 2
-        instead.
+        Ctrl-C, 141 where the reader of the output went away, 143 for SIGTERM, 1 for a fault of netmorph's own. Where
+        the arguments cannot be read the process exits with code 2 instead.
     """
     _print_anywhere()
     try:
-        return _run(list(sys.argv[1:] if arguments is None else arguments))
+        with _ending_orderly(), _flushing():
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
     except BrokenPipeError:
-        # Whoever read the output has gone; keep Python from complaining when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 2
+        _give_up_output()
+        return 141  # what a shell says of a program that the signal of a closed pipe has ended
     except (KeyboardInterrupt, Exception) as error:
         message, code = _explain(error)
         if code == 1 and os.environ.get("NETMORPH_TRACEBACK"):
             raise
+        if isinstance(error, OSError):
+            _give_up_output()  # it may be what was full
         print(f"netmorph: {message}", file=sys.stderr)
         return code
 
 
+@contextmanager
+def _ending_orderly() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that half-written files are removed."""
+
+    def leave(*_: object) -> None:
+        raise SystemExit(143)
+
+    try:
+        before = signal.signal(signal.SIGTERM, leave)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _flushing() -> Iterator[None]:
+    """Write out what was printed within the block, where an error still has somebody to tell of it."""
+    try:
+        yield
+    finally:
+        if sys.stdout is not None and not sys.stdout.closed:
+            sys.stdout.flush()
+
+
+def _give_up_output() -> None:
+    """Keep Python from complaining when it flushes what nobody takes."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (AttributeError, OSError):  # there is no output, or it is no file
+        return
+
+
 def _print_anywhere() -> None:
-    """Print a question mark for what an output's encoding does not have, rather than fail at the end of a training."""
+    """Print a question mark for what an output's encoding does not have, rather than fail at the end of a training.
+
+    A path that is no UTF-8 is printed byte by byte, as other commands do.
+    """
     for stream in (sys.stdout, sys.stderr):
         encoding = getattr(stream, "encoding", None) or "utf"
-        if isinstance(stream, TextIOWrapper) and not encoding.lower().startswith("utf"):
-            stream.reconfigure(errors="replace")
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape" if encoding.lower().startswith("utf") else "replace")
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
     """Return what to say of an error, and the exit code."""
-    from netmorph.errors import NetmorphError
+    from netmorph.errors import NetmorphError, shortened
 
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; nothing was left half-written", 130
     if isinstance(error, NetmorphError):
         return str(error), 2
+    if _is_out_of_memory(error):
+        return "there is too little memory. Remedy: try a smaller network, input, batch or graph.", 2
     if isinstance(error, ModuleNotFoundError) and not (error.name or "netmorph").startswith("netmorph"):
         return f"{error.name} is not installed. Remedy: pip install 'netmorph[train,cli,report]'.", 2
     if isinstance(error, UnicodeDecodeError):
         return "a file that is given is not text in UTF-8. Remedy: save it as UTF-8, or name another one.", 2
     if isinstance(error, OSError):
-        return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 2
+        return shortened(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"), 2
     advice = "this is a fault of netmorph's own; NETMORPH_TRACEBACK=1 shows where"
-    return f"{type(error).__name__}: {error}\n{advice}", 1
+    return f"{type(error).__name__}: {shortened(str(error))}\n{advice}", 1
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory was refused; torch says so by a RuntimeError, which on GPUs has a class of its own."""
+    text = str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+    )
 
 
 def _run(arguments: list[str]) -> int:
@@ -88,12 +142,14 @@ def _run(arguments: list[str]) -> int:
 
 def _parser() -> Any:
     """Build the parser of all sub-commands; none of their modules loads torch before it runs."""
-    from jsonargparse import ArgumentParser, set_parsing_settings
+    from jsonargparse import get_loader, set_loader, set_parsing_settings
 
     from netmorph._version import __version__
+    from netmorph.cli.parser import Parser
 
     set_parsing_settings(add_print_completion_argument=True)
-    parser = ArgumentParser(
+    set_loader("yaml", _checked(get_loader("yaml")), (ValueError,))
+    parser = Parser(
         prog="netmorph",
         description="Grow a trained PyTorch network without losing what it has learned.",
         version=__version__,
@@ -103,11 +159,31 @@ def _parser() -> Any:
     for name in _COMMANDS:
         module = import_module(f"netmorph.cli.{name}")
         about = module.__doc__ or ""
-        sub = ArgumentParser(description=about, allow_abbrev=False)
+        sub = Parser(description=about, allow_abbrev=False)
         sub.add_argument("--config", action="config", help="read options from this YAML or JSON file")
         module.add_arguments(sub)
         commands.add_subcommand(name, sub, help=about.partition("\n")[0].rstrip("."))
     return parser
+
+
+def _checked(load: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return a loader of YAML that refuses what would grow; the values of options are YAML, too."""
+    if hasattr(load, "__wrapped__"):
+        return load
+
+    @wraps(load)
+    def loaded(text: str) -> Any:
+        from yaml import YAMLError
+
+        from netmorph.train.yaml_file import check_yaml
+
+        try:
+            check_yaml(text, "a config file or an option")
+            return load(text)
+        except (YAMLError, RecursionError) as error:
+            raise ValueError(str(error)) from error
+
+    return loaded
 
 
 if __name__ == "__main__":

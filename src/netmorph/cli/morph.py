@@ -38,6 +38,7 @@ def add_arguments(parser: Any) -> None:
 
 def run(options: Any) -> int:
     """Morph, print the parity of each site, and save."""
+    from netmorph.aside import written_aside
     from netmorph.cli.console import console
     from netmorph.cli.options import example, open_model, read_sites
     from netmorph.cli.print_morph import print_morph
@@ -62,8 +63,8 @@ def run(options: Any) -> int:
     )
     save(result.model, out)  # the network knows how it was built
     found = {"parity": parity_of(result), "cost": result.cost.to_dict(), "notices": list(result.notices)}
-    write_json(out / f".{MORPH}", {**found, "environment": environment()})  # what netmorph report tells of
-    (out / f".{MORPH}").replace(out / MORPH)
+    with written_aside(out / MORPH) as aside:  # what netmorph report tells of
+        write_json(aside, {**found, "environment": environment()})
     if options.json:
         print(json.dumps({**found, "folder": str(out)}, indent=2))
     else:

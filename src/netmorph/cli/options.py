@@ -24,6 +24,7 @@ __all__ = [
     "add_input",
     "add_model",
     "add_sites",
+    "check_arguments",
     "check_seed",
     "example",
     "open_model",
@@ -127,6 +128,7 @@ def open_model(name: str, arguments: Mapping[str, Any], weights: str | None) -> 
     """Open a network by name or from a checkpoint's folder, in eval mode; say so where its weights are random."""
     from netmorph.models.opening import load_weights, open_model
 
+    check_arguments(arguments)
     model = open_model(name, arguments)
     if weights is not None:
         load_weights(model, Path(weights))
@@ -155,6 +157,12 @@ def example(shape: str, seed: int) -> Tensor:
     import torch
 
     return torch.randn(sizes, generator=torch.Generator().manual_seed(seed))
+
+
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Raise where a model's arguments name it, too."""
+    if "name" in arguments:
+        raise NetmorphError("--model-args.name is no argument of a model", remedies=["name the network with --model"])
 
 
 def check_seed(seed: int) -> None:

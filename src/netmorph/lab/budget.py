@@ -10,9 +10,9 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from netmorph.bounded import read_text
 from netmorph.errors import NetmorphError
 from netmorph.train.recipe import Recipe, load_recipe
+from netmorph.train.yaml_file import read_yaml
 
 __all__ = ["BUDGETS", "VARIANTS", "Budget", "load_budget", "load_variants"]
 
@@ -82,7 +82,7 @@ def load_budget(name: str, table: str = "") -> Budget:
             f"there is no budget {name!r}", remedies=[f"choose one of {', '.join(BUDGETS)}", "give a YAML file"]
         )
     source = path if path is not None else files("netmorph.lab") / "budgets" / f"{name}.yaml"
-    return _budget(path.stem if path is not None else name, _yaml(source))
+    return _budget(path.stem if path is not None else name, read_yaml(source))
 
 
 def load_variants(source: Traversable) -> dict[str, Budget]:
@@ -93,7 +93,7 @@ def load_variants(source: Traversable) -> dict[str, Budget]:
     Raises:
         NetmorphError: the file cannot be read or understood.
     """
-    content = _yaml(source)
+    content = read_yaml(source)
     if not isinstance(content, Mapping) or not all(isinstance(each, Mapping) for each in content.values()):
         raise NetmorphError(f"{source} does not map names to budgets")
     base: Mapping[str, Any] = next(iter(content.values()), {})
@@ -107,16 +107,6 @@ def _over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
         old = merged.get(key)
         merged[key] = _over(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged
-
-
-def _yaml(source: Traversable) -> Any:
-    """Read a YAML file."""
-    import yaml
-
-    try:
-        return yaml.safe_load(read_text(Path(str(source))))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise NetmorphError(f"{source} cannot be read: {error}") from error
 
 
 def _budget(name: str, content: Any) -> Budget:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -11,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from netmorph.aside import written_aside
 from netmorph.bounded import read_json
 from netmorph.errors import NetmorphError
 from netmorph.lab.run_folder import environment, write_csv, write_json
@@ -157,9 +157,8 @@ class RunFolder:
 
     def write_results(self, phases: Sequence[Phase], results: Mapping[str, Any]) -> None:
         """Write the metrics of all phases, and last of all what the run came to."""
-        aside = self.path / f".{METRICS}"
-        write_csv(aside, list(_metrics(phases)))
-        os.replace(aside, self.path / METRICS)
+        with written_aside(self.path / METRICS) as aside:
+            write_csv(aside, list(_metrics(phases)))
         write(self.path / RESULTS, results)
 
 
@@ -187,8 +186,8 @@ def read(path: Path) -> dict[str, Any] | None:
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
     """Write a file of the run aside and rename it."""
-    write_json(path.with_name(f".{path.name}"), content)
-    os.replace(path.with_name(f".{path.name}"), path)
+    with written_aside(path) as aside:
+        write_json(aside, content)
 
 
 def _metrics(phases: Sequence[Phase]) -> Iterator[dict[str, Any]]:

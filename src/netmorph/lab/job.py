@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -12,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from netmorph.aside import written_aside
 from netmorph.bounded import read_json
 from netmorph.errors import NetmorphError
 from netmorph.lab.experiment import Experiment, Job
@@ -117,9 +117,8 @@ def run_job(job: Job, place: Workplace, progress: Progress, stop: Callable[[], b
     done |= _ten_views(job, model, place)
     if job.kind != "net2net":  # whose layers no record describes, and which nothing continues
         save(model, folder / NETWORK)
-    aside = folder / f".{DONE}"
-    aside.write_text(json.dumps(done, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(aside, folder / DONE)
+    with written_aside(folder / DONE) as aside:
+        aside.write_text(json.dumps(done, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     for leftover in (folder / TRAINING).glob("*.ckpt"):
         leftover.unlink()
     return done

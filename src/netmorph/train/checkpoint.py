@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from netmorph.aside import written_aside
 from netmorph.bounded import open_regular
 from netmorph.errors import NetmorphError
 from netmorph.train.recipe import Recipe
@@ -61,9 +61,11 @@ def fingerprint(model: nn.Module, recipe: Recipe, seed: int, data: str, batches:
 
 def write_aside(path: Path, content: Any) -> None:
     """Write a file with ``torch.save`` such that it is there whole or not at all, whenever the process is killed."""
-    aside = path.with_name(f".{path.name}.part")
-    torch.save(content, aside)
-    os.replace(aside, path)
+    with written_aside(path) as aside, aside.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # "unexpected pos 576 vs 534", which is what torch makes of a full disk
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def write_checkpoint(folder: Path, mark: Mapping[str, Any], state: Mapping[str, Any]) -> None:
@@ -81,9 +83,10 @@ def write_checkpoint(folder: Path, mark: Mapping[str, Any], state: Mapping[str, 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_aside(path, {"format": _FORMAT, "fingerprint": json.dumps(mark), **state})
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as the latter
+    except (OSError, RuntimeError) as error:
         raise NetmorphError(
-            f"the checkpoint cannot be written to {path}: {error}", remedies=["choose a folder that you may write"]
+            f"the checkpoint cannot be written to {path}: {getattr(error, 'strerror', None) or error}",
+            remedies=["choose a folder that you may write and that has room"],
         ) from error
 
 

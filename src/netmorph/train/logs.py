@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from netmorph.aside import written_aside
 from netmorph.errors import NetmorphError
 from netmorph.train.rows import EpochRow
 
@@ -58,12 +58,10 @@ class Logs:
             self._writer.close()
 
     def _write_table(self, rows: Sequence[EpochRow]) -> None:
-        aside = self._table.with_name(f".{METRICS}.part")
-        with aside.open("w", newline="", encoding="utf-8") as file:
+        with written_aside(self._table) as aside, aside.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, [field.name for field in fields(EpochRow)])
             writer.writeheader()
             writer.writerows(map(asdict, rows))
-        os.replace(aside, self._table)
 
     def _add_events(self, row: EpochRow) -> None:
         if self._writer is not None:

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from netmorph.bounded import read_text
 from netmorph.errors import NetmorphError
 from netmorph.nn import MorphedModule
 from netmorph.nn.slopes import slopes
+from netmorph.train.yaml_file import read_yaml
 
 __all__ = ["Recipe", "load_recipe", "make_optimizer", "make_schedule", "recipe_names"]
 
@@ -117,8 +117,6 @@ def load_recipe(name_or_path: str | Path, **overrides: Any) -> Recipe:
     Raises:
         NetmorphError: there is no such recipe, the file is no mapping of known keys, or a value makes no sense.
     """
-    import yaml
-
     name = str(name_or_path)
     source: Any = Path(name_or_path)
     if name in recipe_names():
@@ -127,10 +125,7 @@ def load_recipe(name_or_path: str | Path, **overrides: Any) -> Recipe:
         raise NetmorphError(
             f"there is no recipe {name!r}", remedies=[f"the names are {', '.join(recipe_names())}", "give a YAML file"]
         )
-    try:
-        content = yaml.safe_load(read_text(Path(str(source))))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise NetmorphError(f"the recipe {name} cannot be read: {error}") from error
+    content = read_yaml(source)
     if not isinstance(content, Mapping):
         raise NetmorphError(f"the recipe {name} is not a mapping of names to values")
     given = {**content, **overrides}
