@@ -5,9 +5,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from netmorph.bounded import DEEPEST, open_regular, read_json, read_text
+from netmorph.cli.options import read_graph
 from netmorph.errors import NetmorphError
+from netmorph.lab import fit_folder
+from netmorph.lab.budget import load_budget
+from netmorph.lab.experiment_folder import check_folder
+from netmorph.lab.job import read_done
+from netmorph.lab.report.read import read_run
+from netmorph.models.opening import load_weights
+from netmorph.train.checkpoint import read_checkpoint
+from netmorph.train.recipe import load_recipe
 
 
 def test_text_and_json_are_read_through_links(tmp_path: Path) -> None:
@@ -88,6 +98,34 @@ def test_json_that_is_none_is_a_value_error(tmp_path: Path, text: str, message: 
     (tmp_path / "it").write_text(text)
     with pytest.raises(ValueError, match=message):
         read_json(tmp_path / "it")
+
+
+def report(folder: Path) -> object:
+    (folder / "config.json").write_text("{}")
+    return read_run(folder)
+
+
+READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "fit": ("it", lambda folder: fit_folder.read(folder / "it")),
+    "job": ("done.json", read_done),
+    "experiment": ("experiment.json", lambda folder: check_folder(None, folder)),
+    "budget": ("it.yaml", lambda folder: load_budget(str(folder / "it.yaml"))),
+    "recipe": ("it.yaml", lambda folder: load_recipe(folder / "it.yaml")),
+    "checkpoint of a phase": ("last.ckpt", lambda folder: read_checkpoint(folder, {})),
+    "weights": ("it.safetensors", lambda folder: load_weights(nn.Linear(1, 1), folder / "it.safetensors")),
+    "graph": ("it.json", lambda folder: read_graph(str(folder / "it.json"))),
+    "report": ("results.json", report),
+}
+
+
+@pytest.mark.parametrize("make", ODD.values(), ids=ODD)
+@pytest.mark.parametrize(("name", "read"), READERS.values(), ids=READERS)
+def test_every_reader_refuses_them(
+    tmp_path: Path, name: str, read: Callable[[Path], object], make: Callable[[Path], object]
+) -> None:
+    make(tmp_path / name)
+    with pytest.raises(NetmorphError, match="not a regular file|there is no recipe"):
+        read(tmp_path)
 
 
 def test_the_deepest_json(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from netmorph.errors import NetmorphError
 
-__all__ = ["DEEPEST", "LARGEST", "open_regular", "read_json", "read_text"]
+__all__ = ["DEEPEST", "LARGEST", "open_regular", "parse_json", "read_json", "read_text"]
 
 LARGEST = 8 * 2**20
 """Bytes of text: ten times what the history of a network of 150 morphed layers takes."""
@@ -80,7 +80,15 @@ def read_json(path: Path, most: int = LARGEST) -> Any:
         OSError: it cannot be read.
         ValueError: it is not JSON in UTF-8, is nested more than `DEEPEST` deep, or holds half a character.
     """
-    text = read_text(path, most)
+    return parse_json(read_text(path, most))
+
+
+def parse_json(text: str) -> Any:
+    """Read JSON whose length is bounded already.
+
+    Raises:
+        ValueError: it is not JSON, is nested more than `DEEPEST` deep, or holds half a character.
+    """
     try:
         data = json.loads(text)
     except RecursionError:
@@ -104,7 +112,9 @@ def _inside(value: Any) -> list[Any]:
 
 def _too_large(path: Path, most: int) -> NetmorphError:
     return NetmorphError(
-        f"{path} is larger than such a file can be", shapes=f"{most:,} bytes at most", remedies=["name another file"]
+        f"{path} is larger than such a file can be",
+        shapes=f"{most:,} bytes at most",
+        remedies=["name a file that netmorph wrote"],
     )
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from netmorph.bounded import LARGEST, open_regular
+from netmorph.bounded import LARGEST, open_regular, parse_json
 from netmorph.errors import NetmorphError
 from netmorph.surgery.call import reason
 
@@ -30,25 +32,23 @@ def digest_of(path: Path) -> str:
 
 
 def read_shapes(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file on the meta device; only its header is read.
+    """Return the tensors of a safetensors file on the meta device; only its header is read, nothing is mapped.
 
     Raises:
         NetmorphError: it is no such file, or not as long as its header says.
     """
-    with _told(path):
-        with open_regular(path) as file:
-            size = int.from_bytes(file.read(8) or b"", "little")
+    with _told(path), open_regular(path) as file:
+        size = int.from_bytes(file.read(8), "little")
         if size > LARGEST:
             raise SafetensorError(f"its header has {size:,} bytes, {LARGEST:,} at most")
-        with safe_open(path, framework="pt") as opened:
-            parts = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 - it is no mapping
-            kinds = {name: safetensors.torch._TYPES.get(part.get_dtype()) for name, part in parts.items()}
-            odd = sorted(name for name, kind in kinds.items() if kind is None)
-            if odd:
-                raise SafetensorError(f"{odd[0]!r} has a dtype that this PyTorch does not have")
-            return {
-                name: torch.empty(part.get_shape(), dtype=kinds[name], device="meta") for name, part in parts.items()
-            }
+        header = parse_json(file.read(size).decode("utf-8"))
+        if not isinstance(header, dict):
+            raise SafetensorError("its header is no table")
+        shapes = {name: _shape(name, entry) for name, entry in header.items() if name != "__metadata__"}
+        told, found = sum(tensor.nbytes for tensor in shapes.values()), os.fstat(file.fileno()).st_size - 8 - size
+        if told != found:
+            raise SafetensorError(f"it holds {found:,} bytes of numbers, and its header tells of {told:,}")
+        return shapes
 
 
 def read_weights(path: Path, digest: str) -> dict[str, Tensor]:
@@ -82,11 +82,27 @@ def with_tied(tensors: Mapping[str, Tensor], tied: Mapping[str, str], where: Pat
     return {**tensors, **{alias: tensors[name] for alias, name in tied.items()}}
 
 
+def _shape(name: str, entry: Any) -> Tensor:
+    """Return what a header says of a tensor."""
+    kind, shape = (entry.get(key) if isinstance(entry, dict) else None for key in ("dtype", "shape"))
+    dtype = safetensors.torch._TYPES.get(kind) if isinstance(kind, str) else None
+    if dtype is None or not isinstance(shape, list) or not all(type(side) is int and side >= 0 for side in shape):
+        raise SafetensorError(f"{name!r:.80} is not described as a tensor that this PyTorch can hold")
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError, OverflowError) as error:  # the latter of sizes that nothing has
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        OverflowError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:  # sizes that nothing has
         raise NetmorphError(
             f"{path} cannot be read: {reason(error)}",
             remedies=["copy the folder again: the file may be truncated", "save the network again"],

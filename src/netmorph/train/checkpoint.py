@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from netmorph.aside import written_aside
-from netmorph.bounded import open_regular
+from netmorph.bounded import open_regular, parse_json
 from netmorph.errors import NetmorphError
 from netmorph.train.recipe import Recipe
 from netmorph.train.rows import Before
@@ -107,7 +107,7 @@ def read_checkpoint(folder: Path, mark: Mapping[str, Any]) -> dict[str, Any] | N
     try:
         with open_regular(path) as file:
             content: Any = torch.load(file, map_location="cpu", weights_only=True)
-        theirs = json.loads(content["fingerprint"])
+        theirs = parse_json(content["fingerprint"])
         known = content["format"] == _FORMAT
     except FileNotFoundError:
         return None

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
+from netmorph.bounded import parse_json
 from netmorph.errors import NetmorphError
 from netmorph.surgery.growth import GrowthResult
 from netmorph.surgery.growth_record import read_record
@@ -58,8 +59,8 @@ class Regrowth:
             NetmorphError: it is something else.
         """
         try:
-            return cls(tuple(json.loads(state["records"])), tuple(json.loads(state["groups"])))
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            return cls(tuple(parse_json(state["records"])), tuple(parse_json(state["groups"])))
+        except (KeyError, TypeError, ValueError) as error:
             raise NetmorphError(f"the checkpoint's record of the growth cannot be read: {error!r}") from error
 
     def state_dict(self) -> dict[str, Any]:

@@ -222,10 +222,12 @@ def _slopes_now(folder: Path) -> tuple[SlopeRow, ...]:
 
     rows = []
     shapes = read_shapes(folder / WEIGHTS)
-    names = [name for name in sorted(filter(_SLOPE.search, shapes)) if 0 < shapes[name].numel() <= LARGEST]
+    names = [name for name in sorted(filter(_SLOPE.search, shapes)) if shapes[name].numel()]
+    if any(shapes[name].numel() > LARGEST for name in names):
+        raise NetmorphError(f"{folder / WEIGHTS} holds a slope that is larger than one number a channel")
     try:
         with safe_open(folder / WEIGHTS, framework="pt") as file:
-            for name in names:  # at most one a channel
+            for name in names:
                 values = file.get_tensor(name).double()
                 rows.append(SlopeRow(name, values.mean().item(), values.min().item(), values.max().item()))
     except (OSError, SafetensorError) as error:
