@@ -345,7 +345,8 @@ def test_a_grown_module_is_loaded_for_inference(kind, light, loader, tmp_path):
 
     whole = Loading(scheduler=False)
     saves = ModelCheckpoint(tmp_path, filename="last", save_weights_only=light)
-    trainer(*callbacks(), saves, epochs=3).fit(whole, loader)
+    run = trainer(*callbacks(), saves, epochs=3)
+    run.fit(whole, loader)
     path = tmp_path / "last.ckpt"
     module = Loading.load_from_checkpoint(path, weights_only=True)
     assert module.hparams.scheduler is False
@@ -354,6 +355,9 @@ def test_a_grown_module_is_loaded_for_inference(kind, light, loader, tmp_path):
     if not (light and kind == "averaged"):  # Lightning saves no average without the callbacks' states
         with torch.no_grad():
             assert torch.equal(module.eval().net(X), whole.eval().net(X))
+    run.save_checkpoint(tmp_path / "after.ckpt")
+    after = Loading.load_from_checkpoint(tmp_path / "after.ckpt", weights_only=True)
+    assert torch.equal(after.eval().net(X), whole.eval().net(X))
     trainer().test(Loading(), loader, ckpt_path=path, weights_only=True, verbose=False)  # without the callback
     if kind != "averaged":
         trainer(*callbacks()).test(Evaluated(), loader, ckpt_path=path, weights_only=True, verbose=False)

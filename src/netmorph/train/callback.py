@@ -118,6 +118,11 @@ class GrowCallback(Callback):
         """Return what a checkpoint must hold for the growth to be repeated."""
         return self._regrowth.state_dict()
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Note the growths for `grow_as_saved`."""
+        grown = [each for each in _family(trainer) if each.grown]
+        checkpoint[_GROWTHS] = [each._regrowth.state_dict() | {"attribute": each.attribute} for each in grown]
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take what `state_dict` returned."""
         self._regrowth = Regrowth.of(state_dict)
@@ -140,11 +145,11 @@ class GrowCallback(Callback):
                 theirs(checkpoint)
 
             pl_module.on_load_checkpoint = on_load_checkpoint  # type: ignore[method-assign]
+            # It alone hears of a checkpoint of weights only, too.
             theirs_too = type(pl_module).on_save_checkpoint.__get__(pl_module)
 
             def on_save_checkpoint(checkpoint: dict[str, Any]) -> None:
-                grown = [each for each in _family(trainer) if each.grown]
-                checkpoint[_GROWTHS] = [each._regrowth.state_dict() | {"attribute": each.attribute} for each in grown]
+                self.on_save_checkpoint(trainer, pl_module, checkpoint)
                 theirs_too(checkpoint)
 
             pl_module.on_save_checkpoint = on_save_checkpoint  # type: ignore[method-assign]
