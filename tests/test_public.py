@@ -1,7 +1,9 @@
 """The public face: what is listed, what is typed and what is there are the same."""
 
 import ast
+import importlib
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,16 @@ def test_every_public_name_is_there_and_explained(name):
     assert getattr(value, "__module__", nm._HOME[name]).startswith("netmorph.")
     assert not inspect.ismodule(value)
     assert inspect.getdoc(value)
+
+
+def test_the_names_of_the_api_page_are_where_it_says():
+    page = (Path(__file__).parent.parent / "docs" / "api" / "index.md").read_text()
+    rows = [line.split("|")[2] for line in page.splitlines() if line.startswith("| ")]
+    names = [name for row in rows for name in re.findall(r"`([\w.]+)`", row)]
+    assert len(names) > 30
+    for name in names:
+        home, _, last = name.rpartition(".")
+        assert hasattr(importlib.import_module(home) if home else nm, last), name
 
 
 def test_an_unknown_name_is_an_attribute_error():

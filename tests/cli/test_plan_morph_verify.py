@@ -131,7 +131,7 @@ def test_a_config_file_may_name_one_site_or_a_list(capsys, tmp_path, at, code):
     if code:
         with pytest.raises(SystemExit):
             main(arguments)
-        assert '"at"' in capsys.readouterr().err
+        assert "--at: expected text, got " in capsys.readouterr().err
     else:
         assert "conv1" in call(capsys, *arguments)
 

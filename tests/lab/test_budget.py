@@ -56,7 +56,7 @@ def test_limits_may_come_as_text(tmp_path):
 def test_an_unknown_name_and_a_missing_file_are_told():
     with pytest.raises(NetmorphError, match="choose one of paper"):
         load_budget("huge")
-    with pytest.raises(NetmorphError, match="cannot be read"):
+    with pytest.raises(NetmorphError, match="nowhere.yaml is not a file"):
         load_budget("nowhere.yaml")
 
 

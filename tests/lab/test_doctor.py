@@ -82,7 +82,9 @@ def test_packages_too_old_or_missing(monkeypatch) -> None:
     )
     assert checks["safetensors"].verdict == "bad"
     assert checks["extra cli"].verdict == "ok"
-    assert checks["extra zoo"] == Check("extra zoo", "note", "x is not installed", "pip install 'netmorph[zoo]'")
+    assert checks["extra zoo"] == Check(
+        "extra zoo", "note", "x is not installed", "pip install -e '.[zoo]' in the clone of netmorph"
+    )
     assert "extra search" not in checks
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from netmorph.models.resnet_cifar import CifarResNet
-from netmorph.train import checkpoint, logs
+from netmorph.train import checkpoint
 from netmorph.train.fashion import load_fashion
 from netmorph.train.loop import Before, fit
 from netmorph.train.machine import Machine
@@ -63,11 +63,11 @@ def die_within_a_write():
     """The second checkpoint is cut off after half of its bytes."""
     save, calls = torch.save, []
 
-    def cut(content, path):
-        save(content, path)
-        calls.append(path)
+    def cut(content, file):
+        save(content, file)
+        calls.append(file)
         if len(calls) == 2:
-            os.truncate(path, path.stat().st_size // 2)
+            file.truncate(file.tell() // 2)
             die()
 
     checkpoint.torch.save = cut
@@ -82,7 +82,7 @@ def die_before_renaming(number):
             die()
         replace(source, target)
 
-    checkpoint.os.replace = logs.os.replace = perhaps
+    os.replace = perhaps
 
 
 def child(work):

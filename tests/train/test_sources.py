@@ -20,7 +20,7 @@ def write_fashion(folder, packed=True):
 
 
 def test_the_names():
-    assert DATA_NAMES == ("cifar10", "cifar100", "fashion-mnist", "fashion-mnist-subset", "imagenet")
+    assert DATA_NAMES == ("cifar10", "cifar100", "fashion-mnist", "fashion-mnist-subset", "imagefolder", "imagenet")
 
 
 def test_the_subset_needs_no_folder():
@@ -79,7 +79,8 @@ def test_cifar_and_folders_go_by_their_names(tmp_path):
         write_records(tmp_path / name, pixels(3), [[0, 99]] * 3)
     assert load_data("cifar100", tmp_path, train_limit=2).train.labels.tolist() == [99, 99]
     write_folders(tmp_path / "photos", each=1)
-    assert load_data("imagenet", tmp_path / "photos", workers=0).name == "photos (2 classes)"
+    for name in ("imagenet", "imagefolder"):
+        assert load_data(name, tmp_path / "photos", workers=0).name == "photos (2 classes)"
 
 
 def test_the_default_folder_is_in_the_users_cache(tmp_path, monkeypatch):
@@ -95,8 +96,10 @@ def test_mistakes_are_told(tmp_path):
         load_data("mnist")
     with pytest.raises(NetmorphError, match="test_limit must be above zero, not 0"):
         load_data("cifar10", tmp_path, test_limit=0)
-    with pytest.raises(NetmorphError, match="ImageNet cannot be downloaded"):
+    with pytest.raises(NetmorphError, match="imagenet cannot be downloaded"):
         load_data("imagenet", tmp_path, download=True)
+    with pytest.raises(NetmorphError, match="imagefolder cannot be downloaded. Remedy: leave download out"):
+        load_data("imagefolder", tmp_path, download=True)
 
 
 def test_data_on_a_device_is_the_same_data():

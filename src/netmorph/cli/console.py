@@ -16,7 +16,7 @@ def console(*, stderr: bool = False) -> Any:
 
     class Console(RichConsole):
         def on_broken_pipe(self) -> None:  # rich would end the process with code 1
-            raise
+            raise BrokenPipeError
 
     plain: dict[str, Any] = {"highlight": False, "markup": False}  # brackets of paths and sites are no styles
     made = Console(stderr=stderr, soft_wrap=False, **plain)

@@ -218,7 +218,7 @@ class _Epoch:
         if isinstance(value, list):
             return [self(item) for item in value]
         if isinstance(value, bool) or not isinstance(value, int | str):
-            raise ValueError("a number of epochs is wanted")
+            raise ValueError(f"expected a number of epochs, got {value!r:.80}")
         return int(value)
 
     def __repr__(self) -> str:

@@ -106,22 +106,30 @@ def _print_anywhere() -> None:
 
 def _explain(error: BaseException) -> tuple[str, int]:
     """Return what to say of an error, and the exit code."""
-    from netmorph.errors import NetmorphError, shortened
+    from netmorph.errors import shortened
 
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; nothing was left half-written", 130
-    if isinstance(error, NetmorphError):
-        return str(error), 2
-    if _is_out_of_memory(error):
-        return "there is too little memory. Remedy: try a smaller network, input, batch or graph.", 2
-    if isinstance(error, ModuleNotFoundError) and not (error.name or "netmorph").startswith("netmorph"):
-        return f"{error.name} is not installed. Remedy: pip install 'netmorph[train,cli,report]'.", 2
-    if isinstance(error, UnicodeDecodeError):
-        return "a file that is given is not text in UTF-8. Remedy: save it as UTF-8, or name another one.", 2
-    if isinstance(error, OSError):
-        return shortened(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"), 2
     advice = "this is a fault of netmorph's own; NETMORPH_TRACEBACK=1 shows where"
-    return f"{type(error).__name__}: {shortened(str(error))}\n{advice}", 1
+    said = _input_fault(error)
+    return (said, 2) if said else (f"{type(error).__name__}: {shortened(str(error))}\n{advice}", 1)
+
+
+def _input_fault(error: BaseException) -> str | None:
+    """Return what to say of an error that a user or the machine caused; None for netmorph's own."""
+    from netmorph.errors import NetmorphError, shortened
+
+    if isinstance(error, NetmorphError):
+        return str(error)
+    if _is_out_of_memory(error):
+        return "there is too little memory. Remedy: try a smaller network, input, batch or graph."
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "netmorph").startswith("netmorph"):
+        return f"{error.name} is not installed. Remedy: pip install -e '.[train,cli,report]' in the clone of netmorph."
+    if isinstance(error, UnicodeDecodeError):
+        return "a file that is given is not text in UTF-8. Remedy: save it as UTF-8, or name another one."
+    if isinstance(error, OSError):
+        return shortened(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    return None
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

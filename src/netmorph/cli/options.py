@@ -83,7 +83,7 @@ class Text:
     def __call__(self, value: object) -> object:
         """Take the value as it is."""
         if not all(isinstance(item, str) for item in (value if isinstance(value, list) else [value])):
-            raise ValueError("text is wanted")
+            raise ValueError(f"expected text, got {value!r:.80}")
         return value
 
     def __repr__(self) -> str:

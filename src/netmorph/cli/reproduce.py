@@ -171,6 +171,6 @@ def _print(content: dict[str, Any], out: Path, *, complete: bool) -> None:
     jobs = content["header"]["jobs"]
     screen.print(f"{jobs['done']} of {jobs['total']} trainings are done. Written to {out}/table.md", soft_wrap=True)
     if find_spec("matplotlib") is None:
-        screen.print("There are no pictures, since matplotlib is not installed: pip install 'netmorph[report]'")
+        screen.print("There are no pictures, since matplotlib is not installed: pip install matplotlib")
     if not complete:
         screen.print("Repeat the command to go on.")

@@ -34,7 +34,7 @@ __all__ = [
 
 _SHIPPED = "fashion-mnist-subset"
 AGAIN = 75  # EX_TEMPFAIL of sysexits.h: no error, but not through either; the same command goes on
-DATA_NAMES = ("cifar10", "cifar100", "fashion-mnist", "fashion-mnist-subset", "imagenet")
+DATA_NAMES = ("cifar10", "cifar100", "fashion-mnist", "fashion-mnist-subset", "imagefolder", "imagenet")
 
 
 def add_data(parser: Any, default: str | None, why: str) -> None:

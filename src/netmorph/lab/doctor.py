@@ -90,7 +90,7 @@ def extras() -> list[Check]:
         found = {name: _package(name, name, least, "note") for name, least in wanted[extra].items()}
         lacking = [check.said for check in found.values() if check.verdict != "ok"]
         said = "; ".join(lacking) or ", ".join(f"{name} {_version(name)}" for name in found)
-        remedy = f"pip install 'netmorph[{extra}]'" if lacking else ""
+        remedy = f"pip install -e '.[{extra}]' in the clone of netmorph" if lacking else ""
         checks.append(Check(f"extra {extra}", "note" if lacking else "ok", said, remedy))
     return checks
 

@@ -90,7 +90,7 @@ def _known() -> list[str]:
 
 def _torchvision(model: str, kwargs: dict[str, Any]) -> nn.Module:
     """Build one of torchvision's, untrained unless ``weights`` is given."""
-    models = _require("torchvision", "torchvision.models", "pip install 'netmorph[train]'")
+    models = _require("torchvision", "torchvision.models", "pip install torchvision")
     if model not in models.list_models():
         raise _unknown("torchvision", model, models.list_models())
     maker = models.get_model_builder(model)

@@ -258,7 +258,9 @@ def _samples(root: Path, split: str) -> tuple[list[str], list[Sample]]:
     except OSError as error:
         raise NetmorphError(
             f"{root} holds no images in {split}/CLASS/: {error}",
-            remedies=["unpack ImageNet so that train/n01440764/*.JPEG and val/n01440764/*.JPEG are there"],
+            remedies=[
+                "give a folder with images in train/CLASS/ and val/CLASS/, such as train/cat/1.jpg and val/cat/2.jpg"
+            ],
         ) from error
     return folder.classes, folder.samples
 

@@ -82,7 +82,7 @@ class Machine:
             from lightning.fabric import Fabric
         except ImportError as error:
             raise NetmorphError(
-                f"training needs Lightning: {error}", remedies=["pip install 'netmorph[train]'"]
+                f"training needs Lightning: {error}", remedies=["pip install 'lightning>=2.6.4'"]
             ) from error
         try:
             with quiet_lightning():

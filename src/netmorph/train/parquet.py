@@ -150,7 +150,5 @@ def _pyarrow() -> Any:
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise NetmorphError(
-            "reading Parquet files needs pyarrow", remedies=["pip install 'netmorph[parquet]'"]
-        ) from error
+        raise NetmorphError("reading Parquet files needs pyarrow", remedies=["pip install pyarrow pillow"]) from error
     return pyarrow.parquet

@@ -13,8 +13,8 @@ from netmorph.train.folders import load_folders
 
 __all__ = ["DATA_NAMES", "load_data"]
 
-SUBSET, FASHION, IMAGENET = "fashion-mnist-subset", "fashion-mnist", "imagenet"
-DATA_NAMES = (*CIFAR, FASHION, SUBSET, IMAGENET)
+SUBSET, FASHION, FOLDERS, IMAGENET = "fashion-mnist-subset", "fashion-mnist", "imagefolder", "imagenet"
+DATA_NAMES = (*CIFAR, FASHION, SUBSET, FOLDERS, IMAGENET)
 
 
 def load_data(
@@ -30,9 +30,10 @@ def load_data(
 
     Args:
         name: ``cifar10``, ``cifar100`` (binary version or the Hub's Parquet files), ``fashion-mnist`` (idx files),
-            ``fashion-mnist-subset`` (comes with the package) or ``imagenet`` (folders ``train/`` and ``val/``).
+            ``fashion-mnist-subset`` (comes with the package), ``imagefolder`` (any images in folders ``train/CLASS/``
+            and ``val/CLASS/``) or ``imagenet`` (the same).
         root: the folder where it lies; default: ``netmorph/data`` in the user's cache.
-        download: whether to fetch what is missing into ``root``; ImageNet cannot be fetched.
+        download: whether to fetch what is missing into ``root``; images in folders cannot be fetched.
         train_limit: how many training images to keep; the rest is as if it were not there.
         test_limit: how many test images to keep.
         workers: for images in folders: processes that read them.
@@ -57,7 +58,8 @@ def load_data(
     if name == FASHION:
         return load_full_fashion(folder, download=download, **limits)
     if download:
-        raise NetmorphError("ImageNet cannot be downloaded", remedies=["see https://image-net.org/download"])
+        remedies = ["see https://image-net.org/download"] if name == IMAGENET else ["leave download out"]
+        raise NetmorphError(f"{name} cannot be downloaded", remedies=remedies)
     return load_folders(folder, workers=workers, **limits)
 
 
