@@ -217,7 +217,7 @@ _GPT = {
 
 SETTINGS = {
     "fashion": Setting(
-        fashion, partial(SmallNet, 8), _FASHION, "pair", 30, 6, "a small network whose capacity is used up", batch=50
+        fashion, partial(SmallNet, 8), _FASHION, "pair", 40, 8, "a small network whose capacity is used up", rate=0.01, batch=50
     ),
     "cifar": Setting(
         cifar,
