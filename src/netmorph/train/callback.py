@@ -180,9 +180,8 @@ class GrowCallback(Callback):
                 callback._repeat(trainer, pl_module)
         trainer.strategy.load_model_state_dict(held, strict=pl_module.strict_loading)
         trainer.strategy.load_optimizer_state_dict(held)
-        for config, state in zip(
-            trainer.lr_scheduler_configs, held["lr_schedulers"], strict=False
-        ):  # as Lightning does
+        # As Lightning does: StochasticWeightAveraging restores its own scheduler.
+        for config, state in zip(trainer.lr_scheduler_configs, held["lr_schedulers"], strict=False):
             config.scheduler.load_state_dict(state)
         load_averages(trainer, pl_module, held)
         _wrap_anew(trainer)
@@ -385,7 +384,7 @@ def _family(trainer: Trainer) -> list[GrowCallback]:
 
 
 def _training(trainer: Trainer, parameters: set[int]) -> list[Optimizer]:
-    """Return the optimizers that hold any of some parameters, given by their ids."""
+    """Return the optimizers that hold any of the parameters of these ids."""
     return [each for each in trainer.optimizers if not parameters.isdisjoint(group_of(each))]
 
 
