@@ -66,7 +66,7 @@ def act_of(phi: Callable[[Tensor], Tensor]) -> tuple[str | None, str]:
         (nn.SiLU(inplace=True), "silu"),
         (nn.Hardswish(), "hardswish"),
         (nn.ReLU6(), "relu6"),
-        (lambda x: F.hardtanh(x, -2.0, 3.0), "hardtanh(min_val=-2.0, max_val=3.0)"),
+        (lambda x: F.hardtanh(x, -2, 3), "hardtanh(min_val=-2.0, max_val=3.0)"),
         (nn.ELU(0.5), "elu(alpha=0.5)"),
         (nn.CELU(0.5), "celu(alpha=0.5)"),
         (nn.SELU(), "selu"),

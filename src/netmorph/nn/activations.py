@@ -228,7 +228,8 @@ def written(kind: str, given: Mapping[str, Setting]) -> str:
         given: by name; others than settings are passed over.
     """
     defaults = _defaults(kind)
-    return join(kind, {key: given[key] for key in defaults.keys() & given.keys()}, defaults)
+    values = {key: given[key] for key in defaults.keys() & given.keys()}
+    return join(kind, {key: v if isinstance(v, str) else float(v) for key, v in values.items()}, defaults)
 
 
 @cache
