@@ -109,7 +109,7 @@ def read_checkpoint(folder: Path, mark: Mapping[str, Any]) -> dict[str, Any] | N
             content: Any = torch.load(file, map_location="cpu", weights_only=True)
         theirs = parse_json(content["fingerprint"])
         known = content["format"] == _FORMAT
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except NetmorphError:
         raise
