@@ -48,7 +48,7 @@ def test_each_variant_stands_beside_its_controls(explore, tmp_path):
     ("arguments", "net", "said"),
     [
         ((), "resnet20", "needs a morphed network"),
-        (("--variants", "none.yaml"), "morph14_1c1", "cannot be read"),
+        (("--variants", "none.yaml"), "morph14_1c1", "is not a file"),
         (("--workers", "0"), "morph14_1c1", "--workers is 1 or more"),
     ],
 )

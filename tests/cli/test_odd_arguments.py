@@ -1,0 +1,31 @@
+"""Odd values for options of every kind end with code 0 or 2 and one short message, never with a fault of netmorph's own."""
+
+import pytest
+
+from netmorph.cli.main import main
+
+VALUES = ["", " ", "-1", "1e400", "nan", "\udcff", "[1", "*a", "&a", "null", "9" * 20, "/dev/null", "a" * 3000, "\n"]
+SITE = ["--model", "netmorph:resnet8", "--input-shape", "1,3,8,8", "--at", "fc", "--to", "1 > 1"]
+LINES = [
+    *(["plan", *SITE, option] for option in ("--at", "--to", "--model-args", "--model-args.num_classes", "--weights")),
+    *(["show", "id", option] for option in ("--kernel", "--groups", "--out", "--config")),
+    ["verify", "netmorph:resnet8", "netmorph:resnet8", "--input-shape", "1,3,8,8", "--tolerance"],
+    *(["fit", "--model", "netmorph:resnet8", "--out", "/dev/null/x", option] for option in ("--recipe", "--grow-at")),
+    *(["reproduce", "table1", "--table-only", option] for option in ("--rows", "--budget", "--time-limit")),
+    ["explore", "morph20_1c1", "--table-only", "--variants"],
+    ["report", "nowhere", "--out"],
+]
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line[0]} {line[-1]}")
+def test_no_value_is_a_fault_of_netmorphs_own(line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for value in VALUES:
+        try:
+            code = main([*line[:-1], f"{line[-1]}={value}"])
+        except SystemExit as exit_:
+            code = exit_.code
+        told = capsys.readouterr().err
+        assert code in (0, 2, 75), (value, told)
+        assert "Traceback" not in told
+        assert len(told) < 4000
