@@ -100,8 +100,10 @@ def _print_anywhere() -> None:
     """
     for stream in (sys.stdout, sys.stderr):
         encoding = getattr(stream, "encoding", None) or "utf"
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="surrogateescape" if encoding.lower().startswith("utf") else "replace")
+        if isinstance(stream, TextIOWrapper) and not encoding.lower().startswith("utf"):
+            stream.reconfigure(errors="replace")
+        elif isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="surrogateescape")
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
