@@ -10,6 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from netmorph.train.data import Dataset
+from netmorph.train.machine import overruns
+from netmorph.train.objective import Objective
 
 
 def train(network: nn.Module, data: Dataset, steps: int, seed: int, rate: float) -> None:
@@ -23,13 +25,14 @@ def train(network: nn.Module, data: Dataset, steps: int, seed: int, rate: float)
         rate: the learning rate, the same in all steps.
     """
     optimizer = torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9)
+    objective = Objective(network, plain=overruns(network, next(network.parameters()).device))
     batches = data.train_batches(min(128, len(data.train)), seed, 2)
     network.train()
     done = 0
     while done < steps:
         for images, labels in batches:
             optimizer.zero_grad()
-            F.cross_entropy(network(images), labels).backward()
+            objective(images, labels)[0].backward()
             optimizer.step()
             done += 1
             if done == steps:

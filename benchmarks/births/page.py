@@ -156,7 +156,9 @@ def draw(setting: str, path: Path) -> None:
         xs, mean = [x for x, _ in points], [statistics.mean(ys) for _, ys in points]
         control = arm.name not in SETTINGS[setting].births
         axes.plot(xs, mean, "--" if control else "-", color=colours[arm.name], label=arm.name, marker=".", ms=4)
-        axes.fill_between(xs, [min(ys) for _, ys in points], [max(ys) for _, ys in points], alpha=0.12, color=colours[arm.name], lw=0)
+        axes.fill_between(
+            xs, [min(ys) for _, ys in points], [max(ys) for _, ys in points], alpha=0.12, color=colours[arm.name], lw=0
+        )
         lowest = min([lowest, *mean])
         highest = max([highest, *mean[1:]]) if not control else highest
     axes.axhline(statistics.mean(start), color="#999999", lw=0.8)
@@ -182,7 +184,13 @@ def main() -> None:
         record = json.loads(next((RUNS / setting).glob("parent-*.json")).read_text())
         title = f"### {record['task']}: {SETTINGS[setting].what}"
         how = f"torch {record['torch']}, {record['machine']}. Mean ± standard deviation over the seeds; columns `seed` at the end."
-        parts += [title, f"![test error against additional compute]({setting}.svg)", window(setting), table(setting), how]
+        parts += [
+            title,
+            f"![test error against additional compute]({setting}.svg)",
+            window(setting),
+            table(setting),
+            how,
+        ]
     page = OUT / "README.md"
     text = page.read_text() if page.exists() else f"{BEGIN}\n{END}\n"
     head, _, rest = text.partition(BEGIN)

@@ -1,6 +1,6 @@
 """Train one arm of one setting, and write its curve down: `python -m benchmarks.births.run fashion --seeds 5`.
 
-Every arm is trained at a constant rate and judged by the average of its weights over about the last epoch, so that each
+Every arm is trained at a constant rate, after an epoch over which it rises, and judged by the average of its weights over about the last epoch, so that each
 point of a curve is as good as a run that ends there. A run that is on disk is not run again.
 """
 
@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from netmorph.surgery.cost import cost
+from netmorph.train.machine import overruns
 
 RUNS = Path("results/births/runs")
 
@@ -51,7 +52,7 @@ def run_seed(name: str, setting: Setting, seed: int) -> None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         torch.save(parent.state_dict(), kept)
         _write(folder / f"parent-{seed}.json", parent, task, points)
-    example = task.train[0][:8]
+    example = task.train[0][:500]
     children = {birth: grow(copy.deepcopy(parent).eval(), example, seed) for birth, grow in setting.births.items()}
     macs = {birth: cost(child, task.train[0][:1]).macs for birth, child in children.items()}
     own = cost(parent, task.train[0][:1]).macs
@@ -100,12 +101,15 @@ def train(model: nn.Module, task: Task, setting: Setting, epochs: int, *, seed: 
         optimizer: torch.optim.Optimizer = torch.optim.SGD(parameters, setting.rate, 0.9, weight_decay=setting.decay)
     else:
         optimizer = torch.optim.AdamW(parameters, setting.rate)
-    spatial = x.dim() == 4
-    if spatial:
-        model.to(memory_format=torch.channels_last)
+    plain = overruns(model, torch.device("cpu"))
+    layout = torch.contiguous_format if plain else torch.channels_last
+    if x.dim() == 4:
+        model.to(memory_format=layout)  # type: ignore[call-overload]
+        x = x.contiguous(memory_format=layout)
     points: list = [{"epoch": 0, "test": evaluate(average.module, task)}]
     average.update_parameters(model)  # the first call copies: from here on it is an average
     random = torch.Generator().manual_seed(seed)
+    step = 0
     for epoch in range(1, epochs + 1):
         model.train()
         began, total = time.monotonic(), 0.0
@@ -113,6 +117,9 @@ def train(model: nn.Module, task: Task, setting: Setting, epochs: int, *, seed: 
             loss = F.cross_entropy(model(inputs), targets)
             optimizer.zero_grad()
             loss.backward()
+            step += 1
+            for group in optimizer.param_groups:
+                group["lr"] = setting.rate * min(1.0, step / steps)
             optimizer.step()
             average.update_parameters(model)
             total += loss.item()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from netmorph.models.scratch import reborn
 from netmorph.surgery.morph import morph
 from netmorph.surgery.widen import widen
 from netmorph.train.cifar import CIFAR, load_cifar
-from netmorph.train.fashion import load_fashion
+from netmorph.train.fashion import load_full_fashion
 
 Grow = Callable[[nn.Module, Tensor, int], nn.Module]
 """Returns a child of a parent, from an example and a seed."""
@@ -77,19 +78,22 @@ class Setting:
 
 
 class SmallNet(nn.Sequential):
-    """Four 3x3 convolutions of `width` channels, two poolings, a linear layer; ReLU, no norms."""
+    """Three 3x3 convolutions of `width` channels with BatchNorm and ReLU, two poolings, a linear layer."""
 
     def __init__(self, width: int, seed: int) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             super().__init__(
-                nn.Conv2d(1, width, 3, padding=1),
+                nn.Conv2d(1, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
                 nn.ReLU(),
                 nn.MaxPool2d(2),
-                nn.Conv2d(width, width, 3, padding=1),
+                nn.Conv2d(width, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
                 nn.ReLU(),
                 nn.MaxPool2d(2),
-                nn.Conv2d(width, width, 3, padding=1),
+                nn.Conv2d(width, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
                 nn.ReLU(),
                 nn.AdaptiveAvgPool2d(1),
                 nn.Flatten(),
@@ -144,17 +148,15 @@ def _pooled(images: Tensor) -> Tensor:
 
 @cache
 def fashion() -> Task:
-    """Return the bundled Fashion-MNIST subset at 14x14."""
-    data = load_fashion()
+    """Return Fashion-MNIST at 14x14, from Debian's `dataset-fashion-mnist` or the folder that the variable names."""
+    data = load_full_fashion(Path(os.environ.get("NETMORPH_FASHION", "/usr/share/datasets/fashion-mnist")))
     train, test = ((_pooled(data.normalise(each.images)), each.labels.long()) for each in (data.train, data.test))
-    return Task("Fashion-MNIST (8,000 images, 14x14)", train, test)
+    return Task("Fashion-MNIST at 14x14", train, test)
 
 
 @cache
 def cifar() -> Task:
     """Return 25,000 images of CIFAR-10 at 16x16, from the folder that the environment variable names."""
-    import os
-
     root = Path(os.environ.get("NETMORPH_CIFAR10", "../shared/data/cifar10"))
     data = load_cifar(CIFAR["cifar10"], root, train_limit=25_000)
     train, test = ((_pooled(data.normalise(each.images)), each.labels.long()) for each in (data.train, data.test))
@@ -179,7 +181,12 @@ def text() -> Task:
 def _morphed(sites: str, graph: str, birth: str, *, keep: bool = False) -> Grow:
     def grow(parent: nn.Module, x: Tensor, seed: int) -> nn.Module:
         names = dict.fromkeys(sites.split(), graph)
-        return morph(parent, names, example_inputs=x, birth=birth, keep_parent=keep, seed=seed).model
+        batches = (
+            [x] if x.is_floating_point() and any(isinstance(m, nn.BatchNorm2d) for m in parent.modules()) else None
+        )
+        return morph(
+            parent, names, example_inputs=x[:8], birth=birth, keep_parent=keep, calibration=batches, seed=seed
+        ).model
 
     return grow
 
@@ -195,9 +202,9 @@ def _widened(sites: Iterator[str] | tuple[str, ...], width: str, birth: str) -> 
 
 
 _FASHION = {
-    **{birth: _morphed("3 6", "3x3:4x > 3x3", birth) for birth in ("slope", "pair")},
-    **{f"{birth} beside": _morphed("3 6", "3x3:4x > 3x3", birth, keep=True) for birth in ("zero", "cancel")},
-    **{f"widen 3x, {birth}": _widened(("0", "3", "6"), "3x", birth) for birth in ("copies", "zero", "cancel")},
+    **{birth: _morphed("4 8", "3x3:4x > 3x3", birth) for birth in ("slope", "pair")},
+    **{f"{birth} beside": _morphed("4 8", "3x3:4x > 3x3", birth, keep=True) for birth in ("zero", "cancel")},
+    **{f"widen 3x, {birth}": _widened(("0", "4", "8"), "3x", birth) for birth in ("copies", "zero", "cancel")},
 }
 _CIFAR = {
     **{birth: _morphed("layer*.conv1", "3x3:4x > 3x3", birth) for birth in ("slope", "pair")},
@@ -211,21 +218,27 @@ _SHORTCUTS = {
 }
 _GPT = {
     **{f"widen 3x, {birth}": _widened(("blocks.*.up",), "3x", birth) for birth in ("copies", "zero", "cancel")},
-    "pair": _morphed("blocks.*.up", "1:2x > 1", "pair"),
-    "slope": _morphed("blocks.*.up", "1:2x > 1", "slope"),
 }
 
 SETTINGS = {
     "fashion": Setting(
-        fashion, partial(SmallNet, 8), _FASHION, "pair", 40, 8, "a small network whose capacity is used up", rate=0.01, batch=50
+        fashion,
+        partial(SmallNet, 6),
+        _FASHION,
+        "pair",
+        10,
+        4,
+        "a small network whose capacity is used up",
+        rate=0.05,
+        batch=100,
     ),
     "cifar": Setting(
         cifar,
         lambda seed: CifarResNet(8, width=4, seed=seed),
         _CIFAR,
         "pair",
-        40,
-        8,
+        24,
+        6,
         "ResNet-8 of width 4, trained out",
     ),
     "cifar-unfinished": Setting(
@@ -242,9 +255,9 @@ SETTINGS = {
         partial(SmallGPT, 128),
         _GPT,
         "widen 3x, zero",
-        10,
-        4,
-        "a GPT of 46,000 parameters",
+        6,
+        3,
+        "a GPT of two blocks, 32 channels",
         fresh=lambda child, seed: SmallGPT(384, seed),
         rate=0.003,
         optimizer="adamw",

@@ -84,7 +84,7 @@ def test_nothing_is_solved_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     from netmorph.surgery import graft
 
     save(child(), tmp_path)
-    monkeypatch.setattr(graft, "solve", None)
+    monkeypatch.setattr(graft, "born", None)
     assert isinstance(load(tmp_path, Small()).fc, MorphedModule)
 
 

@@ -119,12 +119,12 @@ def test_an_error_at_one_side_of_the_border_is_caught(side: str) -> None:
 @pytest.mark.parametrize("site", ["stem", "blocks.0.conv2", "fc"])
 def test_a_child_with_one_wrong_weight_is_refused(monkeypatch: pytest.MonkeyPatch, site: str) -> None:
     """Whichever site it is, and however little the network's outputs show of it."""
-    solve_right = graft.solve
+    solve_right = graft.born
     parent, x = small(), images(size=40)
     layer = parent.get_submodule(site)
 
-    def solve_wrong(target: object, *args: object, **kwargs: object) -> object:
-        solution = solve_right(target, *args, **kwargs)
+    def solve_wrong(birth: str, target: object, *args: object, **kwargs: object) -> object:
+        solution = solve_right(birth, target, *args, **kwargs)
         if math.prod(target.weight.shape) == layer.weight.numel():  # all sites of this size
             filter_ = next(iter(solution.filters.values()))
             filter_.weight[(-1,) * filter_.weight.dim()] += filter_.weight.abs().max() / 100
@@ -132,6 +132,6 @@ def test_a_child_with_one_wrong_weight_is_refused(monkeypatch: pytest.MonkeyPatc
 
     mapping = {"stem": "3x3 > 1x1", "blocks.*.conv2": "3x3 > 1x1 | 1x1", "fc": "1 > 1"}
     assert morph(parent, mapping, example_inputs=x).parity.exact
-    monkeypatch.setattr(graft, "solve", solve_wrong)
+    monkeypatch.setattr(graft, "born", solve_wrong)
     with pytest.raises(ParityError, match=f"site {site}"):
         morph(parent, mapping, example_inputs=x)

@@ -255,7 +255,7 @@ def test_a_missing_pyarrow_is_told(tmp_path, monkeypatch):
     (tmp_path / "test.parquet").touch()
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(NetmorphError, match=r"needs pyarrow.*pip install 'netmorph\[parquet\]'"):
+    with pytest.raises(NetmorphError, match=r"needs pyarrow.*pip install pyarrow pillow"):
         load_cifar(C10, tmp_path)
 
 

@@ -211,7 +211,7 @@ def test_workers_are_counted_from_none(root):
 
 
 def test_what_is_wrong_is_told(tmp_path):
-    with pytest.raises(NetmorphError, match="holds no images in train/CLASS.*unpack ImageNet"):
+    with pytest.raises(NetmorphError, match="holds no images in train/CLASS.*give a folder with images"):
         load_folders(tmp_path)
     write_folders(tmp_path, each=1)
     (tmp_path / "train" / "ant").rename(tmp_path / "train" / "ape")

@@ -50,10 +50,7 @@ class RebuiltOptimizer:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        counts = f"{len(self.kept)} parameters kept, {len(self.departed)} departed, {len(self.joined)} joined"
-        groups = f", new groups {', '.join(map(str, self.new_groups))}" if self.new_groups else ""
-        left_out = f", {len(self.left_out)} left out" if self.left_out else ""
-        return f"RebuiltOptimizer({counts}{left_out}{groups})"
+        return str(self)
 
 
 def rebuild_optimizer(

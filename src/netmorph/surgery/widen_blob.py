@@ -201,7 +201,7 @@ def _check_norm(norm: nn.Module, edge: str, channels: Channels) -> None:
     if isinstance(norm, BlendedGroupNorm) or not even:
         raise GraphError(
             f"the {type(norm).__name__} of edge {edge!r} has statistics over several channels, which new ones change",
-            remedies=["widen by copies and a whole factor such as '2x'"]
+            remedies=["widen by a whole factor such as '2x', by copies"]
             if not isinstance(norm, BlendedGroupNorm)
             else [],
         )
