@@ -9,7 +9,7 @@ from netmorph.errors import InfeasibleMorph
 from netmorph.filters.geometry import ConvSpec
 from netmorph.graph.layout import Layout
 from netmorph.graph.spec import Edge, ModuleGraph, fresh_name
-from netmorph.graph.symmetry import Birth, Symmetry
+from netmorph.graph.symmetry import Birth, Symmetry, check_birth
 from netmorph.solver.beside import Parted, part
 from netmorph.solver.pair import SLOPE, Halved, halve
 
@@ -77,8 +77,9 @@ def prepare(
 
     Raises:
         InfeasibleMorph: nothing in the graph could hold the layer's filter.
-        GraphError: the graph cannot be born so.
+        GraphError: no such birth, or the graph cannot be born so.
     """
+    check_birth(birth)
     if birth == "slope":
         return Prepared(graph, graph)
     if birth == "pair":
