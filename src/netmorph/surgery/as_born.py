@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import torch
@@ -22,11 +23,24 @@ from netmorph.surgery.fold import batch_norm
 def as_born(module: MorphedModule) -> MorphedModule | str:
     """Return the linear module that a pair-, zero- or cancel-born one still equals, or why it equals none.
 
-    A module without plain activations comes back as it is, whatever its slopes.
+    A module without plain activations comes back as it is, whatever its slopes, and so do those inside it.
 
     Args:
         module: the module; it is left as it is.
     """
+    inner: dict[str, MorphedModule] = {}
+    for name in module.edges:
+        child = module.edges[name]
+        if isinstance(child, MorphedModule):
+            found = as_born(child)
+            if isinstance(found, str):
+                return f"edge {name!r}: {found}"
+            if found is not child:
+                inner[name] = found
+    if inner:
+        module = copy.deepcopy(module)
+        for name, linear_one in inner.items():
+            module.edges.add_module(module.edges.key(name), linear_one)
     names = {blob: act_name(module.acts[blob]) for blob in module.acts}
     plain = {blob: symmetry_of(name) for blob, name in names.items() if name is not None and is_plain(name)}
     if not plain:
