@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -85,3 +86,8 @@ def assert_born(solution: Solution, birth: Birth, act: str | None = "relu", *, s
     target = random_filter(solution.layout.site, seed)
     assert_layer(running(solution, birth, act, torch.float64), target)
     assert_layer(running(solution, birth, act, torch.float32), target)
+
+
+def with_acts(notation: str, named: Mapping[str, str]) -> ModuleGraph:
+    """Return a graph whose blobs have activations of their own."""
+    return replace(parse(notation), activation_items=tuple(named.items()))

@@ -141,7 +141,7 @@ def activated(draw: st.DrawFn, graphs: st.SearchStrategy[ModuleGraph]) -> Module
     seeds(),
     st.booleans(),
 )
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 def test_random_graphs(birth: str, graph: ModuleGraph, site: ConvSpec, seed: int, keep: bool) -> None:
     try:
         verdict = planned(birth, graph, site, seed=seed).feasible
