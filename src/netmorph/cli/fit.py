@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netmorph.cli.options import Text, check_arguments, check_seed
+from netmorph.cli.options import Text, add_birth, check_arguments, check_seed
 from netmorph.cli.training import (
     AGAIN,
     TrainingPrinter,
@@ -87,6 +87,7 @@ def run(options: Any) -> int:
         None if options.act == "none" else options.act,
         None if options.norm == "none" else options.norm,
         options.keep_parent,
+        options.birth,
     )
     machine = _machine(options)
     team = Team(machine)
@@ -208,6 +209,7 @@ def _add_growth(parser: Any) -> None:
         action="store_true",
         help="where a graph cannot hold the filter, put one of its kernel beside it",
     )
+    add_birth(parser)
 
 
 class _Epoch:

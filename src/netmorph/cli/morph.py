@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from netmorph.cli.options import add_model, add_sites
+from netmorph.cli.options import add_birth, add_model, add_sites
 
 __all__ = ["add_arguments", "run"]
 
@@ -33,6 +33,7 @@ def add_arguments(parser: Any) -> None:
         action="store_true",
         help="where a graph cannot hold the filter, put one of its kernel beside it",
     )
+    add_birth(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -60,6 +61,7 @@ def run(options: Any) -> int:
         act=None if options.act == "none" else options.act,
         norm=None if options.norm == "none" else options.norm,
         keep_parent=options.keep_parent,
+        birth=options.birth,
     )
     save(result.model, out)  # the network knows how it was built
     found = {"parity": parity_of(result), "cost": result.cost.to_dict(), "notices": list(result.notices)}

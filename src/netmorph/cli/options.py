@@ -21,6 +21,7 @@ _MOST_NUMBERS = 2**32  # 16 GiB
 
 __all__ = [
     "Text",
+    "add_birth",
     "add_input",
     "add_model",
     "add_sites",
@@ -74,6 +75,16 @@ def add_sites(parser: Any) -> None:
         action="append",
         required=True,
         help="the module for the --at of the same place: a graph such as '3x3 > 1x1 | id', or a name; repeatable",
+    )
+
+
+def add_birth(parser: Any) -> None:
+    """Add how modules with a real activation compute their layers' functions from the start."""
+    parser.add_argument(
+        "--birth",
+        type=str,
+        default="slope",
+        help="how modules are born: slope (parametric activations), pair, zero or cancel (plain activations)",
     )
 
 

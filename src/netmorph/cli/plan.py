@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from netmorph.cli.options import add_model, add_sites
+from netmorph.cli.options import add_birth, add_model, add_sites
 
 __all__ = ["add_arguments", "run"]
 
@@ -17,6 +17,14 @@ def add_arguments(parser: Any) -> None:
     """Add the command's options."""
     add_model(parser)
     add_sites(parser)
+    parser.add_argument(
+        "--act",
+        type=str,
+        default="auto",
+        help="activation of the inner blobs, which decides whether they can hold pairs: auto (as in the network), "
+        "none, gelu, ...",
+    )
+    add_birth(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -27,6 +35,13 @@ def run(options: Any) -> int:
 
     mapping = read_sites(options.at, options.to)
     model = open_model(options.model, options.model_args, options.weights)
-    found = plan(model, mapping, example_inputs=example(options.input_shape, options.seed), seed=options.seed)
+    found = plan(
+        model,
+        mapping,
+        example_inputs=example(options.input_shape, options.seed),
+        seed=options.seed,
+        act=None if options.act == "none" else options.act,
+        birth=options.birth,
+    )
     print(json.dumps(found.to_dict(), indent=2) if options.json else found.summary())
     return 2 if found.feasible is False else 0

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from netmorph.errors import GraphError, InfeasibleMorph, NetmorphError
+from netmorph.graph.symmetry import Birth
 from netmorph.lab.fit_phases import FitPhase
 from netmorph.lab.results import parity_of
 from netmorph.models.paper import check_reach, grow, name_of, parse_net
@@ -32,6 +33,7 @@ class Given:
         act: activation of morphed modules, as `morph` takes it.
         norm: norm of morphed modules, as `morph` takes it.
         keep_parent: as `morph` takes it.
+        birth: as `morph` takes it.
     """
 
     example: Tensor
@@ -40,6 +42,7 @@ class Given:
     act: str | None
     norm: str | None
     keep_parent: bool
+    birth: Birth = "slope"
 
 
 def grown_for(phase: FitPhase, model: nn.Module, given: Given) -> tuple[Step, ...]:
@@ -65,7 +68,7 @@ def grown_for(phase: FitPhase, model: nn.Module, given: Given) -> tuple[Step, ..
     }
     model.eval()
     if phase.grow is None:
-        choices: dict[str, Any] = {"act": given.act, "norm": given.norm, "keep_parent": given.keep_parent}
+        choices: dict[str, Any] = {key: getattr(given, key) for key in ("act", "norm", "keep_parent", "birth")}
         return (morph(model, phase.sites, **common, **choices),)
     source = name_of(model, parse_net(phase.grow).depth)
     steps = grow(model, source, phase.grow, **common).steps
@@ -117,7 +120,14 @@ def check_sites(model: nn.Module, phases: Sequence[FitPhase], given: Callable[[i
         return
     made = given(number)
     try:
-        found = plan(model, phases[number - 1].sites, example_inputs=made.example, seed=made.seed)
+        found = plan(
+            model,
+            phases[number - 1].sites,
+            example_inputs=made.example,
+            seed=made.seed,
+            act=made.act,
+            birth=made.birth,
+        )
         # Before any training a filter may be one that even a narrow graph holds: the morph, which comes now, tells.
         for each in () if number == 1 or made.keep_parent else found:
             if each.plan.feasible is False:

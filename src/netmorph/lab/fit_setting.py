@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from netmorph.graph.symmetry import Birth, check_birth
 from netmorph.lab.fit_phases import FitPhase
 
 __all__ = ["RunSetting"]
@@ -26,6 +27,7 @@ class RunSetting:
         norm: norm of morphed modules, as `morph` takes it; statistics come from training images. What a phase grows
             to by a name of the paper has ReLU and BatchNorm, as there.
         keep_parent: where a graph cannot hold a filter, a layer of its kind beside it holds the rest.
+        birth: how modules are born, as `morph` takes it; what a phase grows to by a name of the paper, as there.
     """
 
     model: str
@@ -36,10 +38,16 @@ class RunSetting:
     act: str | None = "auto"
     norm: str | None = "auto"
     keep_parent: bool = False
+    birth: Birth = "slope"
+
+    def __post_init__(self) -> None:
+        check_birth(self.birth)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON says it."""
         plain = {name: value for name, value in vars(self).items() if name not in ("phases", "model_args")}
+        if self.birth == "slope":
+            del plain["birth"]  # the only one that older folders know, which do not name it
         made = {**plain, "model_args": dict(self.model_args), "phases": [phase.as_dict() for phase in self.phases]}
         read: dict[str, Any] = json.loads(json.dumps(made))  # tuples become lists, as they are when read again
         return read

@@ -228,7 +228,9 @@ class _Run:
     def _given(self, number: int, batches: list[Tensor]) -> Given:
         """Return what a phase's morph is made with."""
         example, setting = self.data.example(_PARITY_IMAGES), self.setting
-        return Given(example, batches, setting.draw(number, 2), setting.act, setting.norm, setting.keep_parent)
+        return Given(
+            example, batches, setting.draw(number, 2), setting.act, setting.norm, setting.keep_parent, setting.birth
+        )
 
     def _images(self, phase: FitPhase, seed: int) -> Iterator[Tensor]:
         """Yield training images in batches."""

@@ -103,7 +103,14 @@ def grow(
     norm = "neutral" if calibration is None else "calibrated"
     if isinstance(calibration, Iterator):
         calibration = list(calibration)  # each step goes through it anew
-    common = {"example_inputs": example_inputs, "seed": seed, "calibration": calibration, "noise": noise, "norm": norm}
+    common: dict[str, Any] = {
+        "example_inputs": example_inputs,
+        "seed": seed,
+        "calibration": calibration,
+        "noise": noise,
+        "norm": norm,
+        "birth": "slope",  # eq. 8, the paper's
+    }
     steps: list[Step] = []
     there = {place.name: place for place in old.places}
     fresh = {place.name: new.graph(place.branches) for place in new.places if place.name not in there}

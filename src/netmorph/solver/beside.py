@@ -34,26 +34,33 @@ class Parted:
         core: the part without activations; None where no path is without.
         closing: names of the edges by which branches enter the core.
         branch: blobs of the branches.
+        twins: whether channels that the core reads are twins whose readers cancel; else their readers are zero.
     """
 
     whole: ModuleGraph
     core: ModuleGraph | None
     closing: frozenset[str]
     branch: frozenset[str]
+    twins: bool = False
 
     def layout(self, core: Layout) -> Layout:
-        """Return the layout of the whole graph from that of its core, which may have one edge more (the parent's)."""
+        """Return the layout of the whole graph from that of its core, which may have one edge more (the parent's).
+
+        Raises:
+            GraphError: a blob cannot hold twins, or the branches do not fit the site.
+        """
         names = {edge.name for edge in self.whole.edges}
         quiet = {*self.closing, *(edge.name for edge in core.graph.edges)}
         edges = [_quiet(edge) if edge.name in quiet else edge for edge in self.whole.edges]
         edges += [_quiet(edge) for edge in core.graph.edges if edge.name not in names]
         whole = replace(self.whole, edges=tuple(edges))
         cuts = [_closed(whole, cut) for cut in core.cuts]
-        return lay_out(whole, core.site, cuts, _closed(whole, core.cut), border=core.border)
+        layout = lay_out(whole, core.site, cuts, _closed(whole, core.cut), border=core.border)
+        if self.twins:
+            _twins(layout, self)
+        return layout
 
-    def filters(
-        self, layout: Layout, filters: Mapping[str, Filter], *, twins: bool, seed: int, size: float
-    ) -> dict[str, Filter]:
+    def filters(self, layout: Layout, filters: Mapping[str, Filter], *, seed: int, size: float) -> dict[str, Filter]:
         """Return the filters of the whole graph from those of its core.
 
         Random weights have He's scale (2015), so that signals keep theirs.
@@ -61,14 +68,18 @@ class Parted:
         Args:
             layout: of the whole graph.
             filters: of the core.
-            twins: whether channels that the core reads are twins whose readers cancel; else their readers are zero.
             seed: of the branches' weights.
             size: of what cancels, relative to He's scale.
 
         Raises:
-            GraphError: a blob cannot hold twins.
+            GraphError: twins whose readers are zero would stay alike for good.
         """
-        paired = _twins(layout, self) if twins else set()
+        if self.twins and not size:
+            raise GraphError(
+                "birth='cancel' needs twins whose readers cancel, and with noise=0 they are zero",
+                remedies=["pass a noise= above 0", ZERO],
+            )
+        paired = _twins(layout, self) if self.twins else set()
         return {
             edge.name: filters[edge.name]
             if edge.name in filters
@@ -77,12 +88,13 @@ class Parted:
         }
 
 
-def part(graph: ModuleGraph, acts: Mapping[str, Symmetry]) -> Parted:
+def part(graph: ModuleGraph, acts: Mapping[str, Symmetry], *, twins: bool = False) -> Parted:
     """Part a graph into its core and its branches.
 
     Args:
         graph: the module graph.
         acts: the activations of its inner blobs; a blob that is missing has none.
+        twins: as `Parted` has it.
 
     Raises:
         GraphError: there is no branch, or one enters the core by an edge without weights.
@@ -111,7 +123,7 @@ def part(graph: ModuleGraph, acts: Mapping[str, Symmetry]) -> Parted:
     )
     widths = tuple((blob, width) for blob, width in graph.width_items if blob in core)
     whole = ModuleGraph(edges, widths, (), graph.source, graph.sink) if edges else None
-    return Parted(graph, whole, frozenset(edge.name for edge in closing), branch)
+    return Parted(graph, whole, frozenset(edge.name for edge in closing), branch, twins)
 
 
 def is_silent(graph: ModuleGraph, parted: Parted, filters: Mapping[str, Filter]) -> bool:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from netmorph.errors import InfeasibleMorph
 from netmorph.filters.geometry import ConvSpec
 from netmorph.graph.layout import Layout
 from netmorph.graph.spec import Edge, ModuleGraph, fresh_name
-from netmorph.graph.symmetry import Birth, Symmetry
+from netmorph.graph.symmetry import Birth, Symmetry, check_birth
 from netmorph.solver.beside import Parted, part
-from netmorph.solver.pair import SLOPE, Halved, halve
+from netmorph.solver.pair import Halved, halve
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Prepared:
         whole: the graph.
         linear: what is solved; None where nothing has to be.
         how: how both belong together; None where they are the same.
-        parent: whether `linear` is the parent's edge, which the graph has not.
+        parent: whether `linear` has the parent's edge, which the graph has not.
     """
 
     whole: ModuleGraph
@@ -34,19 +34,10 @@ class Prepared:
         """Return the layout of the whole graph from that of the linear one."""
         return linear if self.how is None else self.how.layout(linear)
 
-    def explained(self, error: InfeasibleMorph) -> InfeasibleMorph:
-        """Return the error that says of the linear graph what it means for the whole one."""
-        error.graph = str(self.whole)
-        if not isinstance(self.how, Halved) or not self.how.pairs:
-            return error
-        keep = [remedy for remedy in error.remedies if remedy.startswith("pass keep_parent")]
-        return InfeasibleMorph(
-            f"{error.what}; {self.note}",
-            missing=error.missing,
-            graph=str(self.whole),
-            shapes=error.shapes,
-            remedies=["give the activated blobs twice the channels", SLOPE, *keep],
-        )
+    def with_parent(self, site: ConvSpec) -> Prepared:
+        """Return the same with one more edge that can hold the whole target."""
+        assert self.linear is not None
+        return replace(self, linear=self.linear.with_edge(parent_edge(self.whole, site)), parent=True)
 
     @property
     def note(self) -> str:
@@ -77,14 +68,15 @@ def prepare(
 
     Raises:
         InfeasibleMorph: nothing in the graph could hold the layer's filter.
-        GraphError: the graph cannot be born so.
+        GraphError: no such birth, or the graph cannot be born so.
     """
+    check_birth(birth)
     if birth == "slope":
         return Prepared(graph, graph)
     if birth == "pair":
         halved = halve(graph, site, acts)
         return Prepared(graph, halved.graph, halved)
-    parted = part(graph, acts)
+    parted = part(graph, acts, twins=birth == "cancel")
     if parted.core is not None or silent:
         return Prepared(graph, parted.core, parted)
     if keep_parent:
@@ -97,13 +89,21 @@ def prepare(
         missing=f"an edge beside the branches that holds the filter: {kernel}",
         graph=str(graph),
         shapes=str(site),
-        remedies=[f"write '{kernel} | {graph}'", "pass keep_parent=True", "use birth='pair' or birth='slope'"],
+        remedies=[
+            f"write {str(graph.with_edge(_beside(graph, site)))!r}",
+            "pass keep_parent=True",
+            "use birth='pair' or birth='slope'",
+        ],
     )
 
 
 def parent_edge(graph: ModuleGraph, site: ConvSpec) -> Edge:
     """Return the edge beside the graph that can hold the whole target (Type II)."""
-    name = fresh_name("parent", {edge.name for edge in graph.edges})
+    return _beside(graph, site, "parent")
+
+
+def _beside(graph: ModuleGraph, site: ConvSpec, name: str | None = None) -> Edge:
+    name = fresh_name(name or f"{graph.source}_{graph.sink}", {edge.name for edge in graph.edges})
     named = any(edge.stride is not None for edge in graph.edges)
     return Edge(
         name,

@@ -13,8 +13,10 @@ from netmorph.graph.cuts import source_cut
 from netmorph.graph.layout import lay_out
 from netmorph.graph.spec import ModuleGraph
 from netmorph.graph.symmetry import Birth, Symmetry
-from netmorph.solver.births import prepare
+from netmorph.solver.beside import Parted
+from netmorph.solver.births import Prepared, prepare
 from netmorph.solver.pair import Halved
+from netmorph.solver.plan import explained
 from netmorph.solver.solution import Solution, Status
 from netmorph.solver.solve import Options, solve
 
@@ -44,17 +46,31 @@ def born(
         layout = lay_out(graph, site, (cut,) * site.dims, cut)
         solution = Solution({}, 0.0, Status.EXACT_FOR_TARGET, layout)
     else:
-        try:
-            solution = solve(target, prepared.linear, spec=site, **vars(options))
-        except InfeasibleMorph as error:
-            raise prepared.explained(error) from error
+        solution, prepared = _solved(target, prepared, site, options)
     if prepared.how is None:
         return solution
     layout, filters = prepared.layout(solution.layout), solution.filters
     if isinstance(prepared.how, Halved):
         filters = prepared.how.filters(layout, filters)
     else:
-        twins = birth == "cancel"
-        filters = prepared.how.filters(layout, filters, twins=twins, seed=options.seed, size=options.noise)
+        filters = prepared.how.filters(layout, filters, seed=options.seed, size=options.noise)
     status = Status.KEPT_PARENT if prepared.parent else solution.status
     return replace(solution, layout=layout, filters=filters, status=status)
+
+
+def _solved(target: Filter, prepared: Prepared, site: ConvSpec, options: Options) -> tuple[Solution, Prepared]:
+    """Return the solution of a linear graph, and that graph with the parent's edge where it takes one.
+
+    A core knows nothing of the names in the branches, so that the edge beside it is added here.
+    """
+    assert prepared.linear is not None
+    beside = isinstance(prepared.how, Parted)
+    how = vars(replace(options, keep_parent=options.keep_parent and not beside))
+    try:
+        return solve(target, prepared.linear, spec=site, **how), prepared
+    except InfeasibleMorph as error:
+        if not (beside and options.keep_parent):
+            raise explained(error, prepared, site, seed=options.seed) from error
+    prepared = prepared.with_parent(site)
+    assert prepared.linear is not None
+    return solve(target, prepared.linear, spec=site, **how), prepared

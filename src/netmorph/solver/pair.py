@@ -10,6 +10,7 @@ could not have.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -87,7 +88,7 @@ def halve(graph: ModuleGraph, site: ConvSpec, acts: Mapping[str, Symmetry]) -> H
         if blob in acts:
             _enter_activated(halved, blob, into, passing, acts[blob], widths)
         elif passing:
-            _enter_plain(halved, blob, into, passing)
+            _enter_plain(halved, blob, into, passing, widths)
         if blob in halved.pairs and widths[blob] % 2:
             raise GraphError(
                 f"birth='pair' needs an even number of channels, and blob {blob!r} has {widths[blob]}",
@@ -218,17 +219,26 @@ def _through(
     )
 
 
-def _enter_plain(halved: Halved, blob: str, into: Sequence[Edge], passing: Sequence[Edge]) -> None:
-    """Note that a blob without activation holds the pairs of the blob before it."""
+def _enter_plain(
+    halved: Halved, blob: str, into: Sequence[Edge], passing: Sequence[Edge], widths: Mapping[str, int]
+) -> None:
+    """Note that a blob without activation holds the pairs of the blob before it.
+
+    Such a blob's channels are read as pairs, too: `k phi(u) - k phi(-u)` is a multiple of `k u`.
+    """
     kinds = {halved.pairs[edge.source].odd for edge in passing}
     if blob == halved.graph.sink or len(passing) < len(into) or len(kinds) > 1:
-        raise GraphError(
-            f"edge {passing[0].name!r} keeps channels apart and would part the pairs of {passing[0].source!r}: "
-            f"{blob!r} is read without an activation, or written by other edges, too",
-            graph=str(halved.graph),
-            remedies=["use groups of two or more channels, or a dense edge", SLOPE],
-        )
-    halved.pairs[blob] = Symmetry(kinds.pop())
+        why = f"{blob!r} is read without an activation, or written by other edges, too"
+    elif any(widths[edge.source] != widths[blob] for edge in passing):
+        why = "it changes the number of channels"
+    else:
+        halved.pairs[blob] = Symmetry(kinds.pop())
+        return
+    raise GraphError(
+        f"edge {passing[0].name!r} keeps channels apart and would part the pairs of {passing[0].source!r}: {why}",
+        graph=str(halved.graph),
+        remedies=["use groups of two or more channels, or a dense edge", SLOPE],
+    )
 
 
 def _half_edge(edge: Edge, halved: Halved, widths: Mapping[str, int], graph: ModuleGraph) -> Edge:
@@ -237,13 +247,13 @@ def _half_edge(edge: Edge, halved: Halved, widths: Mapping[str, int], graph: Mod
         return replace(edge, kernel=(1,), dilation=None, groups=1, norm=None, fixed=Fixed())
     if edge.fixed is None and edge.source in halved.pairs and _keeps_apart(edge, widths):
         return replace(edge, groups="dw")
-    if type(edge.groups) is int:
-        for blob in (edge.source, edge.sink):
-            if blob in halved.pairs and (widths[blob] // 2) % edge.groups:
-                raise GraphError(
-                    f"edge {edge.name!r} has groups that would part the pairs of blob {blob!r}",
-                    graph=str(graph),
-                    shapes=f"{widths[blob]} channels in {edge.groups} groups: each needs an even number",
-                    remedies=[f"use a number of groups that divides {widths[blob] // 2}", SLOPE],
-                )
+    groups = widths[edge.source] if edge.groups == "dw" else edge.groups
+    for blob in (edge.source, edge.sink):
+        if edge.fixed is None and blob in halved.pairs and (widths[blob] // 2) % groups:
+            raise GraphError(
+                f"edge {edge.name!r} has groups that would part the pairs of blob {blob!r}",
+                graph=str(graph),
+                shapes=f"{widths[blob]} channels in {groups} groups: each needs an even number",
+                remedies=[f"give blob {blob!r} {math.lcm(2 * groups, widths[blob])} channels", SLOPE],
+            )
     return edge

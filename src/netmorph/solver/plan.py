@@ -18,9 +18,10 @@ from netmorph.graph.paths import path_count
 from netmorph.graph.reduce import reduce
 from netmorph.graph.spec import ModuleGraph
 from netmorph.graph.symmetry import Birth, Symmetry
-from netmorph.solver.births import prepare
+from netmorph.solver.births import Prepared, prepare
 from netmorph.solver.candidates import Verdict, judge, layouts, most_share
 from netmorph.solver.dense import MISSING, choose_dense, dense_layouts, end_cuts
+from netmorph.solver.pair import SLOPE
 from netmorph.solver.pointwise import draw_system
 from netmorph.solver.system import frame, needed_ranks, split_crossing
 
@@ -167,7 +168,7 @@ def plan_site(
     if prepared.note:
         verdict = replace(verdict, reason=f"{verdict.reason} ({prepared.note})")
     if remedies and prepared.note:
-        remedies = prepared.explained(infeasible(graph, site, verdict)).remedies
+        remedies = explained(infeasible(graph, site, verdict), prepared, site, seed=seed).remedies
     return _planned(graph, site, verdict, prepared.layout(verdict.layout), carrying, remedies)
 
 
@@ -242,6 +243,36 @@ def infeasible(
         shapes=str(site),
         remedies=remedies_of(verdict, low_rank=low_rank, keeps=keeps),
     )
+
+
+def explained(error: InfeasibleMorph, prepared: Prepared, site: ConvSpec, *, seed: int) -> InfeasibleMorph:
+    """Return the error that says of the linear graph what it means for the whole one.
+
+    With twice the channels pairs hold what the graph itself holds by slopes: where it does not, that is no remedy.
+
+    Args:
+        error: about the linear graph; it is changed.
+        prepared: both graphs.
+        site: geometry of the layer.
+        seed: of the noise whose rank decides where the max-flow does not.
+    """
+    error.graph = str(prepared.whole)
+    if not prepared.note:
+        return error
+    error.what = f"{error.what}; {prepared.note}"
+    error.args = (error.what,)
+    try:
+        enough = choose(prepared.whole, site, seed=seed).feasible is not False
+    except GraphError:
+        enough = False
+    if enough:
+        keep = [remedy for remedy in error.remedies if remedy.startswith("pass keep_parent")]
+        error.remedies = ("give the activated blobs twice the channels", SLOPE, *keep)
+    else:
+        error.remedies = tuple(
+            f"{each}; pairs need twice that" if each.startswith("widen to") else each for each in error.remedies
+        )
+    return error
 
 
 @on_cpu

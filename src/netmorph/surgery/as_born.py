@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import torch
@@ -22,11 +23,15 @@ from netmorph.surgery.fold import batch_norm
 def as_born(module: MorphedModule) -> MorphedModule | str:
     """Return the linear module that a pair-, zero- or cancel-born one still equals, or why it equals none.
 
-    A module without plain activations comes back as it is, whatever its slopes.
+    A module without plain activations comes back as it is, whatever its slopes, and so do those inside it.
 
     Args:
         module: the module; it is left as it is.
     """
+    whole = _with_linear_parts(module)
+    if isinstance(whole, str):
+        return whole
+    module = whole
     names = {blob: act_name(module.acts[blob]) for blob in module.acts}
     plain = {blob: symmetry_of(name) for blob, name in names.items() if name is not None and is_plain(name)}
     if not plain:
@@ -47,6 +52,24 @@ def as_born(module: MorphedModule) -> MorphedModule | str:
         return f"{trained}: {error.what}"
     linear = _of_pairs(module.layout, plain, filters) or _of_core(module.layout, plain, filters)
     return trained if linear is None else _built(module, *linear)
+
+
+def _with_linear_parts(module: MorphedModule) -> MorphedModule | str:
+    """Return a module with the linear ones in place of the morphed modules inside it, or why one of these is none."""
+    inner: dict[str, MorphedModule] = {}
+    for name in module.edges:
+        child = module.edges[name]
+        if isinstance(child, MorphedModule):
+            found = as_born(child)
+            if isinstance(found, str):
+                return f"edge {name!r}: {found}"
+            if found is not child:
+                inner[name] = found
+    if inner:
+        module = copy.deepcopy(module)
+        for name, linear_one in inner.items():
+            module.edges.add_module(module.edges.key(name), linear_one)
+    return module
 
 
 def _of_pairs(

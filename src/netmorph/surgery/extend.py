@@ -276,6 +276,6 @@ def _explained(error: NetmorphError, bundle: Bundle) -> NetmorphError:
     error.remedies = tuple(
         "keep the present edge in the graph as well" if "keep_parent" in remedy else remedy
         for remedy in error.remedies
-        if gone or "keep_parent" not in remedy
+        if (gone or "keep_parent" not in remedy) and not remedy.startswith("write '")  # of the part, not the module
     )
     return error

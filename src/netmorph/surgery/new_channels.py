@@ -118,7 +118,15 @@ class Channels:
             role: of the channel that each new column reads.
             noise: size of what cancels, relative to the root mean square of the weight.
             seed: of what cancels.
+
+        Raises:
+            SiteError: twins whose readers are zero would stay alike for good.
         """
+        if self.birth == "cancel" and not noise:
+            raise SiteError(
+                "birth='cancel' needs twins whose readers cancel, and with noise=0 they are zero",
+                remedies=["pass a noise= above 0", "use birth='zero'"],
+            )
         if self.birth == "copies":
             return shares(weight, index, noise=noise, seed=seed)
         out = weight.detach()[:, index.to(weight.device)].clone()

@@ -11,7 +11,7 @@ from torch import nn
 from netmorph.brief import Brief, listed
 from netmorph.errors import GraphError
 from netmorph.graph.spec import ModuleGraph
-from netmorph.graph.symmetry import Birth, Symmetry
+from netmorph.graph.symmetry import Birth, Symmetry, check_birth
 from netmorph.nn.activations import symmetries
 from netmorph.solver.plan import FillName, SitePlan, plan_site
 from netmorph.surgery.activation import own_activation
@@ -153,8 +153,9 @@ def plan(
 
     Raises:
         SiteError: as for `morph`.
-        GraphError: a graph does not fit its site at all.
+        GraphError: a graph does not fit its site at all, or there is no such birth.
     """
+    check_birth(birth)
     call = Call.of(example_inputs)
     check_unwrapped(model)
     chosen, refused, run = chosen_among(model, call, mapping, seed)

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from netmorph.errors import NetmorphError
 from netmorph.graph.spec import ModuleGraph
+from netmorph.graph.symmetry import check_birth
 from netmorph.surgery.groups import group_of
 from netmorph.surgery.growth import GrowthResult
 from netmorph.surgery.layers import check_unwrapped
@@ -64,7 +65,7 @@ class GrowCallback(Callback):
         calibration: batches, as `morph` takes them; or a function that takes the trainer and returns them.
         seed: of the noise; the same in every process.
         newborn_lr_factor: as `netmorph.rebuild_optimizer` takes it.
-        options: further arguments of `morph`.
+        options: further arguments of `morph`, such as ``birth``.
 
     Attributes:
         result: of the growth, once it has happened in this process; where it was repeated, it stays None.
@@ -96,6 +97,7 @@ class GrowCallback(Callback):
         if type(at_epoch) is not int:
             raise NetmorphError(f"at_epoch= is the number of an epoch, counted from 0, not {at_epoch!r}")
         check_factor(newborn_lr_factor)
+        check_birth(options.get("birth", "slope"))
         self.grow, self.at_epoch, self.attribute = grow, at_epoch, attribute
         self.example_inputs, self.calibration, self.seed, self.options = example_inputs, calibration, seed, options
         self.newborn_lr_factor = newborn_lr_factor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from netmorph.graph.draw.words import activation_word
 from netmorph.graph.spec import Edge, ModuleGraph
 from netmorph.graph.write import write_atom
 
@@ -38,7 +39,7 @@ def listing(graph: ModuleGraph, widths: Mapping[str, int] | None = None) -> str:
         width = str(named.get(blob, "site" if blob in ends else "1x"))
         if widths is not None:
             width = str(widths[blob])
-        activation = "-" if blob in ends else graph.activations.get(blob, "auto")
+        activation = "-" if blob in ends else activation_word(graph.activations.get(blob, "auto"))
         blobs.append((blob, width, activation, " ".join(edge.name for edge in incoming[blob]) or "-"))
     edges = [("edge", "path", "does")]
     edges += [(edge.name, f"{edge.source} -> {edge.sink}", describe_edge(edge)) for edge in graph.edges]

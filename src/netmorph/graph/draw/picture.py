@@ -12,7 +12,7 @@ from netmorph.graph.draw.layers import Layers, in_layers
 from netmorph.graph.draw.marks import Marks
 from netmorph.graph.draw.positions import positions
 from netmorph.graph.draw.scene import Box, Curve, Head, Label, Point, Role, Scene, text_width
-from netmorph.graph.draw.words import blob_width, edge_words, shorten
+from netmorph.graph.draw.words import activation_word, blob_width, edge_words, shorten
 from netmorph.graph.spec import Edge, ModuleGraph
 
 __all__ = ["LARGEST", "draw_graph", "is_drawable"]
@@ -134,7 +134,7 @@ class _Picture:
         width = self._width(node.name)
         about = f"blob {node.name}" + (f", width {width}" if width else "")
         if node.name in self.graph.activations:
-            about += f", activation {self.graph.activations[node.name]}"
+            about += f", activation {activation_word(self.graph.activations[node.name])}"
         corner = (self.x[index] - size.width / 2, self.y[index] - size.height / 2)
         return Box(*corner, size.width, size.height, role, about + (", too narrow" if role == "narrow" else ""))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from netmorph.graph.spec import Edge, ModuleGraph
 from netmorph.graph.write import write_number
 
-__all__ = ["blob_width", "edge_words", "shorten"]
+__all__ = ["activation_word", "blob_width", "edge_words", "shorten"]
 
 _LONGEST = 22
 
@@ -38,6 +38,16 @@ def blob_width(graph: ModuleGraph, blob: str, widths: dict[str, int] | None) -> 
     if blob in (graph.source, graph.sink):
         return ""
     return str(graph.widths.get(blob, "1x"))
+
+
+def activation_word(name: str) -> str:
+    """Return what an activation is called: "plain_relu", which is phi itself and not its parametric form, plain relu.
+
+    Example:
+        >>> activation_word("plain_gelu(approximate=tanh)"), activation_word("gelu")
+        ('plain gelu(approximate=tanh)', 'gelu')
+    """
+    return name.replace("plain_", "plain ", 1)
 
 
 def shorten(name: str, most: int = _LONGEST) -> str:

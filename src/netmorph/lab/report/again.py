@@ -20,6 +20,7 @@ _DEFAULTS = {
     "noise": 0.5,
     "keep_parent": False,
     "act": "auto",
+    "birth": "slope",
     "check": True,
 }
 
@@ -82,7 +83,7 @@ def _code(run: Run) -> str:
 
 def _morph_call(record: MorphRecord) -> Sequence[str]:
     """Return the call of `morph` that a record is of; calibration= is data, which no record holds."""
-    options = dict(record.options)
+    options = {"birth": "slope", **record.options}  # the only one of older records
     mapping = options.pop("mapping", {})
     given = {key: value for key, value in options.items() if _DEFAULTS.get(key, ...) != value}
     if given.get("norm") in ("calibrated", "paper"):
