@@ -58,10 +58,11 @@ def run_seed(name: str, setting: Setting, seed: int) -> None:
     own = cost(parent, task.train[0][:1]).macs
     budget = setting.more * max(macs.values())
     before = setting.epochs * own
-    arms: dict[str, tuple[nn.Module, int]] = {birth: (child, setting.more) for birth, child in children.items()}
-    arms["P: parent trained on"] = parent, round(budget / own)
     scratch = setting.fresh(children[setting.scratch], seed + 100)
+    arms: dict[str, tuple[nn.Module, int]] = {setting.scratch: (children[setting.scratch], setting.more)}
+    arms["P: parent trained on"] = parent, round(budget / own)
     arms["from scratch"] = scratch, round((before + budget) / macs[setting.scratch])
+    arms |= {birth: (child, setting.more) for birth, child in children.items()}
     for arm, (model, epochs) in arms.items():
         path = folder / f"{arm.replace(' ', '_').replace(':', '').replace(',', '')}-{seed}.json"
         if path.exists():
