@@ -10,7 +10,16 @@ from torch.nn import functional as F
 
 from netmorph.errors import GraphError
 from netmorph.nn import MorphedModule, slopes
-from netmorph.nn.activations import build_activation, name_of, phi_name
+from netmorph.nn.activations import (
+    act_at,
+    act_name,
+    build_activation,
+    name_of,
+    phi_name,
+    plain_name,
+    symmetry_of,
+    with_acts_at,
+)
 
 PHI = {
     "relu": F.relu,
@@ -145,3 +154,79 @@ def test_names_with_settings(name: str, written: str | None) -> None:
 def test_settings_that_are_none_are_refused(name: str) -> None:
     with pytest.raises(GraphError, match="is not a setting of|is not an activation"):
         phi_name(name)
+PLAIN = {
+    "relu": nn.ReLU,
+    "gelu(approximate=tanh)": nn.GELU,
+    "leakyrelu(negative_slope=0.2)": nn.LeakyReLU,
+    "elu": nn.ELU,
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_plain_name_is_phi_itself(name: str) -> None:
+    act = build_activation(f"plain_{name}", 3, 2)
+    assert type(act) is PLAIN[name]
+    assert not list(act.parameters())
+    x = noise(2, 3, 4, 4)
+    parametric = build_activation(name, 3, 2)
+    parametric.weight.data.zero_()
+    torch.testing.assert_close(act(x), parametric(x))
+    assert act_name(act) == f"plain_{name}"
+    assert act_name(parametric) == name
+
+
+def test_plain_names_are_written_in_one_way() -> None:
+    assert phi_name("plain_ReLU") == phi_name("plain_auto") == plain_name("relu") == plain_name("plain_relu")
+    assert phi_name("plain_none") is None
+    assert phi_name("plain_leaky_relu(negative_slope=0.01)") == "plain_leakyrelu"
+    assert plain_name(None) is None
+    with pytest.raises(GraphError, match="did you mean 'relu'"):
+        phi_name("plain_relux")
+    with pytest.raises(GraphError, match="is not an activation"):
+        phi_name("plain_plain_plain_x")
+
+
+def test_only_slope_is_parametric() -> None:
+    assert [act_at(birth, "gelu") for birth in ("slope", "pair", "zero", "cancel")] == ["gelu", *["plain_gelu"] * 3]
+    assert act_at("slope", "plain_gelu") == "gelu"
+    assert act_at("pair", None) is None
+    graph = replace(build("3 > 1 > 1").layout.graph, activation_items=(("a", "relu"), ("b", "none")))
+    assert with_acts_at("zero", graph, ["a", "b"]).activations == {"a": "plain_relu", "b": "none"}
+    assert with_acts_at("zero", graph, ["b"]).activations == {"a": "relu", "b": "none"}
+
+
+ODD = {
+    "relu": 1.0,
+    "leakyrelu(negative_slope=0.2)": 1.2,
+    "gelu": 1.0,
+    "gelu(approximate=tanh)": 1.0,
+    "silu": 1.0,
+    "hardswish": 1.0,
+    "softplus": 1.0,
+    "logsigmoid": 1.0,
+    "plain_relu": 1.0,
+}
+SIDES = {"relu": (1.0, 0.0), "leakyrelu(negative_slope=0.2)": (1.0, 0.2), "plain_relu": (1.0, 0.0)}
+NOT_ODD = ("elu", "celu", "selu", "mish", "tanh", "sigmoid", "relu6", "hardtanh", "softsign", "tanhshrink", "rrelu")
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_pairs_pass_on(name: str) -> None:
+    found = symmetry_of(name)
+    assert found.odd == pytest.approx(ODD[name], rel=1e-12)
+    assert found.sides == (pytest.approx(SIDES[name]) if name in SIDES else None)
+    x = noise(100, seed=1, dtype=torch.float64) * torch.logspace(-3, 3, 100, dtype=torch.float64)
+    phi = build_activation(plain_name(name), 1, 0)
+    torch.testing.assert_close(phi(x) - phi(-x), found.odd * x, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "name", [*NOT_ODD, "leakyrelu(negative_slope=-1.0)", "hardshrink", "softshrink", "hardsigmoid"]
+)
+def test_what_pairs_do_not_pass_on(name: str) -> None:
+    assert symmetry_of(name).odd is None
+
+
+def test_a_symmetry_is_found_whatever_the_default_device() -> None:
+    with torch.device("meta"):
+        assert symmetry_of("relu").odd == 1.0

@@ -28,7 +28,8 @@ def born(
     """Return filters for every edge of `graph` with which its module, activations included, computes `target`.
 
     Args:
-        birth: "slope" (activations are the identity, eq. 8), "pair", "zero" or "cancel".
+        birth: "slope" (activations are the identity, eq. 8), "pair", "zero" or "cancel"; where the target is zero,
+            "pair" is "zero", for of `u = 0` and `-u` neither would learn.
         target: the layer's filter.
         graph: the module graph.
         site: geometry of the layer.
@@ -40,6 +41,8 @@ def born(
         GraphError: the graph does not fit the site, or cannot be born so.
     """
     silent = not target.weight.any()
+    if birth == "pair" and silent and acts:  # pairs of nothing are zeros, where a ReLU has no gradient: readers are
+        birth = "zero"
     prepared = prepare(birth, graph, site, acts, keep_parent=options.keep_parent, silent=silent)
     if prepared.linear is None:
         cut = source_cut(graph)

@@ -50,7 +50,9 @@ def as_born(module: MorphedModule) -> MorphedModule | str:
         filters = module.filters()
     except GraphError as error:
         return f"{trained}: {error.what}"
-    linear = _of_pairs(module.layout, plain, filters) or _of_core(module.layout, plain, filters)
+    layout = _pruned(module.layout, filters)
+    filters = {edge.name: filters[edge.name] for edge in layout.graph.edges}
+    linear = _of_pairs(layout, plain, filters) or _of_core(layout, plain, filters)
     return trained if linear is None else _built(module, *linear)
 
 
@@ -70,6 +72,27 @@ def _with_linear_parts(module: MorphedModule) -> MorphedModule | str:
         for name, linear_one in inner.items():
             module.edges.add_module(module.edges.key(name), linear_one)
     return module
+
+
+def _pruned(layout: Layout, filters: dict[str, Filter]) -> Layout:
+    """Return the layout without the blobs that only zeros read, whatever they hold; as it is where little is left."""
+    graph, heard = layout.graph, {layout.graph.sink}
+    for blob in reversed(graph.blobs):
+        if any(
+            edge.sink in heard and (edge.fixed is not None or filters[edge.name].weight.any())
+            for edge in graph.outgoing.get(blob, ())
+        ):
+            heard.add(blob)
+    edges = tuple(edge for edge in graph.edges if edge.source in heard and edge.sink in heard)
+    if heard - {edge.sink for edge in edges} != {graph.source}:
+        return layout
+    less = replace(
+        graph,
+        edges=edges,
+        width_items=tuple(item for item in graph.width_items if item[0] in heard),
+        activation_items=tuple(item for item in graph.activation_items if item[0] in heard),
+    )
+    return lay_out(less, layout.site, [cut & heard for cut in layout.cuts], layout.cut & heard, border=layout.border)
 
 
 def _of_pairs(
