@@ -1,7 +1,8 @@
 """See the main job on real data: train, morph, prove, train on, compare.
 
-Trains a small residual network on a subset of Fashion-MNIST that netmorph ships, morphs it in one call into modules of
-three kinds, prints the parity of each site, trains on, and compares with two controls. Writes a run folder.
+Trains a small network on a subset of Fashion-MNIST that netmorph ships until it has learned most of what it can, morphs
+two of its convolutions into larger modules, prints the parity of each, trains on, and compares with three controls at
+equal compute. Writes a run folder.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ def add_arguments(parser: Any) -> None:
     """Add the command's options."""
     parser.add_argument("--seed", type=int, default=0, help="seed of every random choice")
     parser.add_argument(
-        "--epochs", type=int | None, default=None, help="epochs before the morph, and again after it (default: 6)"
+        "--epochs",
+        type=int | None,
+        default=None,
+        help="epochs of the child after the morph; the parent has four times as many (default: 8)",
     )
     parser.add_argument(
         "--quick", action="store_true", help="few images and one epoch: shows every step, its figures mean nothing"
@@ -79,13 +83,23 @@ def _print_outcome(outcome: Outcome, *, quick: bool) -> None:
     from netmorph.cli.console import console, table
 
     rows = [
-        (row.name, f"{row.error:.1f}", f"{row.params:,}", f"{row.macs:,}", str(row.epochs), f"{row.seconds:.0f}")
+        (
+            row.name,
+            f"{row.error:.1f}",
+            f"{row.params:,}",
+            f"{row.macs:,}",
+            str(row.epochs),
+            f"{row.compute / 1e9:.1f}",
+            f"{row.seconds:.0f}",
+        )
         for row in outcome.contenders
     ]
-    heads = ("network", "error %", "parameters", "MACs/image", "epochs", "seconds")
+    heads = ("network", "error %", "parameters", "MACs/image", "epochs", "GMACs", "seconds")
     out = console()
-    out.print(table(heads, rows, title="Epochs and seconds count all training that led to a network"))
-    out.print(outcome.reading)
+    title = "Epochs, GMACs (of forward passes) and seconds count all training that led to a network"
+    out.print(table(heads, rows, title=title))
+    for reading in outcome.readings:
+        out.print(reading)
     if quick:
         out.print("With --quick the figures mean nothing: too few images and epochs.")
     out.print(f"Written to {outcome.folder} ({outcome.seconds:.0f} s in all)", soft_wrap=True)

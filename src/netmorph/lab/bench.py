@@ -9,7 +9,6 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from netmorph.lab.results import Contender
-from netmorph.lab.slopes import SlopeWatch
 from netmorph.surgery.cost import cost
 from netmorph.train.data import Data
 from netmorph.train.loop import Progress, fit, mistakes
@@ -36,9 +35,8 @@ class Bench:
         contenders: what each network came to, by name.
         wrong: the test images that each network errs on, ``(n,)``, bool.
         metrics: one row an epoch of every training.
-        slopes: one row for each slope of a new activation and epoch of every training.
-        curves: for each network its first epoch and its test errors in percent from there on; where it continues
-            another, that one's last error comes first.
+        curves: for each network (compute, test error in percent) after each epoch, the compute in multiply-accumulates;
+            where it continues another, that one's last point comes first.
     """
 
     def __init__(self, data: Data, listener: TrainingListener) -> None:
@@ -47,8 +45,7 @@ class Bench:
         self.contenders: dict[str, Contender] = {}
         self.wrong: dict[str, Tensor] = {}
         self.metrics: list[dict[str, Any]] = []
-        self.slopes: list[dict[str, Any]] = []
-        self.curves: dict[str, tuple[int, list[float]]] = {}
+        self.curves: dict[str, list[tuple[float, float]]] = {}
 
     @property
     def image(self) -> Tensor:
@@ -56,7 +53,15 @@ class Bench:
         return self.data.example()
 
     def train(
-        self, name: str, model: nn.Module, recipe: Recipe, seed: int, *, after: str | None = None, extra: float = 0.0
+        self,
+        name: str,
+        model: nn.Module,
+        recipe: Recipe,
+        seed: int,
+        *,
+        after: str | None = None,
+        beside: str | None = None,
+        extra: float = 0.0,
     ) -> None:
         """Train a network in place and note what it came to.
 
@@ -65,26 +70,31 @@ class Bench:
             model: the network.
             recipe: how it is trained.
             seed: seed of the order of the images and their augmentation.
-            after: the network that it continues: its epochs and seconds count too.
+            after: the network that it continues: its epochs, compute and seconds count too.
+            beside: a network that was there already, though this one does not use it: its curve begins where that
+                one's ends, and is of further compute.
             extra: seconds that were spent otherwise on it.
         """
         before = self.contenders[after] if after is not None else None
-        start, spent = (before.epochs, before.seconds) if before is not None else (0, 0.0)
-        with self.listener.training(name, recipe.epochs) as progress:
-            watch = SlopeWatch(model, progress, start)
-            rows = fit(model, self.data, recipe, seed, watch)
-        self.slopes += [{"network": name, **row} for row in watch.rows]
-        for row in rows:
-            self.metrics.append({"network": name, **asdict(row), "epoch": start + row.epoch})
-        errors = [row.test_error for row in rows]
-        self.curves[name] = (1, errors) if before is None else (start, [before.error, *errors])
-        self.wrong[name] = mistakes(model, self.data)
+        epochs, compute, seconds = (
+            (before.epochs, before.compute, before.seconds) if before is not None else (0, 0, 0.0)
+        )
+        start = self.contenders[beside].compute if beside is not None else compute
         price = cost(model, self.image)
+        with self.listener.training(name, recipe.epochs) as progress:
+            rows = fit(model, self.data, recipe, seed, progress)
+        spent = [row.steps * recipe.batch_size * price.macs for row in rows]
+        points = [(float(start + more), row.test_error) for more, row in zip(spent, rows, strict=True)]
+        for row, (at, _) in zip(rows, points, strict=True):
+            self.metrics.append({"network": name, **asdict(row), "epoch": epochs + row.epoch, "compute": at})
+        self.curves[name] = points if after is None else [self.curves[after][-1], *points]
+        self.wrong[name] = mistakes(model, self.data)
         self.contenders[name] = Contender(
             name=name,
             error=100 * self.wrong[name].float().mean().item(),
             params=price.params,
             macs=price.macs,
-            epochs=start + recipe.epochs,
-            seconds=spent + extra + rows[-1].seconds,
+            epochs=epochs + recipe.epochs,
+            compute=compute + spent[-1],
+            seconds=seconds + extra + rows[-1].seconds,
         )

@@ -1,43 +1,51 @@
-"""The picture of a run: test error against epochs."""
+"""The picture of a run: test error against compute."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+
+from netmorph.lab.report.page import SERIES
 
 __all__ = ["draw_curves"]
 
 
-def draw_curves(path: Path, curves: Mapping[str, tuple[int, Sequence[float]]], birth: int, title: str) -> None:
-    """Draw test errors as a PNG.
+def draw_curves(
+    path: Path,
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    birth: float,
+    title: str,
+    across: str,
+    controls: Collection[str] = (),
+) -> None:
+    """Draw test errors as a PNG; the report on the run has the same colours.
+
+    The picture ends at twice the largest of the last errors: how a network begins is not what it is about.
 
     Args:
         path: the file to write.
-        curves: for each network its first epoch and its test errors in percent, one an epoch from there on.
-        birth: the epoch after which the parent was morphed.
+        curves: for each network its points, (compute, test error in percent).
+        birth: the compute at which the parent was morphed.
         title: the line above the picture.
+        across: what compute is counted in.
+        controls: networks that are there to be compared with: dashed.
     """
     # The object interface needs no display and leaves no global state behind.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(7, 4.2), dpi=130, layout="constrained")
+    figure = Figure(figsize=(7.5, 4.5), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for color, (name, (start, errors)) in zip(_COLORS, curves.items(), strict=False):
-        epochs = range(start, start + len(errors))
-        axes.plot(epochs, errors, color=color, label=name, linewidth=1.8, marker="o", markersize=3)
-    axes.axvline(birth, color="0.6", linewidth=1, linestyle="--")
+    for color, (name, points) in zip(SERIES, curves.items(), strict=False):
+        dashes = "--" if name in controls else "-"
+        axes.plot(*zip(*points, strict=True), dashes, color=color, label=name, linewidth=1.8, marker="o", markersize=3)
+    axes.axvline(birth, color="0.6", linewidth=1, linestyle=":")
     axes.text(birth, 1.0, " morphed", color="0.4", va="top", transform=axes.get_xaxis_transform(), fontsize=9)
-    axes.set(xlabel="epoch", ylabel="test error (%)", title=title)
-    axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylim(top=min(axes.get_ylim()[1], 2 * max(points[-1][1] for points in curves.values())))
+    axes.set(xlabel=across, ylabel="test error (%)", title=title)
     axes.grid(color="0.92")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     figure.savefig(path, format="png")
-
-
-# Okabe and Ito's palette, told apart by the colour-blind too.
-_COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")

@@ -1,4 +1,4 @@
-"""The main job on real data: train a network, morph it, prove it, train on, and compare with two controls."""
+"""The main job on real data: train a small network, grow it, prove it, train on, and compare at equal compute."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from netmorph.graph.catalogue import catalogue
 from netmorph.graph.notation import parse
 from netmorph.graph.spec import ModuleGraph
 from netmorph.lab.bench import Bench, TrainingListener
@@ -24,6 +22,7 @@ from netmorph.lab.run_folder import environment, run_folder, write_csv, write_js
 from netmorph.models.registry import build
 from netmorph.models.scratch import reborn
 from netmorph.surgery.checkpoint import save
+from netmorph.surgery.cost import cost
 from netmorph.surgery.morph import MorphResult, morph
 from netmorph.train.data import Data
 from netmorph.train.fashion import load_fashion
@@ -32,9 +31,11 @@ from netmorph.train.recipe import Recipe
 
 __all__ = ["Listener", "Outcome", "Setting", "mapping", "quickstart"]
 
-PARENT, PARENT_ON, CHILD, SCRATCH = "parent", "parent, trained on", "child", "child, from scratch"
-PARENT_NAME = "netmorph:resnet8"
-_CALIBRATION_BATCHES = 8
+PARENT, PARENT_ON, CHILD = "parent", "parent, trained on", "child"
+SCRATCH, SCRATCH_ALL = "from scratch", "from scratch, longer"
+CONTROLS = (PARENT_ON, SCRATCH, SCRATCH_ALL)
+PARENT_NAME = "netmorph:plain"
+ACROSS = "compute, in epochs of the parent"
 _PARITY_IMAGES = 32
 
 
@@ -43,35 +44,46 @@ class Setting:
     """What the quickstart does.
 
     Attributes:
-        epochs: epochs before the morph, and again after it; the child from scratch gets both together.
+        epochs: epochs of the child after the morph; the parent had four times as many, and each control gets as many as
+            cost the same.
         seed: decides the weights, the order of the images, their augmentation and the noise of the morph.
         train: how many training images are used.
         test: how many test images are used.
-        width: channels of the network's first stage.
+        width: channels of the parent's convolutions: few, so that it is short of capacity.
         batch_size: images a step.
-        lr: peak learning rate of the parent, and of the child from scratch.
-        second_lr: peak learning rate after the morph, of child and parent alike.
+        lr: learning rate of the parent, which is constant: it is grown while its rate is high.
+        second_lr: peak learning rate of all others, which falls to zero.
         pad: the largest random shift of an image, in pixels.
     """
 
-    epochs: int = 6
+    epochs: int = 8
     seed: int = 0
-    train: int = 6_000
+    train: int = 8_000
     test: int = 2_000
-    width: int = 8
-    batch_size: int = 64
+    width: int = 6
+    batch_size: int = 50
     lr: float = 0.05
-    second_lr: float = 0.05
+    second_lr: float = 0.03
     pad: int = 1
 
     @classmethod
     def quick(cls, seed: int = 0, epochs: int = 1) -> Setting:
         """Return a setting that shows every step within seconds and whose figures mean nothing."""
-        return cls(epochs=epochs, seed=seed, train=1_000, test=500, width=4)
+        return cls(epochs=epochs, seed=seed, train=1_000, test=500)
 
-    def recipe(self, epochs: int, lr: float) -> Recipe:
-        """Return how a network is trained."""
-        return Recipe(epochs=epochs, lr=lr, batch_size=self.batch_size, pad=self.pad)
+    @property
+    def parent_epochs(self) -> int:
+        """Epochs of the parent before the morph."""
+        return 4 * self.epochs
+
+    def first(self) -> Recipe:
+        """Return how the parent is trained: at a constant rate."""
+        given = {"batch_size": self.batch_size, "pad": self.pad}
+        return Recipe(epochs=self.parent_epochs, lr=self.lr, schedule="step", milestones=(0.5,), gamma=1.0, **given)
+
+    def second(self, epochs: int) -> Recipe:
+        """Return how every other network is trained."""
+        return Recipe(epochs=epochs, lr=self.second_lr, batch_size=self.batch_size, pad=self.pad)
 
     def draw(self, number: int) -> int:
         """Return one of the seeds that follow from the run's."""
@@ -83,9 +95,10 @@ class Outcome:
     """What the quickstart found.
 
     Attributes:
-        contenders: the table's rows: parent, parent trained on, child, child from scratch.
-        versus_parent: the child against the parent trained on for as many epochs.
-        versus_scratch: the child against its own architecture from scratch, in as many epochs in all.
+        contenders: the table's rows: parent, child, and the controls.
+        versus_parent: the child against the parent trained on, at the same compute.
+        versus_scratch: the child against its own architecture from scratch, at the same further compute.
+        versus_scratch_all: the child against its own architecture from scratch, at the same compute in all.
         changed: number of test images on which the child, right after the morph, is right where its parent errs, or
             the other way round.
         folder: where the run was written: ``out``, or beside it where another run had taken that meanwhile.
@@ -95,16 +108,20 @@ class Outcome:
     contenders: tuple[Contender, ...]
     versus_parent: Difference
     versus_scratch: Difference
+    versus_scratch_all: Difference
     changed: int
     folder: Path
     seconds: float
 
     @property
-    def reading(self) -> str:
-        """What the figures say, and how far."""
+    def readings(self) -> tuple[str, ...]:
+        """What the figures say, and how far: a sentence each."""
+        scratch = "The child against its own architecture from scratch"
         return (
-            f"The child against the parent trained on: {self.versus_parent}. The child against its architecture from "
-            f"scratch: {self.versus_scratch}. One run, one seed: ± covers the choice of test images only."
+            f"The child against the parent trained on, at the same compute: {self.versus_parent}.",
+            f"{scratch}, at the same further compute: {self.versus_scratch}.",
+            f"{scratch}, at the same compute in all: {self.versus_scratch_all}.",
+            "One run, one seed: ± is the 95 % interval over the choice of test images; another seed may say otherwise.",
         )
 
 
@@ -116,19 +133,17 @@ class Listener(TrainingListener, Protocol):
 
 
 def mapping() -> dict[str, ModuleGraph]:
-    """Return what is morphed into what: a simple module, a complex one, and the paper's morph_1c1 on shortcuts."""
-    return {
-        "layer*.conv1": parse("3x3 > 1x1 | 1x1"),
-        "layer3.0.conv2": catalogue["module_d"],
-        "layer*.shortcut": catalogue["morph_1c1"],
-    }
+    """Return what is morphed into what: half of the channels between the two convolutions hold the layer's filter."""
+    return {"conv[23]": parse("3x3:4x > 3x3")}
 
 
 def quickstart(setting: Setting, out: Path, listener: Listener) -> Outcome:
-    """Train a network, morph it in one call, train on, train the two controls, and write the run's folder.
+    """Train a network, morph it in one call, train on, train the controls, and write the run's folder.
 
-    The controls: the parent itself, trained on with the same recipe, seed and order of images as the child; and the
-    child's architecture from new random weights, trained for as many epochs as parent and child together, in one go.
+    The controls, which `second` trains as it does the child: the parent itself, for as long as costs what the child's
+    training costs, in multiply-accumulates; the child's architecture from new random weights, for as many epochs as the
+    child, since whoever has the parent already need not pay for it; and for as many as cost what parent and child
+    cost together. Epochs are whole, so compute is the same but for half an epoch.
 
     On a CPU one thread does it all: networks this small gain next to nothing from a second one, and what comes out does
     not depend on the number of cores.
@@ -147,26 +162,32 @@ def quickstart(setting: Setting, out: Path, listener: Listener) -> Outcome:
     began = time.perf_counter()
     with run_folder(out) as draft, _one_thread():
         bench = Bench(load_fashion().first(setting.train, setting.test), listener)
-        first, second = setting.recipe(setting.epochs, setting.lr), setting.recipe(setting.epochs, setting.second_lr)
         parent = build(PARENT_NAME, **_arguments(setting, bench.data))
-        bench.train(PARENT, parent, first, setting.draw(1))
+        bench.train(PARENT, parent, setting.first(), setting.draw(1))
 
         morphing = time.perf_counter()
-        result = _morph(parent, bench.data, setting)
+        result = morph(
+            parent, mapping(), example_inputs=bench.data.example(_PARITY_IMAGES), seed=setting.draw(2), birth="pair"
+        )
         seconds = time.perf_counter() - morphing
         child = result.model
         changed = int((mistakes(child, bench.data) != bench.wrong[PARENT]).sum())
         listener.morphed(result, changed, len(bench.wrong[PARENT]))
-        scratch = reborn(child, setting.draw(4))
 
-        bench.train(PARENT_ON, copy.deepcopy(parent), second, setting.draw(3), after=PARENT)
-        bench.train(CHILD, child, second, setting.draw(3), after=PARENT, extra=seconds)
-        bench.train(SCRATCH, scratch, setting.recipe(2 * setting.epochs, setting.lr), setting.draw(5))
+        times = cost(child, bench.image).macs / cost(parent, bench.image).macs
+        again = round(times * setting.epochs)
+        in_all = setting.epochs + max(1, round(setting.parent_epochs / times))
+        scratch, scratch_all = reborn(child, setting.draw(4)), reborn(child, setting.draw(6))
+        bench.train(CHILD, child, setting.second(setting.epochs), setting.draw(3), after=PARENT, extra=seconds)
+        bench.train(PARENT_ON, copy.deepcopy(parent), setting.second(again), setting.draw(3), after=PARENT)
+        bench.train(SCRATCH, scratch, setting.second(setting.epochs), setting.draw(5), beside=PARENT)
+        bench.train(SCRATCH_ALL, scratch_all, setting.second(in_all), setting.draw(7))
 
         outcome = Outcome(
-            tuple(bench.contenders[name] for name in (PARENT, PARENT_ON, CHILD, SCRATCH)),
+            tuple(bench.contenders.values()),
             compare(bench.wrong[CHILD], bench.wrong[PARENT_ON]),
             compare(bench.wrong[CHILD], bench.wrong[SCRATCH]),
+            compare(bench.wrong[CHILD], bench.wrong[SCRATCH_ALL]),
             changed,
             out,
             time.perf_counter() - began,
@@ -187,21 +208,9 @@ def _one_thread() -> Iterator[None]:
 
 
 def _arguments(setting: Setting, data: Data) -> dict[str, Any]:
-    """Return the arguments of the parent: narrow, and on half the resolution, so that two cores are enough."""
-    drawn = {"width": setting.width, "stem_stride": 2, "seed": setting.draw(0)}
+    """Return the arguments of the parent."""
+    drawn = {"width": setting.width, "seed": setting.draw(0)}
     return {"num_classes": data.classes, "in_channels": data.channels, **drawn}
-
-
-def _morph(parent: nn.Module, data: Data, setting: Setting) -> MorphResult:
-    """Morph every site in one call; the new BatchNorms take their statistics from training images (eq. 9)."""
-    batches = data.train_batches(setting.batch_size, setting.draw(2), setting.pad)
-    return morph(
-        parent,
-        mapping(),
-        example_inputs=data.example(_PARITY_IMAGES),
-        seed=setting.draw(2),
-        calibration=[images for images, _ in islice(batches, _CALIBRATION_BATCHES)],
-    )
 
 
 def _write(
@@ -210,19 +219,30 @@ def _write(
     """Write the run: what was done, what came out, the child, and a picture."""
     sites = {pattern: str(graph) for pattern, graph in mapping().items()}
     write_json(folder / "config.json", {"setting": asdict(setting), "sites": sites, **environment()})
-    write_csv(folder / "metrics.csv", bench.metrics)
-    write_csv(folder / "slopes.csv", bench.slopes)
+    unit = bench.contenders[PARENT].compute / setting.parent_epochs
+    write_csv(folder / "metrics.csv", [{**row, "compute": row["compute"] / unit} for row in bench.metrics])
     write_json(folder / "results.json", {**_figures(outcome), "parity": parity_of(result)})
-    draw_curves(folder / "curves.png", bench.curves, setting.epochs, f"{bench.data.name}, ResNet-8, one seed")
+    draw_curves(
+        folder / "curves.png",
+        {name: [(compute / unit, error) for compute, error in points] for name, points in bench.curves.items()},
+        birth=setting.parent_epochs,
+        title=f"{bench.data.name}, seed {setting.seed}",
+        across=ACROSS,
+        controls=CONTROLS,
+    )
     save(child, folder / "child")
 
 
 def _figures(outcome: Outcome) -> dict[str, Any]:
     """Return the table and the comparisons as JSON says them."""
     return {
+        "across": ACROSS,
+        "continue_parent": [CHILD, PARENT_ON],
         "networks": [asdict(row) for row in outcome.contenders],
         "child_versus_parent_trained_on": asdict(outcome.versus_parent),
         "child_versus_scratch": asdict(outcome.versus_scratch),
-        "reading": outcome.reading,
+        "child_versus_scratch_longer": asdict(outcome.versus_scratch_all),
+        "changed": outcome.changed,
+        "readings": outcome.readings,
         "seconds": outcome.seconds,
     }

@@ -26,6 +26,7 @@ class Contender:
         params: number of parameters.
         macs: multiply-accumulates of one image.
         epochs: epochs of training that led to it, those of its parent included.
+        compute: multiply-accumulates of that training's forward passes; all its passes are about three times as much.
         seconds: wall time of that training.
     """
 
@@ -34,6 +35,7 @@ class Contender:
     params: int
     macs: int
     epochs: int
+    compute: int
     seconds: float
 
 

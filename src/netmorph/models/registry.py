@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["build"]
 
 _KNOWN_DEPTHS = (8, 14, 18, 20, 32, 34, 44, 56, 110)
+_PLAIN = "plain"
 _SUFFIXES = ("", "_half", "_2branch", "_2branch_half")
 
 
@@ -26,7 +27,8 @@ def build(name: str, **kwargs: Any) -> nn.Module:
     Args:
         name: ``source:model``, where the source is ``netmorph``, ``torchvision`` or ``timm``. netmorph's are the
             paper's: ``resnet20`` (any depth 6n + 2) for CIFAR, ``resnet18`` and ``resnet34`` for ImageNet, and the
-            architectures that it morphs them into, with fresh weights, ``morph20_1c1_2branch`` (see `parse_net`).
+            architectures that it morphs them into, with fresh weights, ``morph20_1c1_2branch`` (see `parse_net`); and
+            ``plain``, a small one of three convolutions.
             Nothing is downloaded unless an argument such as ``weights="DEFAULT"`` asks the source to.
         **kwargs: handed to the model's constructor (``num_classes=10``); netmorph's morphed networks also take
             ``shortcut_scale``, 0.5 as in the paper or 1.0, which leaves the identity whole beside the branches.
@@ -54,7 +56,9 @@ def build(name: str, **kwargs: Any) -> nn.Module:
 
 
 def _netmorph(model: str, kwargs: dict[str, Any]) -> nn.Module:
-    """Build one of netmorph's own, the paper's."""
+    """Build one of netmorph's own: the paper's, or a plain one."""
+    if model == _PLAIN:
+        return _call(f"netmorph:{model}", import_module("netmorph.models.plain_net").PlainNet, kwargs)
     if NAME.fullmatch(model) is None:
         raise _unknown("netmorph", model, _known())
     net = parse_net(model)
@@ -83,9 +87,10 @@ def _morphed(net: PaperNet, kwargs: dict[str, Any]) -> nn.Module:
 def _known() -> list[str]:
     """Return the names of netmorph's networks, in the depths that are used most."""
     morphs = [f"{kernels}{suffix}" for kernels in KERNELS for suffix in _SUFFIXES]
-    return [
+    paper = (
         name for depth in _KNOWN_DEPTHS for name in (f"resnet{depth}", *(f"morph{depth}_{each}" for each in morphs))
-    ]
+    )
+    return [_PLAIN, *paper]
 
 
 def _torchvision(model: str, kwargs: dict[str, Any]) -> nn.Module:

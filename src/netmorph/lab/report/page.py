@@ -8,7 +8,7 @@ from html import escape
 from netmorph.graph.draw.svg import STYLE
 from netmorph.lab.report.chart import COLOURS
 
-__all__ = ["page", "section"]
+__all__ = ["SERIES", "page", "section"]
 
 _LIGHT: dict[str, str] = {
     "ground": "#fff",
@@ -26,6 +26,7 @@ _LIGHT: dict[str, str] = {
     "c4": "#a3487e",
     "c5": "#7a6a00",
 }
+SERIES = tuple(_LIGHT[f"c{number}"] for number in range(COLOURS))  # the colours of curves, by their order
 _DARK: dict[str, str] = {
     "ground": "#12161c",
     "ink": "#e8ecf1",

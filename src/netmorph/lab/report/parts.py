@@ -123,11 +123,11 @@ def networks(run: Run) -> str:
 def curves(run: Run) -> str:
     """Return the training curves, controls dashed, with their numbers."""
     lines = [Line(curve.name, curve.points, dashed=curve.control) for curve in run.curves]
-    drawn = chart(lines, across="epoch", up="test error, %", births=run.births)
+    drawn = chart(lines, across=run.across, up="test error, %", births=run.births)
     numbers = ""
     if drawn:
-        rows = [(curve.name, *(f"{epoch:g}", f"{error:.2f}")) for curve in run.curves for epoch, error in curve.points]
-        listed = scrolling(table(("network", "epoch", "test error, %"), rows))
+        rows = [(curve.name, *(f"{at:.4g}", f"{error:.2f}")) for curve in run.curves for at, error in curve.points]
+        listed = scrolling(table(("network", run.across, "test error, %"), rows))
         numbers = f"<details><summary>The numbers</summary>{listed}</details>"
     pictures = "".join(
         f'<figure><figcaption>{escape(title)}</figcaption><img class="picture" alt="{escape(title)}" '
@@ -138,14 +138,9 @@ def curves(run: Run) -> str:
 
 
 def slopes(run: Run) -> str:
-    """Return how far the activations have moved from the identity, at present and over time."""
+    """Return how far the activations have moved from the identity."""
     if not run.slopes.now:
         return ""
-    lines = [
-        Line(name, [(row[0], row[number]) for row in run.slopes.over_time], dashed=number > 1)
-        for number, name in ((1, "mean"), (2, "smallest"), (3, "largest"))
-    ]
-    drawn = chart(lines, across="epoch", up="slope", births=run.births[:1], from_zero=False)
     rows = [(row.name, f"{row.mean:.3f}", f"{row.low:.3f}", f"{row.high:.3f}") for row in run.slopes.now]
     moved = max(max(abs(1 - row.low), abs(1 - row.high)) for row in run.slopes.now)
     said = (
@@ -160,4 +155,4 @@ def slopes(run: Run) -> str:
     listed = scrolling(table(("slope", "mean", "smallest", "largest"), rows))
     if len(rows) > _MOST_ROWS:
         listed = f"<details><summary>Each of {len(rows)}</summary>{listed}</details>"
-    return drawn + note + listed
+    return note + listed

@@ -73,17 +73,13 @@ def _checkpoint(folder: Path) -> Run:
 def _quickstart(folder: Path) -> Run:
     config, results = _json(folder / CONFIG), _json(folder / "results.json")
     parent, records = describe(folder / _CHILD)
-    rows = _rows(folder / "metrics.csv")
-    names = list(dict.fromkeys(row["network"] for row in rows))
-    born = config["setting"]["epochs"]
-    found = {
-        name: [(float(r["epoch"]), float(r["test_error"])) for r in rows if r["network"] == name] for name in names
-    }
-    start = found[_PARENT][-1]
-    curves = [
-        Curve(name, tuple([start, *points] if points[0][0] > start[0] else points), name not in (_PARENT, _CHILD))
-        for name, points in found.items()
-    ]
+    found: dict[str, list[tuple[float, float]]] = {}
+    for row in _rows(folder / "metrics.csv"):
+        found.setdefault(row["network"], []).append((float(row["compute"]), float(row["test_error"])))
+    born = found[_PARENT][-1]
+    for name in results["continue_parent"]:
+        found[name].insert(0, born)
+    curves = [Curve(name, tuple(points), name not in (_PARENT, _CHILD)) for name, points in found.items()]
     costs = {row["name"]: {"params": row["params"], "macs": row["macs"]} for row in results["networks"]}
     cost = {"before": costs[_PARENT], "after": costs[_CHILD]}
     return Run(
@@ -95,10 +91,11 @@ def _quickstart(folder: Path) -> Run:
         tuple(_sites(records)),
         (_parity("morph", {**results["parity"], "cost": cost}),),
         networks=_contenders(results["networks"]),
-        readings=(str(results["reading"]),),
+        readings=tuple(map(str, results["readings"])),
         curves=tuple(curves),
-        births=(float(born),),
-        slopes=Slopes(_slopes_now(folder / _CHILD), _slopes_over_time(folder / "slopes.csv", float(born))),
+        across=str(results["across"]),
+        births=(born[0],),
+        slopes=Slopes(_slopes_now(folder / _CHILD)),
         environment=_environment(config),
     )
 
@@ -200,9 +197,17 @@ def _parity(title: str, found: Mapping[str, Any]) -> MorphParity:
 
 
 def _contenders(networks: list[dict[str, Any]]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    heads = ("network", "error %", "parameters", "MACs/image", "epochs", "seconds")
+    heads = ("network", "error %", "parameters", "MACs/image", "epochs", "compute", "seconds")
     rows = [
-        (r["name"], f"{r['error']:.1f}", f"{r['params']:,}", f"{r['macs']:,}", str(r["epochs"]), f"{r['seconds']:.0f}")
+        (
+            r["name"],
+            f"{r['error']:.1f}",
+            f"{r['params']:,}",
+            f"{r['macs']:,}",
+            str(r["epochs"]),
+            f"{r['compute'] / 1e9:.1f} GMACs",
+            f"{r['seconds']:.0f}",
+        )
         for r in networks
     ]
     return heads, rows
@@ -233,26 +238,6 @@ def _slopes_now(folder: Path) -> tuple[SlopeRow, ...]:
     except (OSError, SafetensorError) as error:
         raise NetmorphError(f"{folder / WEIGHTS} cannot be read: {error}") from error
     return tuple(rows)
-
-
-def _slopes_over_time(path: Path, born: float) -> tuple[tuple[float, float, float, float], ...]:
-    """Read (epoch, mean, smallest, largest) over all slopes of the child; at birth they are 1."""
-    if not path.exists():
-        return ()
-    by_epoch: dict[float, list[dict[str, str]]] = {}
-    for row in _rows(path):
-        if row["network"] == _CHILD:
-            by_epoch.setdefault(float(row["epoch"]), []).append(row)
-    later = [
-        (
-            epoch,
-            sum(float(row["mean"]) for row in rows) / len(rows),
-            min(float(row["low"]) for row in rows),
-            max(float(row["high"]) for row in rows),
-        )
-        for epoch, rows in sorted(by_epoch.items())
-    ]
-    return ((born, 1.0, 1.0, 1.0), *later) if later else ()
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

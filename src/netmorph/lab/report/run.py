@@ -61,7 +61,7 @@ class Curve:
 
     Attributes:
         name: of the network.
-        points: (epoch, error in percent).
+        points: (epoch or compute, error in percent).
         control: whether it is there to be compared with.
     """
 
@@ -93,11 +93,9 @@ class Slopes:
 
     Attributes:
         now: of each activation and blended norm, at the end.
-        over_time: by epoch (mean, smallest, largest) over all; empty where they were not recorded.
     """
 
     now: tuple[SlopeRow, ...] = ()
-    over_time: tuple[tuple[float, float, float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,8 +112,9 @@ class Run:
         parity: of each call of `morph`, where it was recorded.
         networks: rows of the comparison: heads and cells.
         readings: what the figures say, and how far.
-        curves: test errors by epoch.
-        births: epochs after which something was morphed.
+        curves: test errors by epoch, or by compute.
+        across: what they are by.
+        births: where along that something was morphed.
         slopes: of the network's activations.
         environment: versions, machine, command.
         body: HTML that the run's own summary became.
@@ -133,6 +132,7 @@ class Run:
     networks: tuple[Sequence[str], Sequence[Sequence[str]]] | None = None
     readings: tuple[str, ...] = ()
     curves: tuple[Curve, ...] = ()
+    across: str = "epoch"
     births: tuple[float, ...] = ()
     slopes: Slopes = field(default_factory=Slopes)
     environment: Mapping[str, Any] = field(default_factory=dict)
