@@ -183,7 +183,10 @@ def main() -> None:
         draw(setting, OUT / f"{setting}.svg")
         record = json.loads(next((RUNS / setting).glob("parent-*.json")).read_text())
         title = f"### {record['task']}: {SETTINGS[setting].what}"
-        how = f"torch {record['torch']}, {record['machine']}. Mean ± standard deviation over the seeds; columns `seed` at the end."
+        how = (
+            f"torch {record['torch']}, {record['machine']}. Mean ± standard deviation over the seeds; the columns "
+            "`seed` are those at the end."
+        )
         parts += [
             title,
             f"![test error against additional compute]({setting}.svg)",

@@ -1,7 +1,8 @@
 """Train one arm of one setting, and write its curve down: `python -m benchmarks.births.run fashion --seeds 5`.
 
-Every arm is trained at a constant rate, after an epoch over which it rises, and judged by the average of its weights over about the last epoch, so that each
-point of a curve is as good as a run that ends there. A run that is on disk is not run again.
+Every arm is trained at a constant rate, after an epoch over which it rises, and judged by the average of its weights
+over about the last epoch, so that each point of a curve is as good as a run that ends there. A run that is on disk is
+not run again.
 """
 
 from __future__ import annotations

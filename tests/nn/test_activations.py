@@ -154,6 +154,8 @@ def test_names_with_settings(name: str, written: str | None) -> None:
 def test_settings_that_are_none_are_refused(name: str) -> None:
     with pytest.raises(GraphError, match="is not a setting of|is not an activation"):
         phi_name(name)
+
+
 PLAIN = {
     "relu": nn.ReLU,
     "gelu(approximate=tanh)": nn.GELU,
