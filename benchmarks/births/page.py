@@ -50,14 +50,16 @@ class Arm:
 
 
 def arms_of(setting: str) -> list[Arm]:
-    """Read the curves of a setting; scratch becomes A and S."""
+    """Read the curves of a setting, of those seeds that every arm has; scratch becomes A and S."""
     runs: dict[str, dict[int, Any]] = {}
     for path in sorted((RUNS / setting).glob("*.json")):
         record = json.loads(path.read_text())
         if record["arm"] != "parent":
             runs.setdefault(record["arm"], {})[int(path.stem.rpartition("-")[2])] = record
+    complete = set.intersection(*(set(by_seed) for by_seed in runs.values()))  # a seed counts when every arm has it
     arms = []
-    for name, by_seed in runs.items():
+    for name, found in runs.items():
+        by_seed = {seed: record for seed, record in found.items() if seed in complete}
         first = next(iter(by_seed.values()))
         unit = first["parent_macs_spent"]
         curves = {
