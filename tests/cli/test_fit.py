@@ -162,3 +162,34 @@ def test_no_epoch_is_begun_that_would_not_end_in_time(monkeypatch):
     over = training.deadline(40.0)
     # Until the first epoch ends much else happens; after that epochs take 10 seconds, and then 11.
     assert [over() for _ in range(4)] == [False, False, False, True]
+
+
+def test_the_birth_of_modules(capsys):
+    wide = ["--at", "layer1.0.conv1", "--to", "3x3:2x > 3x3", "--grow-at", "1", "--epochs", "2", "--out", "run"]
+    fit(capsys, *wide, "--birth", "pair")
+    assert json.loads(Path("run/config.json").read_text())["setting"]["birth"] == "pair"
+    assert type(load("run/model").layer1[0].conv1.acts["a"]).__name__ == "ReLU"
+    assert "differ" in fit(capsys, *wide, code=2).err  # another birth, another run
+    fit(capsys, *wide, "--birth", "pair")
+
+
+def test_an_older_folder_without_a_birth_is_the_same_run(capsys):
+    wide = ["--at", "layer1.0.conv1", "--to", "3x3:2x > 3x3", "--grow-at", "0", "--epochs", "1", "--out", "run"]
+    fit(capsys, *wide)
+    assert "birth" not in json.loads(Path("run/config.json").read_text())["setting"]
+    fit(capsys, *wide, "--birth", "slope")
+    assert type(load("run/model").layer1[0].conv1.acts["a"]).__name__ == "PReLU"
+
+
+@pytest.mark.parametrize(
+    ("birth", "to", "said"),
+    [
+        ("pears", "3x3:2x > 3x3", "expected a birth of slope, pair, zero, cancel, got 'pears'"),
+        ("pair", "3x3 > 3x3", "give the activated blobs twice the channels"),
+        ("zero", "3x3 > 3x3", "has no path without one"),
+    ],
+)
+def test_a_birth_that_cannot_be_is_told_before_any_training(capsys, birth, to, said):
+    growth = ["--at", "layer1.0.conv1", "--to", to, "--grow-at", "1", "--epochs", "2", "--birth", birth]
+    assert said in fit(capsys, *growth, "--out", "run", code=2).err
+    assert not Path("run").exists()

@@ -183,3 +183,30 @@ def test_an_infeasible_graph_is_refused_and_keep_parent_accepts_it(capsys):
 def test_a_damaged_checkpoint_is_one_message(capsys, child):
     (child / "model.safetensors").write_bytes(b"x")
     assert "model.safetensors" in call(capsys, "verify", "child", "child", *INPUT, code=2)
+
+
+def test_births(capsys):
+    pair = ["--at", "layer1.0.conv1", "--to", "3x3:2x > 3x3", "--birth", "pair"]
+    assert "passes on half of the channels of 'a'" in call(capsys, "plan", *MODEL, *INPUT, *pair)
+    call(capsys, "morph", *MODEL, *INPUT, *pair, "--out", "child")
+    child = load("child")
+    assert type(child.layer1[0].conv1.acts["a"]) is torch.nn.ReLU
+    assert child.layer1[0].conv1.layout.graph.activations == {}
+    call(capsys, "verify", "child", "child", *INPUT)
+    beside = ["--at", "layer1.0.conv1", "--to", "3x3 > 3x3", "--birth", "zero"]
+    assert "--keep-parent" in call(capsys, "morph", *MODEL, *INPUT, *beside, "--out", "other", code=2).replace(
+        "keep_parent=True", "--keep-parent"
+    )
+    call(capsys, "morph", *MODEL, *INPUT, *beside, "--out", "other", "--keep-parent")
+
+
+def test_births_that_cannot_be(capsys):
+    narrow = ["--at", "layer1.0.conv1", "--to", "3x3 > 3x3", "--birth", "pair"]
+    assert main(["plan", *MODEL, *INPUT, *narrow]) == 2
+    assert "give the activated blobs twice the channels" in capsys.readouterr().out
+    wide = ["--at", "layer1.0.conv1", "--to", "3x3:2x > 3x3", "--birth", "pair"]
+    assert "cannot be born in pairs" in call(capsys, "plan", *MODEL, *INPUT, *wide, "--act", "elu", code=2)
+    call(capsys, "plan", *MODEL, *INPUT, *wide, "--act", "none")
+    for verb, more in (("plan", []), ("morph", ["--out", "child"])):
+        error = call(capsys, verb, *MODEL, *INPUT, *wide[:-1], "pears", *more, code=2)
+        assert "expected a birth of slope, pair, zero, cancel, got 'pears'" in error

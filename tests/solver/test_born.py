@@ -161,7 +161,7 @@ def test_random_graphs(birth: str, graph: ModuleGraph, site: ConvSpec, seed: int
         assert verdict is False
         return
     event(f"{birth} {solution.status.name}")
-    assert verdict is not False or solution.status is Status.KEPT_PARENT
+    assert verdict is not False or solution.status is not Status.EXACT  # a filter of low demands may fit all the same
     assert_born(solution, birth, seed=seed)
 
 

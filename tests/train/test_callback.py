@@ -413,3 +413,23 @@ def test_a_compiled_module_grows(loader):
     trainer(growing()).fit(torch.compile(module, backend="eager"), loader)
     assert isinstance(module.net[0], MorphedModule)
     assert module.losses == pytest.approx(plain.losses, rel=1e-5)
+
+
+@pytest.mark.parametrize("birth", ["pair", "zero"])
+def test_births_go_through_and_are_resumed(birth, loader, tmp_path):
+    """The growth of a checkpoint is repeated with the activations of its birth, whatever the callback says now."""
+    mapping = {"0": "3x3:2x > 3x3" if birth == "pair" else "3x3 | 3x3 > 3x3"}
+    grow = {"at_epoch": 1, "attribute": "net", "birth": birth}
+    module, callback = Module(), GrowCallback(mapping, **grow)
+    trainer(callback, ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)).fit(module, loader)
+    assert type(module.net[0].acts["a"]) is nn.ReLU
+    assert callback.result.parity.sites[0].exact
+    again = Module()
+    trainer(GrowCallback(mapping, **grow)).fit(again, loader, ckpt_path=tmp_path / "epoch=2.ckpt")
+    assert type(again.net[0].acts["a"]) is nn.ReLU
+    assert all(torch.equal(value, module.state_dict()[key]) for key, value in again.state_dict().items())
+
+
+def test_no_such_birth_is_told_at_once():
+    with pytest.raises(NetmorphError, match="expected a birth of slope, pair, zero, cancel, got 'pears'"):
+        GrowCallback(MAPPING, at_epoch=1, birth="pears")

@@ -42,7 +42,7 @@ def deepen(  # noqa: PLR0913 - a public verb; all but the first two are keywords
     edges of that module, whose graph grows: so `0.5*id | 1x1 > 1x1`, deepened at its identity, is
     `1x1 > 1x1 | 1x1 > 1x1`. The new layer is no identity with zeros elsewhere, as in Net2Net, but random, and the first
     one is solved for: both learn from the first step. Between them stands a parametric activation, the identity at
-    birth (eq. 8).
+    birth (eq. 8), or a plain one between channels that come in pairs (`birth`).
 
     Args:
         model: any network, in train or eval mode.

@@ -132,7 +132,9 @@ def morph(  # noqa: PLR0913 - the public verb; all but the first two are keyword
             channel u beside its negative, for `phi(u) - phi(-u)` is a multiple of u (ReLU, LeakyReLU, GELU, SiLU,
             Hardswish); only half of each activated blob's channels count. "zero": the edges without an activation hold
             the layer's filter, and the branches beside them are random and end in zeros. "cancel": the same, but the
-            branches' channels are twins whose readers cancel.
+            branches' channels are twins whose readers cancel. Norms are exact in eval mode in each birth; in train mode
+            too with "zero" and "cancel", where they stand inside the branches only, while with "slope" and "pair" a
+            BatchNorm is as near as the batch is to the calibration.
         check: raise where a site's parity is above the tolerance, and where the outputs of a deterministic network
             differ by more than 100 times that; False only reports it, as is always the case with norm="paper", which is
             not exact.

@@ -58,7 +58,7 @@ def regrow(  # noqa: PLR0913 - a public verb; all but the first three are keywor
         norm: norm of new edges: "auto" is that of the module's others (none, where that needs data and there is none).
         calibration: batches, as `calibrate` takes them, for new BatchNorms.
         birth: how what is new is born, as in `morph`; blobs that become wider get random channels under "zero" and
-            "cancel", else copies.
+            "cancel", else copies. A branch that comes besides is born by "zero" under "pair".
         noise: size of what cancels within what is new, relative to what it replaces.
         check: raise where a module's parity is above the tolerance.
 

@@ -3,6 +3,8 @@ from hypothesis import given
 from tests.strategies import module_graphs
 
 from netmorph.graph.draw import describe_edge, listing
+from netmorph.graph.draw.picture import draw_graph
+from netmorph.graph.draw.svg import to_svg
 from netmorph.graph.notation import parse
 from netmorph.graph.spec import Edge, ModuleGraph
 
@@ -36,6 +38,10 @@ def test_activations_are_listed() -> None:
     graph = ModuleGraph.from_edges([("s", "a", 1), ("a", "b", 1), ("b", "t", 1)], activations={"b": "gelu"})
     rows = {line.split()[0]: line.split()[2] for line in listing(graph).split("\n")[1:5]}
     assert rows == {"s": "-", "a": "auto", "b": "gelu", "t": "-"}
+    plain = ModuleGraph.from_edges([("s", "a", 1), ("a", "t", 1)], activations={"a": "plain_relu"})
+    assert "plain relu" in listing(plain)
+    assert "plain_relu" not in to_svg(draw_graph(plain))
+    assert "activation plain relu" in to_svg(draw_graph(plain))
 
 
 @given(module_graphs(widths=True, names=True, extras=True))

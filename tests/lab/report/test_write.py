@@ -114,6 +114,20 @@ def test_a_morphs_report_says_what_was_measured(morphed, tmp_path):
 
 
 def test_the_code_of_a_report_does_it_again(morphed, tmp_path):
+    does_it_again(morphed, tmp_path)
+
+
+def test_the_code_names_a_birth_and_an_activation(tmp_path):
+    out = tmp_path / "child"
+    given = ["--model", "netmorph:resnet8", "--model-args.width=4", "--input-shape", "1,3,16,16", "--out", str(out)]
+    sites = ["--at", "layer1.*.conv1", "--to", "3x3:2x > 3x3", "--birth", "pair", "--act", "gelu"]
+    assert main(["morph", *given, *sites]) == 0
+    code = does_it_again(out, tmp_path)
+    assert "act='gelu'" in code
+    assert "birth='pair'" in code
+
+
+def does_it_again(morphed, tmp_path):
     import torch
 
     text, _ = report(morphed, tmp_path)
@@ -123,6 +137,7 @@ def test_the_code_of_a_report_does_it_again(morphed, tmp_path):
     known = {"x": torch.zeros(1, 3, 16, 16)}
     exec(code, known)
     assert str(known["network"]) == str(known["child"])
+    return code
 
 
 def test_a_checkpoint_without_parity_says_so(saved, tmp_path):
