@@ -26,13 +26,14 @@ def test_it_prints_parity_table_reading_and_folder(ran):
     done, _ = ran
     assert done.returncode == 0, done.stderr
     for said in (
-        "layer3.0.conv2",
-        "module_d",
-        "0.5*id | 1x1 > 1x1",
+        "conv2",
+        "3x3:4x > 3x3",
         "right or wrong has changed: 0 of 500",
         "parent, trained on",
-        "child, from scratch",
-        "The child against the parent trained on:",
+        "from scratch, longer",
+        "The child against the parent trained on, at the same compute:",
+        "from scratch, at the same further compute:",
+        "from scratch, at the same compute in all:",
         "the figures mean nothing",
         "Written to run",
     ):
@@ -49,7 +50,7 @@ def test_piped_output_is_plain(ran):
 def test_the_folder_holds_all_there_is_to_know(ran):
     _, folder = ran
     assert {path.name for path in folder.iterdir()} == {
-        "config.json", "metrics.csv", "slopes.csv", "results.json", "curves.png", "child"
+        "config.json", "metrics.csv", "results.json", "curves.png", "child"
     }  # fmt: skip
     assert [path.name for path in folder.parent.iterdir()] == ["run"]
     config = json.loads((folder / "config.json").read_text())
@@ -59,13 +60,14 @@ def test_the_folder_holds_all_there_is_to_know(ran):
     with (folder / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["network"], row["epoch"]) for row in rows] == [
-        ("parent", "1"), ("parent, trained on", "2"), ("child", "2"),
-        ("child, from scratch", "1"), ("child, from scratch", "2"),
+        *(("parent", str(epoch)) for epoch in range(1, 5)), ("child", "5"),
+        *(("parent, trained on", str(epoch)) for epoch in range(5, 10)), ("from scratch", "1"),
+        ("from scratch, longer", "1"), ("from scratch, longer", "2"),
     ]  # fmt: skip
     results = json.loads((folder / "results.json").read_text())
     assert all(max(site["interior"], site["border"]) <= site["tolerance"] for site in results["parity"]["sites"])
     errors = {row["name"]: row["error"] for row in results["networks"]}
-    assert float(rows[2]["test_error"]) == pytest.approx(errors["child"])
+    assert float(rows[4]["test_error"]) == pytest.approx(errors["child"])
 
 
 def test_json_is_all_that_is_printed(tmp_path, capsys):

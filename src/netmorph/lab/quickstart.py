@@ -69,7 +69,7 @@ class Setting:
     @classmethod
     def quick(cls, seed: int = 0, epochs: int = 1) -> Setting:
         """Return a setting that shows every step within seconds and whose figures mean nothing."""
-        return cls(epochs=epochs, seed=seed, train=1_000, test=500)
+        return cls(epochs=epochs, seed=seed, train=1_000, test=500, lr=0.02, second_lr=0.01)
 
     @property
     def parent_epochs(self) -> int:
@@ -78,8 +78,7 @@ class Setting:
 
     def first(self) -> Recipe:
         """Return how the parent is trained: at a constant rate."""
-        given = {"batch_size": self.batch_size, "pad": self.pad}
-        return Recipe(epochs=self.parent_epochs, lr=self.lr, schedule="step", milestones=(0.5,), gamma=1.0, **given)
+        return replace(self.second(self.parent_epochs), lr=self.lr, schedule="step", milestones=(0.5,), gamma=1.0)
 
     def second(self, epochs: int) -> Recipe:
         """Return how every other network is trained."""

@@ -147,33 +147,34 @@ def test_a_checkpoint_without_parity_says_so(saved, tmp_path):
     assert "Is it still the same function?" not in page.headings
 
 
-def test_a_quickstarts_report_has_curves_controls_and_slopes(quick, tmp_path):
+def test_a_quickstarts_report_has_curves_and_controls(quick, tmp_path):
     text, page = report(quick, tmp_path)
     results = json.loads((quick / "results.json").read_text())
-    assert results["reading"] in page.words
+    assert len(results["readings"]) == 4
+    for reading in results["readings"]:
+        assert reading in page.words
     for row in results["networks"]:
         assert row["name"] in page.cells
         assert f"{row['error']:.1f}" in page.cells
     run = read_run(quick)
     assert [(curve.name, curve.control) for curve in run.curves] == [
         ("parent", False),
-        ("parent, trained on", True),
         ("child", False),
-        ("child, from scratch", True),
+        ("parent, trained on", True),
+        ("from scratch", True),
+        ("from scratch, longer", True),
     ]
     with (quick / "metrics.csv").open() as file:
         errors = [float(row["test_error"]) for row in csv.DictReader(file) if row["network"] == "child"]
-    assert [error for _, error in run.curves[2].points[1:]] == errors
-    assert run.curves[2].points[0] == run.curves[0].points[-1]
-    assert text.count('class="chart"') == 2
-    with (quick / "slopes.csv").open() as file:
-        slopes = [row for row in csv.DictReader(file) if row["network"] == "child" and row["epoch"] == "4"]
-    assert {row["slope"] for row in slopes} == {row.name for row in run.slopes.now}
-    for row in run.slopes.now:
-        (known,) = [each for each in slopes if each["slope"] == row.name]
-        assert (row.mean, row.low, row.high) == tuple(float(known[key]) for key in ("mean", "low", "high"))
-    assert [row[0] for row in run.slopes.over_time] == [2, 3, 4]
-    assert run.slopes.over_time[0][1:] == (1.0, 1.0, 1.0)
+    parent, child, on, scratch, longer = (curve.points for curve in run.curves)
+    assert [error for _, error in child[1:]] == errors
+    assert child[0] == on[0] == parent[-1]
+    assert run.births == (parent[-1][0],) == (8.0,)
+    assert child[-1][0] == scratch[-1][0]
+    assert scratch[0][0] > 8 > longer[0][0]
+    assert run.across in page.words
+    assert text.count('class="chart"') == 1
+    assert not run.slopes.now
 
 
 def test_a_fits_report_marks_the_morph(fitted, tmp_path):
