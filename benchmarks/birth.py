@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from netmorph.nn.dag import MorphedModule
 from netmorph.surgery.morph import morph
+from netmorph.train.machine import overruns
+from netmorph.train.objective import Objective
 
 SITES = "layer*.conv1"
 
@@ -184,7 +185,7 @@ def _ratios(network: nn.Module, keys: Sequence[str], x: Tensor, labels: Tensor, 
     norms = []
     for each in (copy.deepcopy(network), twin):
         each.to(x.device).train()
-        F.cross_entropy(each(x), labels).backward()
+        Objective(each, plain=overruns(each, x.device))(x, labels)[0].backward()
         grads = {key: weight.grad for key, weight in each.named_parameters()}
         norms.append([0.0 if (grad := grads[key]) is None else float(grad.norm()) for key in keys])
     return [one / other if other else math.inf for one, other in zip(*norms, strict=True)]

@@ -216,7 +216,6 @@ def test_every_section_has_its_heading(quick, tmp_path):
         "Cost",
         "What came out",
         "Training",
-        "Slopes of the new activations",
         "What was done, to do it again",
         "Command and environment",
     ]
