@@ -82,7 +82,8 @@ def table(setting: str) -> str:
     end = min(max(x for curve in arm.curves.values() for x, _ in curve) for arm in births)
     start = {seed: curve[0][1] for seed, curve in births[0].curves.items()}
     metric = SETTINGS[setting].task().metric
-    heads = ["", "MACs", *(f"at {share:.2f}" for share in (end / 3, end)), *(f"seed {s}" for s in sorted(start))]
+    heads = ["", "MACs an image", *(f"after {share:.2f}" for share in (end / 3, end))]
+    heads += [f"seed {s}" for s in sorted(start)]
     rows = [["parent", f"{_own(setting):,}", "", _mean(list(start.values()), metric), *_each(start, start, metric)]]
     for arm in sorted(arms, key=lambda arm: statistics.mean(arm.at(end).values())):
         now = arm.at(end)
@@ -116,6 +117,10 @@ def _is_ahead(arm: Arm, control: Arm, spent: float) -> bool:
     ours, theirs = arm.at(spent), control.at(spent)
     both = [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
     return not both or statistics.mean(both) < 0
+
+
+def _seeds(arm: Arm) -> str:
+    return "one seed" if len(arm.curves) == 1 else f"{len(arm.curves)} seeds"
 
 
 def _own(setting: str) -> int:
@@ -170,7 +175,7 @@ def draw(setting: str, path: Path) -> None:
     axes.set_xlabel("additional compute, in units of the parent's training (MACs)")
     task = SETTINGS[setting].task()
     axes.set_ylabel("test error, per cent" if task.metric == "error" else "test loss, nats a byte")
-    axes.set_title(f"{task.name}: {SETTINGS[setting].what}, {len(births[0].curves)} seeds", fontsize=10)
+    axes.set_title(f"{task.name}: {SETTINGS[setting].what} ({_seeds(births[0])})", fontsize=10)
     axes.legend(fontsize=8, ncols=2)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
@@ -187,7 +192,7 @@ def main() -> None:
         title = f"### {record['task']}: {SETTINGS[setting].what}"
         how = (
             f"torch {record['torch']}, {record['machine']}. Mean ± standard deviation over the seeds; the columns "
-            "`seed` are those at the end."
+            "`seed` are those at the end. `after` counts additional compute over that of the parent's training."
         )
         parts += [
             title,
