@@ -62,6 +62,8 @@ PLACES: dict[str, tuple[Callable[[Any], object], set[str]]] = {
     "morph(model)": (lambda v: nm.morph(v, {"0": "3x3 > 1x1"}, example_inputs=x()), set()),
     "morph(mapping)": (lambda v: nm.morph(net(), v, example_inputs=x()), set()),
     "morph(graph)": (lambda v: nm.morph(net(), {"0": v}, example_inputs=x()), set()),
+    "morph(act)": (lambda v: nm.morph(net(), {"0": "3x3 > 1x1"}, example_inputs=x(), act=v), {"nothing"}),
+    "morph(norm)": (lambda v: nm.morph(net(), {"0": "3x3 > 1x1"}, example_inputs=x(), norm=v), {"nothing"}),
     "morph(example_inputs)": (lambda v: nm.morph(net(), {"0": "3x3 > 1x1"}, example_inputs=v), set()),
     "plan(model)": (lambda v: nm.plan(v, {"0": "3x3 > 1x1"}, example_inputs=x()), set()),
     "plan(mapping)": (lambda v: nm.plan(net(), v, example_inputs=x()), set()),

@@ -22,6 +22,8 @@ def test_widths(width: int | str, number: int) -> None:
         (-3, "-3 is not a width"),
         ("infx", "not a width"),
         ("nanx", "not a width"),
+        ("1e9x", "cannot have that many channels.*1,048,576 channels at most"),
+        (10**30, "cannot have that many channels"),
         (10, "grouped convolutions.*in 4 groups.*multiple of 4, such as 12"),
     ],
 )

@@ -109,6 +109,7 @@ FUNCTIONS: dict[str, tuple[Between, tuple[int | str, ...], tuple[int | str, ...]
     "weak gate of energy": (lambda x: x / (1 + 1e-7 * x.square().sum(1, keepdim=True)), NONE, NONE),
     "threshold": (lambda x: x * torch.where(x.sum(1, keepdim=True) > 500, 0.5, 1.0), NONE, NONE),
     "threshold of energy": (lambda x: x * torch.where(x.norm(dim=1, keepdim=True) > 900, 0.5, 1.0), NONE, NONE),
+    "threshold of little energy": (lambda x: x * torch.where(x.norm(dim=1, keepdim=True) < 2e-3, 0.5, 1.0), NONE, NONE),
     "threshold of the largest": (lambda x: x * torch.where(x.amax(1, keepdim=True) > 90, 0.5, 1.0), NONE, ANY),
     "argmax": (lambda x: x * (x.argmax(1, keepdim=True) == 2), NONE, ANY),
     "layer norm": (centred, NONE, EVEN),

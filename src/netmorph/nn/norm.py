@@ -195,7 +195,7 @@ def check_norms(module: nn.Module) -> None:
 
 
 def _read(name: str) -> tuple[str, dict[str, Setting]]:
-    kind, settings = split(name) or (name, {})
+    kind, settings = split(str(name)) or (str(name), {})  # `phi_name` does the same with what is no text
     if kind not in NAMES or (kind == "none" and settings):
         known = f"the norms are {', '.join(NAMES)}"
         raise GraphError(f"{name!r:.80} is not a norm", remedies=[*did_you_mean(kind, NAMES), known])

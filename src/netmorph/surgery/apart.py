@@ -18,7 +18,7 @@ from torch import Tensor
 from netmorph.surgery.lanes import Lanes
 from netmorph.surgery.site_parity import tolerance_of
 
-_SIZES = (1e-2, 1.0, 1e1, 1e2, 1e3, 1e4)  # relative to the example's numbers
+_SIZES = (1e-4, 1e-3, 1e-2, 1.0, 1e1, 1e2, 1e3, 1e4)  # relative to the example's numbers
 _RANGE = 3.0  # powers of ten that an uneven channel lies above or below the others
 
 Function = Callable[..., Any]

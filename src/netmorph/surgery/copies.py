@@ -16,6 +16,7 @@ from torch import Tensor
 
 from netmorph.errors import SiteError
 from netmorph.filters.default_device import on_cpu
+from netmorph.graph.attributes import LARGEST
 from netmorph.solver.noise import generator
 
 _UNEVEN = 0.5
@@ -32,7 +33,7 @@ def wider(width: int | str, present: int, *, blocks: int = 1, what: str) -> int:
         what: what is widened, for errors.
 
     Raises:
-        SiteError: it is not a width, not larger than the present one, or not a multiple of `blocks`.
+        SiteError: it is not a width, not larger than the present one, larger than any can be, or not a multiple of `blocks`.
     """
     text = str(width).strip()
     try:
@@ -44,6 +45,8 @@ def wider(width: int | str, present: int, *, blocks: int = 1, what: str) -> int:
         raise SiteError(
             f"{width!r} is not a width", remedies=["write 64 for 64 channels, or '2x' for twice the present ones"]
         )
+    if number > LARGEST:
+        raise SiteError(f"{what} cannot have that many channels", shapes=f"{LARGEST:,} channels at most")
     if number <= present:
         raise SiteError(
             f"{what} cannot become narrower or stay as it is: only more channels keep the function",
