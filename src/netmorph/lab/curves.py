@@ -39,8 +39,9 @@ def draw_curves(
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for color, (name, points) in zip(SERIES, curves.items(), strict=False):
-        dashes = "--" if name in controls else "-"
-        axes.plot(*zip(*points, strict=True), dashes, color=color, label=name, linewidth=1.8, marker="o", markersize=3)
+        style, order, size = ("--", 2, 2.5) if name in controls else ("-", 3, 3.5)
+        (line,) = axes.plot(*zip(*points, strict=True), style, color=color, label=name, linewidth=1.8, zorder=order)
+        line.set(marker="o", markersize=size)
     axes.axvline(birth, color="0.6", linewidth=1, linestyle=":")
     axes.text(birth, 1.0, " morphed", color="0.4", va="top", transform=axes.get_xaxis_transform(), fontsize=9)
     axes.set_ylim(top=min(axes.get_ylim()[1], 2 * max(points[-1][1] for points in curves.values())))

@@ -175,7 +175,7 @@ def quickstart(setting: Setting, out: Path, listener: Listener) -> Outcome:
 
         times = cost(child, bench.image).macs / cost(parent, bench.image).macs
         again = round(times * setting.epochs)
-        in_all = setting.epochs + max(1, round(setting.parent_epochs / times))
+        in_all = setting.epochs + round(setting.parent_epochs / times)
         scratch, scratch_all = reborn(child, setting.draw(4)), reborn(child, setting.draw(6))
         bench.train(CHILD, child, setting.second(setting.epochs), setting.draw(3), after=PARENT, extra=seconds)
         bench.train(PARENT_ON, copy.deepcopy(parent), setting.second(again), setting.draw(3), after=PARENT)

@@ -55,3 +55,23 @@ def test_a_lower_error_is_drawn_lower():
 
 def test_nothing_to_draw():
     assert chart([Line("a", [])], across="epoch", up="error") == ""
+
+
+def test_what_lies_above_the_top_is_cut_off_and_controls_lie_below():
+    lines = [Line("a", [(0, 90.0), (1, 20.0)]), Line("b", [(0, 30.0), (1, 25.0)], dashed=True)]
+    root = ET.fromstring(f"<div>{chart(lines, across='epoch', up='error', top=40.0)}</div>")
+    svg = "{http://www.w3.org/2000/svg}"
+    rectangle = root.find(f".//{svg}clipPath[@id='plot']/{svg}rect")
+    top, height = (float(rectangle.get(key)) for key in ("y", "height"))
+    assert top + height == HEIGHT
+    inner = root.find(f".//{svg}g[@clip-path='url(#plot)']")
+    dots = {
+        group.get("class"): [float(each.get("cy")) for each in group]
+        for group in inner.iter(f"{svg}g")
+        if group is not inner
+    }
+    assert list(dots) == ["dot c1", "dot c0"]
+    assert dots["dot c0"][0] < top < dots["dot c1"][0]
+    assert min(dots["dot c0"][1], *dots["dot c1"]) > top
+    numbers = [text.text for text in root.iter(f"{svg}text") if text.get("text-anchor") == "end"]
+    assert numbers == ["0", "10", "20", "30", "40"]

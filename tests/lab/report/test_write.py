@@ -177,6 +177,15 @@ def test_a_quickstarts_report_has_curves_and_controls(quick, tmp_path):
     assert not run.slopes.now
 
 
+def test_the_report_on_a_module_with_slopes_has_them(saved, tmp_path):
+    _, page = report(saved, tmp_path)
+    assert "Slopes of the new activations" in page.headings
+    names = {row.name for row in read_run(saved).slopes.now}
+    assert names
+    assert names <= set(page.cells)
+    assert "They are all at 1: the modules are as they were born." in page.words
+
+
 def test_a_fits_report_marks_the_morph(fitted, tmp_path):
     text, page = report(fitted, tmp_path)
     assert read_run(fitted).births == (1.0,)

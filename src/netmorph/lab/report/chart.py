@@ -29,7 +29,15 @@ class Line:
     dashed: bool = False
 
 
-def chart(lines: Sequence[Line], *, across: str, up: str, births: Sequence[float] = (), from_zero: bool = True) -> str:
+def chart(
+    lines: Sequence[Line],
+    *,
+    across: str,
+    up: str,
+    births: Sequence[float] = (),
+    from_zero: bool = True,
+    top: float = math.inf,
+) -> str:
     """Return a chart with its legend.
 
     Args:
@@ -38,13 +46,14 @@ def chart(lines: Sequence[Line], *, across: str, up: str, births: Sequence[float
         up: the y axis.
         births: where to draw a vertical line: a network was morphed there.
         from_zero: whether the y axis begins at zero.
+        top: where the y axis may end, though lines come from above.
     """
     drawn = [line for line in lines if line.points]
     if not drawn:
         return ""
     xs = [x for line in drawn for x, _ in line.points] + list(births)
     ys = [y for line in drawn for _, y in line.points]
-    frame = _Frame(ticks(min(xs), max(xs), whole=True), ticks(0.0 if from_zero else min(ys), max(ys)))
+    frame = _Frame(ticks(min(xs), max(xs), whole=True), ticks(0.0 if from_zero else min(ys), min(top, max(ys))))
     title = f"{up} by {across}: {', '.join(line.name for line in drawn)}"
     parts = [
         f'<svg class="chart" role="img" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" xmlns="http://www.w3.org/2000/svg">',
@@ -58,14 +67,16 @@ def chart(lines: Sequence[Line], *, across: str, up: str, births: Sequence[float
         parts.append(
             f'<text x="{x + (-5 if anchor == "end" else 5):.1f}" y="{_TOP - 6:g}" text-anchor="{anchor}">morphed</text>'
         )
-    for number, line in enumerate(drawn):
+    plot = f'<rect y="{_TOP:g}" width="{WIDTH:g}" height="{HEIGHT - _TOP:g}"/>'
+    parts.append(f'<clipPath id="plot">{plot}</clipPath><g clip-path="url(#plot)">')
+    for number, line in sorted(enumerate(drawn), key=lambda each: not each[1].dashed):  # controls lie below
         path = "L".join(f"{frame.x(x):.1f} {frame.y(y):.1f}" for x, y in line.points)
         dash = " dashed" if line.dashed else ""
         parts.append(f'<path class="series c{number % COLOURS}{dash}" d="M{path}"/>')
         if len(line.points) <= 40:
             dots = "".join(f'<circle cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="2.6"/>' for x, y in line.points)
             parts.append(f'<g class="dot c{number % COLOURS}">{dots}</g>')
-    return "\n".join([*parts, "</svg>", _legend(drawn)])
+    return "\n".join([*parts, "</g>", "</svg>", _legend(drawn)])
 
 
 def ticks(low: float, high: float, *, whole: bool = False, most: int = 6) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from html import escape
 
 from netmorph.lab.report.chart import Line, chart
@@ -123,7 +124,9 @@ def networks(run: Run) -> str:
 def curves(run: Run) -> str:
     """Return the training curves, controls dashed, with their numbers."""
     lines = [Line(curve.name, curve.points, dashed=curve.control) for curve in run.curves]
-    drawn = chart(lines, across=run.across, up="test error, %", births=run.births)
+    compared = len(lines) > 1  # then how a network began is not what it is about
+    top = 2 * max(curve.points[-1][1] for curve in run.curves if curve.points) if compared else math.inf
+    drawn = chart(lines, across=run.across, up="test error, %", births=run.births, from_zero=not compared, top=top)
     numbers = ""
     if drawn:
         rows = [(curve.name, *(f"{at:.4g}", f"{error:.2f}")) for curve in run.curves for at, error in curve.points]
