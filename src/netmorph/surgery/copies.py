@@ -33,8 +33,7 @@ def wider(width: int | str, present: int, *, blocks: int = 1, what: str) -> int:
         what: what is widened, for errors.
 
     Raises:
-        SiteError: it is not a width, not larger than the present one, larger than any can be, or not a multiple of
-            `blocks`.
+        SiteError: it is not a width, not larger than the present one, above `LARGEST`, or not a multiple of `blocks`.
     """
     text = str(width).strip()
     try:

@@ -43,10 +43,10 @@ def widen(
 
     A plain layer needs one reader: a convolution or linear layer that alone reads its output, through elementwise
     functions, BatchNorm, PReLU, pooling, flattening, depthwise convolutions, LayerNorm (for even copies only). It is
-    found by running the network, whatever its code, and what lies between is proved to keep channels apart: tried in
-    float64 on numbers of many sizes, in both modes. Otherwise the error says what stands in the way. What the example
-    does not reach, and may read the layer all the same, is named in `notices`. In a morphed module name an inner
-    `blob`: what enters it gets new rows, what leaves it new columns; blobs tied to it by depthwise edges or edges
+    found by running the network, whatever its code, and what lies between is tried, in float64, on numbers of many
+    sizes and in both modes, for whether it keeps channels apart. Otherwise the error says what stands in the way. What
+    the example does not reach, and may read the layer all the same, is named in `notices`. In a morphed module name an
+    inner `blob`: what enters it gets new rows, what leaves it new columns; blobs tied to it by depthwise edges or edges
     without weights become wider along.
 
     Args:
