@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.nn.dag import MorphedModule
-from netmorph.surgery.morph import morph
+from netmorph.surgery.morphing.morph import morph
 from netmorph.train.machine import overruns
 from netmorph.train.objective import Objective
 

@@ -12,8 +12,8 @@ from benchmarks.report import Report, Target, run
 from torch import Tensor, nn
 
 from netmorph.models.registry import build
-from netmorph.surgery.collapse import collapse
-from netmorph.surgery.morph import morph
+from netmorph.surgery.collapsing.collapse import collapse
+from netmorph.surgery.morphing.morph import morph
 
 QUESTION = "Does a network that was morphed and collapsed run as fast as the one it came from?"
 GRAPH = "3x3 > 1x1 | 1x1"

@@ -13,8 +13,8 @@ from benchmarks.measure import Ratio, Times
 from benchmarks.report import Report, Target
 from torch import nn
 
+from netmorph.data.dataset import Dataset
 from netmorph.models.registry import build
-from netmorph.train.data import Dataset
 from netmorph.train.loop import fit
 from netmorph.train.machine import Machine
 from netmorph.train.objective import Objective

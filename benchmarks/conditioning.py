@@ -31,8 +31,8 @@ from benchmarks.short_training import loss_after, train
 from benchmarks.verdict import Differences, sentences, verdicts
 from torch import nn
 
+from netmorph.data.dataset import Dataset
 from netmorph.models.registry import build
-from netmorph.train.data import Dataset
 
 QUESTION = "Which fill and which noise give the best-conditioned children?"
 GRAPHS = ("3x3 > 1x1", "3x3 > 1x1 | 1x1", "3x3 > 1x1 | 3x3 > 1x1", "3x3:2x > 1x1", "module_d")

@@ -19,7 +19,7 @@ from benchmarks.report import Report, Target, run
 from torch import nn
 
 from netmorph.nn.dag import MorphedModule
-from netmorph.surgery.morph import morph
+from netmorph.surgery.morphing.morph import morph
 
 QUESTION = "How much memory does a morph in place need above parent and child?"
 GRAPH = "3x3 > 1x1 | 1x1"

@@ -17,8 +17,8 @@ from benchmarks.zoo.graphs import notation
 from torch import Tensor, nn
 
 from netmorph.models.registry import build
-from netmorph.surgery.morph import morph
-from netmorph.surgery.sites import find_sites
+from netmorph.surgery.morphing.morph import morph
+from netmorph.surgery.sites.find import find_sites
 
 QUESTION = "How long does morphing a whole network take, beside one forward pass of its parent?"
 NETWORKS = {

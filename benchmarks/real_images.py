@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
+from netmorph.data.dataset import Dataset
+from netmorph.data.fashion import load_fashion
+from netmorph.data.sources import load_data
 from netmorph.errors import NetmorphError
-from netmorph.train.data import Dataset
-from netmorph.train.fashion import load_fashion
-from netmorph.train.sources import load_data
 
 VARIABLE = "NETMORPH_CIFAR"
 

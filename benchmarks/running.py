@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from netmorph.models.registry import build
 from netmorph.nn.dag import MorphedModule
-from netmorph.surgery.morph import morph
+from netmorph.surgery.morphing.morph import morph
 
 QUESTION = "What does a morphed network cost beside the same network written by hand?"
 CHAIN, BRANCHES = "3x3 > 1x1", "3x3 > 1x1 | 1x1"

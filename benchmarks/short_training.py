@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from netmorph.train.data import Dataset
+from netmorph.data.dataset import Dataset
 from netmorph.train.machine import overruns
 from netmorph.train.objective import Objective
 

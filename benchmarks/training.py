@@ -19,8 +19,8 @@ from benchmarks.report import Report, Target, run
 from torch import nn
 from torch.nn import functional as F
 
+from netmorph.data.dataset import Dataset, Split
 from netmorph.models.registry import build
-from netmorph.train.data import Dataset, Split
 from netmorph.train.loop import fit
 from netmorph.train.machine import Machine
 from netmorph.train.recipe import Recipe, make_optimizer, make_schedule

@@ -28,8 +28,8 @@ from matplotlib.figure import Figure
 from torch import nn
 
 import netmorph as nm
-from netmorph.train.data import Dataset
-from netmorph.train.fashion import load_fashion
+from netmorph.data.dataset import Dataset
+from netmorph.data.fashion import load_fashion
 from netmorph.train.loop import fit, mistakes
 from netmorph.train.recipe import Recipe
 

@@ -4,7 +4,7 @@ Class-balanced and seeded: the indices come from ``random.Random(seed)``, whose 
 across platforms, and the gzip header carries no time stamp. Needs only the standard library.
 
     apt-get install dataset-fashion-mnist
-    python tools/make_fashion_subset.py            # writes src/netmorph/train/assets/*.gz
+    python tools/make_fashion_subset.py            # writes src/netmorph/data/assets/*.gz
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> None:
     """Write images and labels of both splits."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "src/netmorph/train/assets")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "src/netmorph/data/assets")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     for split, (prefix, count) in SPLITS.items():

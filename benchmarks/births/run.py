@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from netmorph.surgery.cost import cost
+from netmorph.surgery.running.cost import cost
 from netmorph.train.machine import overruns
 
 RUNS = Path("results/births/runs")

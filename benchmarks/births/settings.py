@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from netmorph.data.cifar import CIFAR, load_cifar
+from netmorph.data.fashion import load_full_fashion
 from netmorph.models.resnet_cifar import CifarResNet
 from netmorph.models.scratch import reborn
-from netmorph.surgery.morph import morph
-from netmorph.surgery.widen import widen
-from netmorph.train.cifar import CIFAR, load_cifar
-from netmorph.train.fashion import load_full_fashion
+from netmorph.surgery.growth.widen import widen
+from netmorph.surgery.morphing.morph import morph
 
 Grow = Callable[[nn.Module, Tensor, int], nn.Module]
 """Returns a child of a parent, from an example and a seed."""

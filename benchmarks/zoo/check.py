@@ -19,14 +19,14 @@ from torch import nn
 from netmorph.errors import NetmorphError, ParityError
 from netmorph.graph.notation import parse
 from netmorph.solver.target import CONVOLUTIONS
-from netmorph.surgery.assign import Assignment
-from netmorph.surgery.call import Call, reason
-from netmorph.surgery.graft import Graft, Options, check_layer, make_graft
-from netmorph.surgery.parity import differences, repeat_gap
-from netmorph.surgery.probe import NOT_RUN, Run, probe
-from netmorph.surgery.site import Site
-from netmorph.surgery.sites import look
-from netmorph.surgery.swap import swap
+from netmorph.surgery.edit.swap import swap
+from netmorph.surgery.morphing.solve_site import Graft, Options, check_layer, make_graft
+from netmorph.surgery.parity.network import differences, repeat_gap
+from netmorph.surgery.running.call import Call, reason
+from netmorph.surgery.running.probe import NOT_RUN, Run, probe
+from netmorph.surgery.sites.assign import Assignment
+from netmorph.surgery.sites.find import look
+from netmorph.surgery.sites.site import Site
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from benchmarks.zoo.check import is_memory
 from benchmarks.zoo.weights import randomise
 from torch import nn
 
-from netmorph.surgery.call import Call, describe, reason, undisturbed
-from netmorph.surgery.outputs import tensors_in
+from netmorph.surgery.running.call import Call, describe, reason, undisturbed
+from netmorph.surgery.running.outputs import tensors_in
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from benchmarks.zoo.entries import Entry, NotBuilt, open_entry
 from benchmarks.zoo.machine import GIB
 from torch import nn
 
-from netmorph.surgery.call import Call, reason
+from netmorph.surgery.running.call import Call, reason
 
 Row = dict[str, Any]
 Task = Callable[[nn.Module, Call], Row]

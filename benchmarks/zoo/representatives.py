@@ -27,10 +27,10 @@ from benchmarks.zoo.rows import Row, append, latest, read
 from torch import nn
 
 from netmorph.filters.geometry import ConvSpec
-from netmorph.surgery.call import Call
-from netmorph.surgery.foreign import layer_spec
-from netmorph.surgery.layers import candidates, kind_of
-from netmorph.surgery.sites import find_sites
+from netmorph.surgery.running.call import Call
+from netmorph.surgery.sites.find import find_sites
+from netmorph.surgery.sites.layers import candidates, kind_of
+from netmorph.surgery.sites.library_layers import layer_spec
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netmorph.surgery.call import Call, undisturbed
-from netmorph.surgery.outputs import compare, tensors_in
-from netmorph.surgery.probe import Run
+from netmorph.surgery.running.call import Call, undisturbed
+from netmorph.surgery.running.outputs import compare, tensors_in
+from netmorph.surgery.running.probe import Run
 
 Row = dict[str, Any]
 CHAIN = 100  # sites in a row, each within its tolerance: what a whole model may differ by

@@ -21,62 +21,61 @@ if TYPE_CHECKING:
     from netmorph.solver.equation import module_filter
     from netmorph.solver.solution import Solution
     from netmorph.solver.solve import solve
-    from netmorph.surgery.calibrate import calibrate
-    from netmorph.surgery.checkpoint import save
-    from netmorph.surgery.collapse import CollapseResult, collapse
-    from netmorph.surgery.cost import Cost, cost
-    from netmorph.surgery.deepen import deepen
-    from netmorph.surgery.ema import rebuild_ema
-    from netmorph.surgery.grow_kernel import grow_kernel
-    from netmorph.surgery.growth import GrowthResult
-    from netmorph.surgery.morph import MorphResult, morph
-    from netmorph.surgery.optimizer import check_optimizer, rebuild_optimizer
-    from netmorph.surgery.param_groups import param_groups
-    from netmorph.surgery.parity import verify
-    from netmorph.surgery.plan import plan
-    from netmorph.surgery.regrow import regrow
-    from netmorph.surgery.sites import find_sites
-    from netmorph.surgery.widen import widen
+    from netmorph.surgery.collapsing.collapse import CollapseResult, collapse
+    from netmorph.surgery.growth.deepen import deepen
+    from netmorph.surgery.growth.grow_kernel import grow_kernel
+    from netmorph.surgery.growth.regrow import regrow
+    from netmorph.surgery.growth.widen import widen
+    from netmorph.surgery.morphing.morph import morph
+    from netmorph.surgery.morphing.plan import plan
+    from netmorph.surgery.morphing.result import Result
+    from netmorph.surgery.optim.param_groups import param_groups
+    from netmorph.surgery.optim.rebuild_ema import rebuild_ema
+    from netmorph.surgery.optim.rebuild_optimizer import check_optimizer, rebuild_optimizer
+    from netmorph.surgery.parity.network import verify
+    from netmorph.surgery.records.checkpoint import save
+    from netmorph.surgery.running.calibrate import calibrate
+    from netmorph.surgery.running.cost import Cost, cost
+    from netmorph.surgery.sites.find import find_sites
 
 # Where each public name lives.
 _HOME = {
-    "CollapseResult": "netmorph.surgery.collapse",
-    "Cost": "netmorph.surgery.cost",
+    "CollapseResult": "netmorph.surgery.collapsing.collapse",
+    "Cost": "netmorph.surgery.running.cost",
     "Edge": "netmorph.graph.spec",
     "GraphError": "netmorph.errors",
-    "GrowthResult": "netmorph.surgery.growth",
     "InfeasibleMorph": "netmorph.errors",
     "ModuleGraph": "netmorph.graph.spec",
-    "MorphResult": "netmorph.surgery.morph",
     "NetmorphError": "netmorph.errors",
     "NotationError": "netmorph.errors",
     "ParityError": "netmorph.errors",
     "SiteError": "netmorph.errors",
+    "Result": "netmorph.surgery.morphing.result",
     "Solution": "netmorph.solver.solution",
     "build": "netmorph.models.registry",
-    "calibrate": "netmorph.surgery.calibrate",
+    "calibrate": "netmorph.surgery.running.calibrate",
     "catalogue": "netmorph.graph.catalogue",
-    "check_optimizer": "netmorph.surgery.optimizer",
-    "collapse": "netmorph.surgery.collapse",
-    "cost": "netmorph.surgery.cost",
-    "deepen": "netmorph.surgery.deepen",
+    "check_optimizer": "netmorph.surgery.optim.rebuild_optimizer",
+    "collapse": "netmorph.surgery.collapsing.collapse",
+    "cost": "netmorph.surgery.running.cost",
+    "deepen": "netmorph.surgery.growth.deepen",
     "draw": "netmorph.graph.draw.write",
-    "find_sites": "netmorph.surgery.sites",
-    "grow_kernel": "netmorph.surgery.grow_kernel",
+    "find_sites": "netmorph.surgery.sites.find",
+    "grow_kernel": "netmorph.surgery.growth.grow_kernel",
     "load": "netmorph.models.opening",
     "module_filter": "netmorph.solver.equation",
-    "morph": "netmorph.surgery.morph",
-    "param_groups": "netmorph.surgery.param_groups",
+    "morph": "netmorph.surgery.morphing.morph",
+    "param_groups": "netmorph.surgery.optim.param_groups",
     "parse": "netmorph.graph.notation",
-    "plan": "netmorph.surgery.plan",
-    "rebuild_ema": "netmorph.surgery.ema",
-    "rebuild_optimizer": "netmorph.surgery.optimizer",
+    "plan": "netmorph.surgery.morphing.plan",
+    "rebuild_ema": "netmorph.surgery.optim.rebuild_ema",
+    "rebuild_optimizer": "netmorph.surgery.optim.rebuild_optimizer",
     "reduce": "netmorph.graph.reduce",
-    "regrow": "netmorph.surgery.regrow",
-    "save": "netmorph.surgery.checkpoint",
+    "regrow": "netmorph.surgery.growth.regrow",
+    "save": "netmorph.surgery.records.checkpoint",
     "solve": "netmorph.solver.solve",
-    "verify": "netmorph.surgery.parity",
-    "widen": "netmorph.surgery.widen",
+    "verify": "netmorph.surgery.parity.network",
+    "widen": "netmorph.surgery.growth.widen",
 }
 
 __all__ = [
@@ -84,13 +83,12 @@ __all__ = [
     "Cost",
     "Edge",
     "GraphError",
-    "GrowthResult",
     "InfeasibleMorph",
     "ModuleGraph",
-    "MorphResult",
     "NetmorphError",
     "NotationError",
     "ParityError",
+    "Result",
     "SiteError",
     "Solution",
     "__version__",

@@ -25,7 +25,7 @@ from netmorph.errors import ParityError
 from netmorph.filters.geometry import ConvSpec
 from netmorph.graph.notation import parse
 from netmorph.graph.reduce import reduce
-from netmorph.surgery.call import Call
+from netmorph.surgery.running.call import Call
 
 
 def tiny():

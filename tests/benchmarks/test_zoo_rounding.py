@@ -16,7 +16,7 @@ from benchmarks.zoo.runner import run
 from benchmarks.zoo.suites import Suite
 from torch import nn
 
-from netmorph.surgery.call import Call
+from netmorph.surgery.running.call import Call
 
 
 class Chaotic(nn.Module):

@@ -8,8 +8,8 @@ import torch
 from netmorph.cli.main import main
 from netmorph.models.opening import load
 from netmorph.models.registry import build
-from netmorph.surgery.checkpoint import save
-from netmorph.surgery.history import history_of
+from netmorph.surgery.records.checkpoint import save
+from netmorph.surgery.records.history import history_of
 
 MODEL = ["--model", "netmorph:resnet8", "--model-args.width=4", "--model-args.in_channels=1"]
 INPUT = ["--input-shape", "2,1,12,12"]

@@ -11,8 +11,8 @@ import pytest
 from netmorph.cli import training
 from netmorph.cli.fit import _Epoch
 from netmorph.cli.main import main
+from netmorph.data import sources
 from netmorph.models.opening import load
-from netmorph.train import sources
 
 NETWORK = ["--model", "netmorph:resnet8", "--model-args.width=4"]
 DATA = ["--data-name", "fashion-mnist-subset", "--train-limit", "48", "--test-limit", "32"]

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.train.pictures import pixels, write_folders, write_parquet
+from tests.data.pictures import pixels, write_folders, write_parquet
 
 from netmorph.cli.main import main
 from netmorph.lab.experiment import NET2NET, ON, PLAIN, SCRATCH

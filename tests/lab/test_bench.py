@@ -2,9 +2,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from netmorph.data.fashion import load_fashion
 from netmorph.lab.bench import Bench
 from netmorph.models.resnet_cifar import CifarResNet
-from netmorph.train.fashion import load_fashion
 from netmorph.train.recipe import Recipe
 
 

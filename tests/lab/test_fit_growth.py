@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
+from netmorph.data.sources import load_data
 from netmorph.errors import NetmorphError
 from netmorph.lab.fit_growth import Given, check_growth, grown_for, parity_of_steps
 from netmorph.lab.fit_phases import FitPhase, read_phases
@@ -17,7 +18,6 @@ from netmorph.models.paper import name_of
 from netmorph.models.registry import build
 from netmorph.train.machine import Machine
 from netmorph.train.recipe import Recipe
-from netmorph.train.sources import load_data
 
 RECIPE = Recipe(epochs=1, batch_size=16, lr=0.01, pad=1)
 

@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import nn
 
+from netmorph.data.sources import load_data
 from netmorph.errors import NetmorphError
 from netmorph.lab import fit_model
 from netmorph.lab.fit_model import open_for
-from netmorph.surgery.checkpoint import save
-from netmorph.train.sources import load_data
+from netmorph.surgery.records.checkpoint import save
 
 
 @pytest.fixture(scope="module")

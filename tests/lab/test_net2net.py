@@ -7,7 +7,7 @@ from torch import nn
 from netmorph.errors import NetmorphError
 from netmorph.lab.net2net import put_identities
 from netmorph.models.registry import build
-from netmorph.surgery.cost import cost
+from netmorph.surgery.running.cost import cost
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from netmorph.errors import NetmorphError
 from netmorph.lab.quickstart import Setting, mapping, quickstart
 from netmorph.models.registry import build
 from netmorph.nn.slopes import slopes
-from netmorph.surgery.sites import find_sites
+from netmorph.surgery.sites.find import find_sites
 
 
 class Silent:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from netmorph.data.fashion import load_fashion
 from netmorph.errors import NetmorphError
 from netmorph.lab.budget import Budget
 from netmorph.lab.explore import make_exploration
 from netmorph.lab.runner import reproduce
-from netmorph.train.fashion import load_fashion
 from netmorph.train.machine import Machine
 from netmorph.train.recipe import Recipe
 

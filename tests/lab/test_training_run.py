@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
+from netmorph.data.sources import load_data
 from netmorph.errors import NetmorphError
 from netmorph.lab.fit_folder import RunFolder
 from netmorph.lab.fit_growth import Given, check_sites
@@ -16,11 +17,10 @@ from netmorph.lab.fit_setting import RunSetting
 from netmorph.lab.training_run import training_run
 from netmorph.models.opening import load
 from netmorph.models.registry import build
-from netmorph.surgery.history import history_of
+from netmorph.surgery.records.history import history_of
 from netmorph.train.loop import Paused
 from netmorph.train.machine import Machine
 from netmorph.train.recipe import Recipe
-from netmorph.train.sources import load_data
 
 RECIPE = Recipe(epochs=4, batch_size=16, lr=0.05, pad=1)
 SITES = {"layer1.0.conv1": "3x3 > 1x1 | 1x1", "layer2.0.conv2": "1x1 > 3x3"}

@@ -9,9 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tests.surgery.test_checkpoint import edit
+from tests.surgery.records.test_checkpoint import edit
 
-from netmorph.surgery.checkpoint import CONFIG, WEIGHTS
+from netmorph.surgery.records.checkpoint import CONFIG, WEIGHTS
 
 Forge = Callable[[Path], object]
 EVIL = "netmorph_evil"  # a module that lies in every folder; that it is imported would be seen

@@ -7,7 +7,7 @@ from netmorph.models.opening import load
 from netmorph.models.paper import grow, parse_net
 from netmorph.models.registry import build
 from netmorph.models.scratch import reborn
-from netmorph.surgery.checkpoint import save
+from netmorph.surgery.records.checkpoint import save
 
 X = torch.randn(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
 

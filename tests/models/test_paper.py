@@ -11,10 +11,10 @@ from netmorph.models.paper import check_reach, grow, name_of, parse_net
 from netmorph.models.paper_net import nets_of
 from netmorph.models.registry import build
 from netmorph.models.resnet_cifar import CifarResNet
-from netmorph.surgery.calibrate import has_newborn_norm
-from netmorph.surgery.checkpoint import save
-from netmorph.surgery.cost import cost
-from netmorph.surgery.optimizer import rebuild_optimizer
+from netmorph.surgery.optim.rebuild_optimizer import rebuild_optimizer
+from netmorph.surgery.records.checkpoint import save
+from netmorph.surgery.running.calibrate import has_newborn_norm
+from netmorph.surgery.running.cost import cost
 
 # Every path of Table 1's column "Intermediate Phases", the direct way of each, and some that the paper did not go.
 PATHS = [

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tests.surgery.test_checkpoint import edit
+from tests.surgery.records.test_checkpoint import edit
 from torch import nn
 
 import netmorph as nm

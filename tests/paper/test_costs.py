@@ -11,7 +11,7 @@ from netmorph.models.paper import paper_tables, parse_net
 from netmorph.models.registry import build
 from netmorph.models.size import params_mib
 from netmorph.nn import MorphedModule
-from netmorph.surgery.cost import cost
+from netmorph.surgery.running.cost import cost
 
 TABLES = {"table1_cifar10": (10, 32), "table3_cifar100": (100, 32), "table5_imagenet_top1": (1000, 224)}
 ROWS = {  # phases do not change what a network costs

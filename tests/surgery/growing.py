@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from netmorph.models.resnet_cifar import CifarResNet
-from netmorph.surgery.call import undisturbed
-from netmorph.surgery.checkpoint import load, save
+from netmorph.surgery.records.checkpoint import load, save
+from netmorph.surgery.running.call import undisturbed
 
 
 def shaken(model: nn.Module, seed: int = 0, size: float = 0.2) -> nn.Module:

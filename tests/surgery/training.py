@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from netmorph.surgery.morph import MorphResult, morph
+from netmorph.surgery.morphing.morph import morph
+from netmorph.surgery.morphing.result import Result
 
 SITES = {
     "blocks.0.conv1": "3x3:2x > 1x1 | 1x1",  # no bias
@@ -53,7 +54,7 @@ def fit(model: nn.Module, optimizer: Optimizer, steps: int, scheduler: Any = Non
     return losses
 
 
-def grown(model: nn.Module, sites: dict[str, str] | None = None, **options: Any) -> MorphResult:
+def grown(model: nn.Module, sites: dict[str, str] | None = None, **options: Any) -> Result:
     return morph(model, SITES if sites is None else sites, example_inputs=images(1, 8), **options)
 
 

@@ -15,9 +15,9 @@ import lightning.fabric  # noqa: F401 - once, not once a fork
 import torch
 from torch import nn
 
+from netmorph.data.fashion import load_fashion
 from netmorph.models.resnet_cifar import CifarResNet
 from netmorph.train import checkpoint
-from netmorph.train.fashion import load_fashion
 from netmorph.train.loop import Before, fit
 from netmorph.train.machine import Machine
 from netmorph.train.recipe import Recipe

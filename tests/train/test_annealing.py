@@ -4,11 +4,11 @@ import pytest
 import torch
 
 import netmorph as nm
+from netmorph.data.fashion import load_fashion
 from netmorph.errors import NetmorphError
 from netmorph.models.resnet_cifar import CifarResNet
 from netmorph.nn.slopes import slopes
 from netmorph.train.annealing import Annealing
-from netmorph.train.fashion import load_fashion
 from netmorph.train.loop import Paused, fit
 from netmorph.train.machine import Machine
 from netmorph.train.recipe import Recipe

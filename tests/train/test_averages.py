@@ -23,9 +23,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from netmorph.errors import NetmorphError
 from netmorph.nn import MorphedModule
-from netmorph.surgery.ema import rebuild_ema
-from netmorph.surgery.morph import morph
-from netmorph.surgery.widen import widen
+from netmorph.surgery.growth.widen import widen
+from netmorph.surgery.morphing.morph import morph
+from netmorph.surgery.optim.rebuild_ema import rebuild_ema
 from netmorph.train.callback import GrowCallback
 
 pytestmark = [

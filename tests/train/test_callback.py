@@ -12,11 +12,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from netmorph.errors import NetmorphError, SiteError
 from netmorph.nn import MorphedModule
-from netmorph.surgery.collapse import collapse
-from netmorph.surgery.deepen import deepen
-from netmorph.surgery.grow_kernel import grow_kernel
-from netmorph.surgery.morph import morph
-from netmorph.surgery.widen import widen
+from netmorph.surgery.collapsing.collapse import collapse
+from netmorph.surgery.growth.deepen import deepen
+from netmorph.surgery.growth.grow_kernel import grow_kernel
+from netmorph.surgery.growth.widen import widen
+from netmorph.surgery.morphing.morph import morph
 from netmorph.train.callback import GrowCallback, grow_as_saved
 
 pytestmark = [

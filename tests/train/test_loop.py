@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from netmorph.data.fashion import load_fashion
 from netmorph.errors import NetmorphError
 from netmorph.models.resnet_cifar import CifarResNet
-from netmorph.train.fashion import load_fashion
 from netmorph.train.loop import Before, fit, mistakes
 from netmorph.train.recipe import Recipe
 

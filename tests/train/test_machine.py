@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from netmorph.data.fashion import load_fashion
 from netmorph.errors import NetmorphError
 from netmorph.models.resnet_cifar import CifarResNet
-from netmorph.train.fashion import load_fashion
 from netmorph.train.loop import Paused, fit
 from netmorph.train.machine import Machine, overruns
 from netmorph.train.objective import Compiler, Objective
@@ -142,7 +142,7 @@ NARROW = """
 import torch
 from torch import nn
 from netmorph.models.resnet_cifar import CifarResNet
-from netmorph.train.data import Dataset, Split
+from netmorph.data.dataset import Dataset, Split
 from netmorph.train.loop import fit
 from netmorph.train.machine import Machine
 from netmorph.train.recipe import Recipe

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from netmorph.errors import NetmorphError
-from netmorph.surgery.morph import morph
+from netmorph.surgery.morphing.morph import morph
 from netmorph.train.recipe import Recipe, load_recipe, make_optimizer, make_schedule, recipe_names
 
 

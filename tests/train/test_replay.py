@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
+from netmorph.data.fashion import load_fashion
 from netmorph.errors import NetmorphError
 from netmorph.models.resnet_cifar import CifarResNet
-from netmorph.train.fashion import load_fashion
 from netmorph.train.loop import fit
 from netmorph.train.machine import Machine
 from netmorph.train.recipe import Recipe

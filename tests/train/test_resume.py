@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from netmorph.data.fashion import load_fashion
 from netmorph.errors import NetmorphError
 from netmorph.models.resnet_cifar import CifarResNet
 from netmorph.train.checkpoint import CHECKPOINT
-from netmorph.train.fashion import load_fashion
 from netmorph.train.logs import METRICS
 from netmorph.train.loop import Before, Paused, fit
 from netmorph.train.machine import Machine

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from netmorph.train.data import Dataset, Split
+from netmorph.data.dataset import Dataset, Split
 from netmorph.train.loop import Paused, fit
 from netmorph.train.machine import Machine
 from netmorph.train.recipe import Recipe

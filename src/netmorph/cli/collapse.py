@@ -14,7 +14,7 @@ from netmorph.cli.options import add_model
 from netmorph.errors import NetmorphError
 
 if TYPE_CHECKING:
-    from netmorph.surgery.collapse import CollapseResult
+    from netmorph.surgery.collapsing.collapse import CollapseResult
 
 __all__ = ["add_arguments", "run"]
 
@@ -39,8 +39,8 @@ def run(options: Any) -> int:
     """Collapse, print what each module became or why it stays, and save."""
     from netmorph.cli.options import example, open_model
     from netmorph.lab.run_folder import require_free
-    from netmorph.surgery.checkpoint import save
-    from netmorph.surgery.collapse import collapse
+    from netmorph.surgery.collapsing.collapse import collapse
+    from netmorph.surgery.records.checkpoint import save
 
     out = Path(options.out)
     require_free(out)

@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from netmorph.lab.fit_phases import FitPhase
     from netmorph.lab.fit_setting import RunSetting
     from netmorph.lab.team import Team
-    from netmorph.surgery.growth import GrowthResult
-    from netmorph.surgery.morph import MorphResult
+    from netmorph.surgery.morphing.result import Result
     from netmorph.train.machine import Machine
 
 __all__ = ["add_arguments", "run"]
@@ -257,7 +256,7 @@ def _tell(as_json: bool, content: Mapping[str, Any], text: str) -> None:
 class _Printer(TrainingPrinter):
     """Prints as the run goes on: each phase, and the morphs between."""
 
-    def morphed(self, result: MorphResult | GrowthResult) -> None:
+    def morphed(self, result: Result) -> None:
         """Print the parity of every site."""
         from netmorph.cli.print_morph import print_morph
 

@@ -39,15 +39,15 @@ def add_arguments(parser: Any) -> None:
 
 def run(options: Any) -> int:
     """Morph, print the parity of each site, and save."""
-    from netmorph.aside import written_aside
     from netmorph.cli.console import console
     from netmorph.cli.options import example, open_model, read_sites
     from netmorph.cli.print_morph import print_morph
     from netmorph.lab.report.read import MORPH
     from netmorph.lab.results import parity_of
     from netmorph.lab.run_folder import environment, require_free, write_json
-    from netmorph.surgery.checkpoint import save
-    from netmorph.surgery.morph import morph
+    from netmorph.surgery.morphing.morph import morph
+    from netmorph.surgery.records.checkpoint import save
+    from netmorph.whole_files import written_aside
 
     mapping = read_sites(options.at, options.to)
     out = Path(options.out)

@@ -125,7 +125,7 @@ def read_graph(text: str) -> ModuleGraph:
         OSError: the file cannot be read.
     """
     from netmorph.graph.codec import from_json
-    from netmorph.surgery.assign import read_graph as read
+    from netmorph.surgery.sites.assign import read_graph as read
 
     if not text.endswith(".json"):
         return read(text)

@@ -31,7 +31,7 @@ def add_arguments(parser: Any) -> None:
 def run(options: Any) -> int:
     """Print the plan."""
     from netmorph.cli.options import example, open_model, read_sites
-    from netmorph.surgery.plan import plan
+    from netmorph.surgery.morphing.plan import plan
 
     mapping = read_sites(options.at, options.to)
     model = open_model(options.model, options.model_args, options.weights)

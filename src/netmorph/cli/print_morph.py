@@ -8,15 +8,14 @@ from netmorph.cli.console import table
 
 if TYPE_CHECKING:
     from netmorph.graph.spec import ModuleGraph
-    from netmorph.surgery.growth import GrowthResult
-    from netmorph.surgery.morph import MorphResult
+    from netmorph.surgery.morphing.result import Result
 
 __all__ = ["print_morph"]
 
 _LONGEST = 40
 
 
-def print_morph(out: Any, result: MorphResult | GrowthResult) -> None:
+def print_morph(out: Any, result: Result) -> None:
     """Print what became of each site and how far it is from the layer that it replaced.
 
     Args:
@@ -24,8 +23,8 @@ def print_morph(out: Any, result: MorphResult | GrowthResult) -> None:
         result: the morph, or the growth of morphed modules.
     """
     from netmorph.graph.reduce import reduce
-    from netmorph.surgery.growth_record import RegrownModule
-    from netmorph.surgery.history import MorphedSite
+    from netmorph.surgery.records.growth_record import RegrownModule
+    from netmorph.surgery.records.history import MorphedSite
 
     rows = []
     for site, parity in zip(result.sites, result.parity.sites, strict=True):

@@ -18,7 +18,7 @@ from netmorph.errors import NetmorphError
 
 if TYPE_CHECKING:
     from netmorph.lab.quickstart import Outcome
-    from netmorph.surgery.morph import MorphResult
+    from netmorph.surgery.morphing.result import Result
 
 __all__ = ["add_arguments", "run"]
 
@@ -68,7 +68,7 @@ def run(options: Any) -> int:
 class _Printer(TrainingPrinter):
     """Prints as the run goes on: each training, and the morph between."""
 
-    def morphed(self, result: MorphResult, changed: int, images: int) -> None:
+    def morphed(self, result: Result, changed: int, images: int) -> None:
         """Print the parity of every site."""
         if self.quiet:
             return

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from netmorph.errors import NetmorphError
 
 if TYPE_CHECKING:
-    from netmorph.train.data import Data
+    from netmorph.data.dataset import Data
     from netmorph.train.loop import Progress
     from netmorph.train.machine import Machine
     from netmorph.train.rows import EpochRow
@@ -99,7 +99,7 @@ def data_loader(
     Raises:
         NetmorphError: there is no data set of that name, or it is not read from a folder.
     """
-    from netmorph.train.sources import load_data
+    from netmorph.data.sources import load_data
 
     if name not in DATA_NAMES:
         raise NetmorphError(f"there is no data set {name!r}", remedies=[f"choose one of {', '.join(DATA_NAMES)}"])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from netmorph.cli.options import add_input
 
 if TYPE_CHECKING:
-    from netmorph.surgery.parity import Parity
+    from netmorph.surgery.parity.network import Parity
 
 __all__ = ["add_arguments", "run"]
 
@@ -37,7 +37,7 @@ def add_arguments(parser: Any) -> None:
 def run(options: Any) -> int:
     """Print the difference, and say by the exit code whether it is within the tolerance."""
     from netmorph.cli.options import example, open_model
-    from netmorph.surgery.parity import verify
+    from netmorph.surgery.parity.network import verify
 
     parent = open_model(options.parent, options.model_args, options.weights)
     child = open_model(options.child, options.model_args, None)

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from netmorph.data.dataset import Data
 from netmorph.lab.results import Contender
-from netmorph.surgery.cost import cost
-from netmorph.train.data import Data
+from netmorph.surgery.running.cost import cost
 from netmorph.train.loop import Progress, fit, mistakes
 from netmorph.train.recipe import Recipe
 

@@ -6,9 +6,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netmorph.aside import write_whole
 from netmorph.lab.experiment import NET2NET, ON, ON_MACS, PLAIN, SCRATCH, SCRATCH_MACS, TableRow
 from netmorph.lab.finished import Finished, phases_of, title_of
+from netmorph.whole_files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,12 +7,12 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
-from netmorph.aside import write_whole
 from netmorph.bounded import read_json
 from netmorph.errors import NetmorphError
 from netmorph.lab.budget import Budget
 from netmorph.lab.experiment import Experiment
 from netmorph.train.recipe import Recipe
+from netmorph.whole_files import write_whole
 
 __all__ = ["JOBS", "check_folder", "claim_folder"]
 

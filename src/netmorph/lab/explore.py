@@ -13,7 +13,7 @@ from netmorph.lab.budget import Budget
 from netmorph.lab.experiment import ON, ON_MACS, PLAIN, SCRATCH, SCRATCH_MACS, Experiment, Job, Kind, TableRow
 from netmorph.models.paper_net import parse_net
 from netmorph.models.registry import build
-from netmorph.surgery.cost import cost
+from netmorph.surgery.running.cost import cost
 
 __all__ = ["make_exploration"]
 

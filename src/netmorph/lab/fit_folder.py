@@ -10,11 +10,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from netmorph.aside import written_aside
 from netmorph.bounded import read_json
 from netmorph.errors import NetmorphError
 from netmorph.lab.run_folder import environment, write_csv, write_json
 from netmorph.train.rows import EpochRow
+from netmorph.whole_files import written_aside
 
 __all__ = ["MODEL", "PhaseFolder", "RunFolder", "rows_of"]
 

@@ -13,13 +13,11 @@ from netmorph.graph.symmetry import Birth
 from netmorph.lab.fit_phases import FitPhase
 from netmorph.lab.results import parity_of
 from netmorph.models.paper import check_reach, grow, name_of, parse_net
-from netmorph.surgery.growth import GrowthResult
-from netmorph.surgery.morph import MorphResult, morph
-from netmorph.surgery.plan import plan
+from netmorph.surgery.morphing.morph import morph
+from netmorph.surgery.morphing.plan import plan
+from netmorph.surgery.morphing.result import Result
 
 __all__ = ["Given", "check_growth", "check_sites", "grown_for", "parity_of_steps"]
-
-Step = MorphResult | GrowthResult
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Given:
     birth: Birth = "slope"
 
 
-def grown_for(phase: FitPhase, model: nn.Module, given: Given) -> tuple[Step, ...]:
+def grown_for(phase: FitPhase, model: nn.Module, given: Given) -> tuple[Result, ...]:
     """Morph a network for a phase, exactly.
 
     The paper's networks are grown as the paper has them: ReLU and BatchNorm, whatever `Given` says.
@@ -146,7 +144,7 @@ def check_sites(model: nn.Module, phases: Sequence[FitPhase], given: Callable[[i
         raise
 
 
-def parity_of_steps(steps: Sequence[Step]) -> dict[str, Any]:
+def parity_of_steps(steps: Sequence[Result]) -> dict[str, Any]:
     """Return the parity of a morph in one step or more as `parity_of` does of one, and what it cost."""
     found = [parity_of(step) for step in steps]
     return {

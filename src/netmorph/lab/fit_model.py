@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from netmorph.data.dataset import Data
 from netmorph.errors import NetmorphError
 from netmorph.models.opening import load_weights, open_model
 from netmorph.models.registry import build
-from netmorph.surgery.call import in_mode, reason, undisturbed
-from netmorph.train.data import Data
+from netmorph.surgery.running.call import in_mode, reason, undisturbed
 
 __all__ = ["open_for"]
 

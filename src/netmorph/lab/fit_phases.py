@@ -8,7 +8,7 @@ from typing import Any
 
 from netmorph.errors import NetmorphError
 from netmorph.models.paper_net import parse_net
-from netmorph.surgery.assign import read_graph
+from netmorph.surgery.sites.assign import read_graph
 from netmorph.train.recipe import Recipe, load_recipe
 
 __all__ = ["FitPhase", "cut_phases", "read_phases"]

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from netmorph.aside import written_aside
 from netmorph.bounded import read_json
+from netmorph.data.dataset import Data
 from netmorph.errors import NetmorphError
 from netmorph.lab.experiment import Experiment, Job
 from netmorph.lab.net2net import put_identities
@@ -21,13 +21,13 @@ from netmorph.models.opening import open_model
 from netmorph.models.paper import Grown, grow, parse_net
 from netmorph.models.registry import build
 from netmorph.models.size import params_mib
-from netmorph.surgery.checkpoint import save
-from netmorph.surgery.cost import cost
-from netmorph.surgery.parity import verify
-from netmorph.train.data import Data
+from netmorph.surgery.parity.network import verify
+from netmorph.surgery.records.checkpoint import save
+from netmorph.surgery.running.cost import cost
 from netmorph.train.loop import Before, EpochRow, Progress, fit, mistakes
 from netmorph.train.machine import Machine
 from netmorph.train.recipe import Recipe
+from netmorph.whole_files import written_aside
 
 __all__ = ["DONE", "NETWORK", "Workplace", "read_done", "run_job"]
 

@@ -42,7 +42,7 @@ def _morph() -> dict[str, Any]:
     import torch
     from torch import nn
 
-    from netmorph.surgery.morph import morph
+    from netmorph.surgery.morphing.morph import morph
 
     generator = torch.Generator().manual_seed(0)
     parent = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1))

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from netmorph.data.dataset import Data
+from netmorph.data.fashion import load_fashion
 from netmorph.graph.notation import parse
 from netmorph.graph.spec import ModuleGraph
 from netmorph.lab.bench import Bench, TrainingListener
@@ -21,11 +23,10 @@ from netmorph.lab.results import Contender, Difference, compare, parity_of
 from netmorph.lab.run_folder import environment, run_folder, write_csv, write_json
 from netmorph.models.registry import build
 from netmorph.models.scratch import reborn
-from netmorph.surgery.checkpoint import save
-from netmorph.surgery.cost import cost
-from netmorph.surgery.morph import MorphResult, morph
-from netmorph.train.data import Data
-from netmorph.train.fashion import load_fashion
+from netmorph.surgery.morphing.morph import morph
+from netmorph.surgery.morphing.result import Result
+from netmorph.surgery.records.checkpoint import save
+from netmorph.surgery.running.cost import cost
 from netmorph.train.loop import mistakes
 from netmorph.train.recipe import Recipe
 
@@ -127,7 +128,7 @@ class Outcome:
 class Listener(TrainingListener, Protocol):
     """Hears how the quickstart goes on."""
 
-    def morphed(self, result: MorphResult, changed: int, images: int) -> None:
+    def morphed(self, result: Result, changed: int, images: int) -> None:
         """The parent was morphed; parent and child differ in being right on ``changed`` of ``images`` test images."""
 
 
@@ -212,9 +213,7 @@ def _arguments(setting: Setting, data: Data) -> dict[str, Any]:
     return {"num_classes": data.classes, "in_channels": data.channels, **drawn}
 
 
-def _write(
-    folder: Path, setting: Setting, bench: Bench, outcome: Outcome, result: MorphResult, child: nn.Module
-) -> None:
+def _write(folder: Path, setting: Setting, bench: Bench, outcome: Outcome, result: Result, child: nn.Module) -> None:
     """Write the run: what was done, what came out, the child, and a picture."""
     sites = {pattern: str(graph) for pattern, graph in mapping().items()}
     write_json(folder / "config.json", {"setting": asdict(setting), "sites": sites, **environment()})

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netmorph.aside import write_whole
 from netmorph.lab.claims import Claim, claims, parity_claim
 from netmorph.lab.experiment import CONTROLS, SCRATCH, Experiment, TableRow
 from netmorph.lab.finished import Finished, read_finished, title_of
 from netmorph.lab.render_text import markdown
 from netmorph.lab.run_folder import json_text
 from netmorph.lab.spread import Paired, Spread
+from netmorph.whole_files import write_whole
 
 __all__ = ["Column", "columns_of", "render", "table_of"]
 

@@ -8,10 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from netmorph.surgery.growth import GrowthResult
-from netmorph.surgery.growth_record import RegrownModule
-from netmorph.surgery.history import MorphedSite
-from netmorph.surgery.morph import MorphResult
+from netmorph.surgery.morphing.result import Result
+from netmorph.surgery.records.growth_record import RegrownModule
+from netmorph.surgery.records.history import MorphedSite
 
 __all__ = ["Contender", "Difference", "compare", "parity_of"]
 
@@ -77,7 +76,7 @@ def compare(one: Tensor, other: Tensor) -> Difference:
     return Difference(100 * (better - worse) / count, 100 * 1.96 * math.sqrt(variance))
 
 
-def parity_of(result: MorphResult | GrowthResult) -> dict[str, Any]:
+def parity_of(result: Result) -> dict[str, Any]:
     """Return the parity of a morph or a growth, of the network and of each place, as JSON says it.
 
     Differences are relative to the largest output, but for ``outputs_max_abs``.

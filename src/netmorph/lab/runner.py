@@ -12,12 +12,12 @@ from typing import Any, Protocol
 
 import torch
 
+from netmorph.data.dataset import Data
 from netmorph.errors import NetmorphError
 from netmorph.lab.experiment import Experiment
 from netmorph.lab.experiment_folder import JOBS, claim_folder
 from netmorph.lab.job import DONE
 from netmorph.lab.worker import Orders, work
-from netmorph.train.data import Data
 from netmorph.train.machine import Machine
 
 __all__ = ["JobsError", "Listener", "Summary", "reproduce"]

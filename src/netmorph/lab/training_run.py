@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from netmorph.data.dataset import Data
 from netmorph.lab.fit_folder import Phase, RunFolder, rows_of
 from netmorph.lab.fit_growth import Given, check_growth, check_sites, grown_for, parity_of_steps
 from netmorph.lab.fit_model import open_for
@@ -19,11 +20,9 @@ from netmorph.lab.fit_setting import RunSetting
 from netmorph.lab.run_folder import environment
 from netmorph.lab.team import Team
 from netmorph.models.opening import load
-from netmorph.surgery.checkpoint import save
-from netmorph.surgery.cost import cost
-from netmorph.surgery.growth import GrowthResult
-from netmorph.surgery.morph import MorphResult
-from netmorph.train.data import Data
+from netmorph.surgery.morphing.result import Result
+from netmorph.surgery.records.checkpoint import save
+from netmorph.surgery.running.cost import cost
 from netmorph.train.loop import Paused, Progress, fit
 from netmorph.train.machine import Machine
 from netmorph.train.rows import Before
@@ -40,7 +39,7 @@ class RunListener(Protocol):
     def training(self, name: str, epochs: int) -> AbstractContextManager[Progress]:
         """A phase is trained within the block; with it the network has had ``epochs`` epochs."""
 
-    def morphed(self, result: MorphResult | GrowthResult) -> None:
+    def morphed(self, result: Result) -> None:
         """The network was morphed; a growth to one of the paper's networks may take several steps."""
 
 

@@ -12,10 +12,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from netmorph.bounded import read_text
+from netmorph.data.dataset import Data
 from netmorph.errors import NetmorphError
 from netmorph.lab.experiment import Experiment, Job
 from netmorph.lab.job import DONE, Workplace, read_done, run_job
-from netmorph.train.data import Data
 from netmorph.train.loop import EpochRow, Paused
 from netmorph.train.machine import Machine
 

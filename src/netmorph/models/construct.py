@@ -11,9 +11,9 @@ from netmorph.graph.notation import parse
 from netmorph.models.paper_net import PaperNet
 from netmorph.models.scratch import reborn
 from netmorph.solver.plan import choose
-from netmorph.surgery.history import MorphedSite, MorphRecord, remember
-from netmorph.surgery.layers import identity_spec
-from netmorph.surgery.swap import inherit, swap
+from netmorph.surgery.edit.swap import inherit, swap
+from netmorph.surgery.records.history import MorphedSite, MorphRecord, remember
+from netmorph.surgery.sites.layers import identity_spec
 
 __all__ = ["construct"]
 

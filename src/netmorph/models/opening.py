@@ -16,7 +16,7 @@ from netmorph.bounded import open_regular
 from netmorph.errors import NetmorphError
 from netmorph.models.rebuild import rebuild
 from netmorph.models.registry import build
-from netmorph.surgery import checkpoint
+from netmorph.surgery.records import checkpoint
 
 __all__ = ["load", "load_weights", "open_model"]
 

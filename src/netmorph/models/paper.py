@@ -16,13 +16,12 @@ from netmorph.graph.spec import ModuleGraph
 from netmorph.models.paper_net import PaperNet, Place, nets_of, parse_net, phase_net
 from netmorph.models.paper_tables import paper_tables
 from netmorph.nn import MorphedModule
-from netmorph.surgery.growth import GrowthResult
-from netmorph.surgery.morph import MorphResult, morph
-from netmorph.surgery.regrow import regrow
+from netmorph.surgery.growth.regrow import regrow
+from netmorph.surgery.morphing.morph import morph
+from netmorph.surgery.morphing.result import Result
 
 __all__ = ["Grown", "PaperNet", "check_reach", "grow", "name_of", "paper_tables", "parse_net", "phase_net"]
 
-Step = MorphResult | GrowthResult
 # Globs on the index of a block within its stage: `*` crosses dots, so the class meets the last digit.
 _ALL, _ODD, _EVEN = "layer*.shortcut", "layer*[13579].shortcut", "layer*[02468].shortcut"
 
@@ -38,7 +37,7 @@ class Grown:
     """
 
     model: nn.Module
-    steps: tuple[Step, ...]
+    steps: tuple[Result, ...]
 
     @property
     def max_abs(self) -> float:
@@ -111,7 +110,7 @@ def grow(
         "norm": norm,
         "birth": "slope",  # eq. 8, the paper's
     }
-    steps: list[Step] = []
+    steps: list[Result] = []
     there = {place.name: place for place in old.places}
     fresh = {place.name: new.graph(place.branches) for place in new.places if place.name not in there}
     if fresh:

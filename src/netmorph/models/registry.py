@@ -49,9 +49,9 @@ def build(name: str, **kwargs: Any) -> nn.Module:
             remedies=[f"write source:model with one of {', '.join(_SOURCES)}, such as torchvision:resnet18"],
         )
     built = maker(model, kwargs)
-    if import_module("netmorph.surgery.history").history_of(built):  # a parent, already named, and what became of it
+    if import_module("netmorph.surgery.records.history").history_of(built):  # it is named already
         return built
-    import_module("netmorph.surgery.origin").name_parent(built, name, kwargs)
+    import_module("netmorph.surgery.records.parent_name").name_parent(built, name, kwargs)
     return built
 
 

@@ -12,9 +12,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from netmorph.errors import NetmorphError
-from netmorph.surgery.ema import rebuild_ema
-from netmorph.surgery.growth import GrowthResult
-from netmorph.surgery.morph import MorphResult
+from netmorph.surgery.morphing.result import Result
+from netmorph.surgery.optim.rebuild_ema import rebuild_ema
 from netmorph.train.regrowth import shapes
 
 __all__ = ["averages_in", "averages_of", "check_neighbours", "follow", "load_averages", "without_averages"]
@@ -71,7 +70,7 @@ def averages_in(owner: nn.Module, attribute: str) -> list[Any]:
     return [average for each in held for average in _inside(each, owner, attribute)]
 
 
-def follow(result: MorphResult | GrowthResult, average: Any) -> None:
+def follow(result: Result, average: Any) -> None:
     """Grow an average as its network was, on the network's device, unless that has been done already.
 
     Raises:

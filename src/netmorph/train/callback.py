@@ -16,20 +16,19 @@ from torch.optim import Optimizer
 from netmorph.errors import NetmorphError
 from netmorph.graph.spec import ModuleGraph
 from netmorph.graph.symmetry import check_birth
-from netmorph.surgery.groups import group_of
-from netmorph.surgery.growth import GrowthResult
-from netmorph.surgery.layers import check_unwrapped
-from netmorph.surgery.lineage import Descent
-from netmorph.surgery.morph import MorphResult, morph
-from netmorph.surgery.optimizer import check_factor, check_optimizer, rebuild_optimizer
+from netmorph.surgery.edit.lineage import Descent
+from netmorph.surgery.morphing.morph import morph
+from netmorph.surgery.morphing.result import Result
+from netmorph.surgery.optim.groups import group_of
+from netmorph.surgery.optim.rebuild_optimizer import check_factor, check_optimizer, rebuild_optimizer
+from netmorph.surgery.running.wrappers import check_unwrapped
 from netmorph.train.averages import averages_in, averages_of, check_neighbours, follow, load_averages, without_averages
 from netmorph.train.regrowth import Regrowth, Repeated, repeat, shapes
 
 __all__ = ["Grow", "GrowCallback", "grow_as_saved"]
 
 _GROWTHS = "netmorph_growths"  # key in a checkpoint: all growths of what wrote it, in order; weights-only ones have it
-Grown = MorphResult | GrowthResult
-Grow = Callable[[nn.Module], Grown]
+Grow = Callable[[nn.Module], Result]
 
 
 class GrowCallback(Callback):
@@ -101,7 +100,7 @@ class GrowCallback(Callback):
         self.grow, self.at_epoch, self.attribute = grow, at_epoch, attribute
         self.example_inputs, self.calibration, self.seed, self.options = example_inputs, calibration, seed, options
         self.newborn_lr_factor = newborn_lr_factor
-        self.result: Grown | None = None
+        self.result: Result | None = None
         self._regrowth = Regrowth()
         self._held: dict[str, Any] | None = None
 
@@ -237,10 +236,10 @@ class GrowCallback(Callback):
 
     def _grow_everywhere(
         self, trainer: Trainer, pl_module: LightningModule, network: nn.Module, averages: Sequence[Any]
-    ) -> Grown:
+    ) -> Result:
         """Grow in every process, or in none."""
         error: Exception | None = None
-        result: Grown | None = None
+        result: Result | None = None
         try:
             result = self._grow(trainer, pl_module, network)
             for average in averages:
@@ -256,10 +255,10 @@ class GrowCallback(Callback):
         assert result is not None
         return result
 
-    def _grow(self, trainer: Trainer, pl_module: LightningModule, network: nn.Module) -> Grown:
+    def _grow(self, trainer: Trainer, pl_module: LightningModule, network: nn.Module) -> Result:
         if not isinstance(self.grow, Mapping):
             result = self.grow(network)
-            if not isinstance(result, Grown):
+            if not isinstance(result, Result):
                 raise NetmorphError(
                     f"grow= returned a {type(result).__name__}, by which no training can go on",
                     remedies=["return the result of morph, widen, deepen, grow_kernel or regrow"],

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from netmorph.aside import written_aside
 from netmorph.bounded import open_regular, parse_json
 from netmorph.errors import NetmorphError
 from netmorph.train.recipe import Recipe
 from netmorph.train.rows import Before
+from netmorph.whole_files import written_aside
 
 __all__ = ["CHECKPOINT", "fingerprint", "read_checkpoint", "write_aside", "write_checkpoint"]
 

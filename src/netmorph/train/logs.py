@@ -9,9 +9,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from netmorph.aside import written_aside
 from netmorph.errors import NetmorphError
 from netmorph.train.rows import EpochRow
+from netmorph.whole_files import written_aside
 
 __all__ = ["METRICS", "Logs"]
 

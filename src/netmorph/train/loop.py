@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from netmorph.data.dataset import Data
 from netmorph.errors import NetmorphError
 from netmorph.train.checkpoint import fingerprint, read_checkpoint, write_checkpoint
-from netmorph.train.data import Data
 from netmorph.train.logs import Logs
 from netmorph.train.machine import Machine, quiet_lightning
 from netmorph.train.phase import Phase

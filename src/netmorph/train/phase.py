@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from netmorph.data.dataset import Data
 from netmorph.train.annealing import Annealing
-from netmorph.train.data import Data
 from netmorph.train.machine import Machine, overruns
 from netmorph.train.objective import Compiler, Forward, Objective
 from netmorph.train.recipe import Recipe, make_optimizer, make_schedule

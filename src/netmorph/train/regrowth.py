@@ -13,13 +13,12 @@ from torch.optim import Optimizer
 
 from netmorph.bounded import parse_json
 from netmorph.errors import NetmorphError
-from netmorph.surgery.growth import GrowthResult
-from netmorph.surgery.growth_record import read_record
-from netmorph.surgery.history import remember
-from netmorph.surgery.lineage import Lineage, trace
-from netmorph.surgery.morph import MorphResult
-from netmorph.surgery.reading import check_length
-from netmorph.surgery.replay import replayed
+from netmorph.json_fields import check_length
+from netmorph.surgery.edit.lineage import Lineage, trace
+from netmorph.surgery.morphing.result import Result
+from netmorph.surgery.records.growth_record import read_record
+from netmorph.surgery.records.history import remember
+from netmorph.surgery.records.replay import replayed
 
 __all__ = ["Regrowth", "Repeated", "repeat", "shapes"]
 
@@ -47,7 +46,7 @@ class Regrowth:
     groups: tuple[Any, ...] = ()
 
     @classmethod
-    def after(cls, result: MorphResult | GrowthResult, owner: nn.Module, optimizers: Sequence[Optimizer]) -> Self:
+    def after(cls, result: Result, owner: nn.Module, optimizers: Sequence[Optimizer]) -> Self:
         """Describe a growth right after it has happened."""
         return cls((result.history[-1].to_dict(),), tuple(_groups(owner, optimizers)))
 

@@ -9,8 +9,8 @@ import torch
 from netmorph.cli.main import main
 from netmorph.lab.quickstart import Setting, quickstart
 from netmorph.models.registry import build
-from netmorph.surgery.checkpoint import save
-from netmorph.surgery.morph import morph
+from netmorph.surgery.morphing.morph import morph
+from netmorph.surgery.records.checkpoint import save
 
 BUDGET = """
 first: {epochs: 1, batch_size: 16, lr: 0.05, pad: 1}

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from netmorph.aside import as_path, write_whole
 from netmorph.errors import GraphError
 from netmorph.graph.draw.dot import to_dot
 from netmorph.graph.draw.marks import Marks
@@ -15,6 +14,7 @@ from netmorph.graph.draw.picture import draw_graph
 from netmorph.graph.draw.strip import draw_strip
 from netmorph.graph.draw.svg import to_svg
 from netmorph.graph.spec import ModuleGraph
+from netmorph.whole_files import as_path, write_whole
 
 __all__ = ["FORMATS", "Drawable", "draw"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from netmorph.lab.report.parts import scrolling
 from netmorph.lab.report.run import Run
-from netmorph.surgery.history import MorphRecord, Record
-from netmorph.surgery.html import table
+from netmorph.surgery.morphing.html import table
+from netmorph.surgery.records.history import MorphRecord, Record
 
 __all__ = ["environment", "history"]
 

@@ -9,7 +9,7 @@ from html import escape
 
 from netmorph.lab.report.chart import Line, chart
 from netmorph.lab.report.run import MorphParity, Run
-from netmorph.surgery.html import drawings, table, times
+from netmorph.surgery.morphing.html import drawings, table, times
 
 __all__ = ["costs", "curves", "facts", "modules", "networks", "parity", "scrolling", "slopes"]
 

@@ -12,8 +12,8 @@ from netmorph.bounded import read_json, read_text
 from netmorph.errors import NetmorphError
 from netmorph.lab.report.markdown import to_html
 from netmorph.lab.report.run import Curve, MorphParity, Run, SiteFigures, SlopeRow, Slopes
-from netmorph.surgery.checkpoint import CONFIG, WEIGHTS, describe
-from netmorph.surgery.history import MorphedSite, Record
+from netmorph.surgery.records.checkpoint import CONFIG, WEIGHTS, describe
+from netmorph.surgery.records.history import MorphedSite, Record
 
 __all__ = ["MORPH", "read_run"]
 
@@ -223,7 +223,7 @@ def _slopes_now(folder: Path) -> tuple[SlopeRow, ...]:
     from safetensors import SafetensorError, safe_open
 
     from netmorph.graph.spec import LARGEST
-    from netmorph.surgery.weights_file import read_shapes
+    from netmorph.surgery.records.weights_file import read_shapes
 
     rows = []
     shapes = read_shapes(folder / WEIGHTS)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from netmorph.surgery.history import MorphedSite, Record
+from netmorph.surgery.records.history import MorphedSite, Record
 
 __all__ = ["Curve", "MorphParity", "Run", "SiteFigures", "SlopeRow", "Slopes"]
 

@@ -6,12 +6,12 @@ from html import escape
 from pathlib import Path
 
 from netmorph._version import __version__
-from netmorph.aside import write_whole
 from netmorph.errors import NetmorphError
 from netmorph.lab.report import again, parts
 from netmorph.lab.report.page import page, section
 from netmorph.lab.report.read import read_run
 from netmorph.lab.report.run import Run
+from netmorph.whole_files import write_whole
 
 __all__ = ["render", "write_report"]
 

@@ -1,0 +1,1 @@
+"""Morphed modules that are linear become single layers again: `collapse`."""

@@ -1,0 +1,1 @@
+"""The layer-level verbs, a file each: `widen`, `deepen`, `grow_kernel`, `regrow`."""

@@ -1,0 +1,1 @@
+"""Layers become modules: `morph` and `plan`, and what they return."""

@@ -1,0 +1,260 @@
+"""The main verb: replace layers by module graphs and keep the function (DESIGN sections 6 and 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Literal
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from netmorph.errors import SiteError
+from netmorph.graph.spec import ModuleGraph
+from netmorph.graph.symmetry import Birth
+from netmorph.nn.norm import NEEDY, norm_kind
+from netmorph.solver.solve import Method
+from netmorph.surgery.edit.copying import own_copy
+from netmorph.surgery.edit.lineage import trace
+from netmorph.surgery.edit.losses import losses
+from netmorph.surgery.edit.swap import inherit, swapped
+from netmorph.surgery.morphing.result import Result
+from netmorph.surgery.morphing.solve_site import Graft, Options, check_layer, make_graft
+from netmorph.surgery.parity.network import differences, repeat_gap
+from netmorph.surgery.parity.outputs_after import check_outputs, run_child
+from netmorph.surgery.parity.site import has_modes
+from netmorph.surgery.parity.windows import windows_of
+from netmorph.surgery.records.history import MorphRecord, history_of, remember
+from netmorph.surgery.running.activation import own_activation
+from netmorph.surgery.running.calibrate import has_newborn_norm, run_through
+from netmorph.surgery.running.call import Call, trainable
+from netmorph.surgery.running.cost import CostChange, sized
+from netmorph.surgery.running.probe import Run, few, probe
+from netmorph.surgery.running.smallest_input import grown_reach
+from netmorph.surgery.running.wrappers import check_unwrapped
+from netmorph.surgery.shortcuts.slots import opened
+from netmorph.surgery.sites.assign import Assignment
+from netmorph.surgery.sites.find import chosen_among
+from netmorph.surgery.sites.library_layers import notice
+from netmorph.surgery.sites.norms import own_norm, with_own_norms
+
+_WHY = "every module computes what its layer did: its code looks at the types or parameters of its layers"
+
+
+@trainable
+def morph(  # noqa: PLR0913 - the public verb; all but the first two are keywords
+    model: nn.Module,
+    mapping: Mapping[str, ModuleGraph | str],
+    *,
+    example_inputs: Any,
+    seed: int = 0,
+    inplace: bool = False,
+    act: str | None = "auto",
+    norm: str | None = "auto",
+    calibration: Any = None,
+    method: Method = "closed-form",
+    fill: Literal["pointwise", "dense"] = "pointwise",
+    noise: float = 0.5,
+    keep_parent: bool = False,
+    birth: Birth = "slope",
+    check: bool = True,
+) -> Result:
+    """Replace layers of a network by module graphs, so that the network computes what it did (eq. 5).
+
+    Each site's filter is solved for, the module that runs it is measured against the layer, in the layer's own dtype,
+    border included, and only when every site has passed are the modules swapped in: if anything fails, nothing has
+    changed. Modes, BatchNorm statistics, gradients and random generators are left as they are.
+
+    The model runs on the example three times (in eval and in train mode, since some code does other things in one of
+    them, and in eval mode again, to tell whether it is deterministic), the child once; in train mode too where a new
+    module has a norm, or where only that mode reaches a site. Without, new modules compute the same in both modes, and
+    its outputs in train mode are not measured: they could only show code of the network that asks for the types or
+    parameters of its layers in train mode alone (`verify` measures them).
+
+    Args:
+        model: any network, on any device, in train or eval mode.
+        mapping: names or globs of sites (`fnmatchcase` on the full dotted name, `*` crosses dots; "" is the model
+            itself), to graphs, notations or names of the catalogue.
+        example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments; `({...},)` where the model
+            takes one dictionary.
+        seed: of all noise. Each site's own follows from it and the site's name, so no order matters.
+        inplace: change `model` itself; else a copy.
+        act: activation of the inner blobs, parametric and the identity at birth (eq. 8): "auto" is the network's own,
+            which the example's run calls behind the layer, else before it, else most often; ReLU where none is seen. A
+            name of torch.nn, with settings such as "gelu(approximate=tanh)"; None for none.
+        norm: norm after each edge: "auto" is "calibrated" where `calibration` is given and the network uses BatchNorm,
+            else None; "calibrated" and "paper" need `calibration`; "neutral", "group", "layer". Its settings (eps,
+            momentum, whether it is a SyncBatchNorm) are those of the network's norms around the site.
+        calibration: batches, as `calibrate` takes them.
+        method: "closed-form", "alternating" (the paper's Algorithm 2) or "stepwise".
+        fill: "pointwise" or "dense" (noise in all taps, source padded once).
+        noise: size of what cancels within a module, relative to the layer's filter.
+        keep_parent: where a graph cannot hold the filter, add one more parallel edge of the layer's kernel, called
+            `parent`: its filter is the layer's less what the other paths compute, so near the layer's, not equal to it.
+        birth: how the module computes the layer's function from the start. "slope" (the paper's): by parametric
+            activations of slope 1, with which the module is linear at birth. "pair": with plain activations, each
+            channel u beside its negative, for `phi(u) - phi(-u)` is a multiple of u (ReLU, LeakyReLU, GELU, SiLU,
+            Hardswish); only half of each activated blob's channels count. "zero": the edges without an activation hold
+            the layer's filter, and the branches beside them are random and end in zeros. "cancel": the same, but the
+            branches' channels are twins whose readers cancel. Norms are exact in eval mode in each birth; in train mode
+            too with "zero" and "cancel", where they stand inside the branches only, while with "slope" and "pair" a
+            BatchNorm is as near as the batch is to the calibration.
+        check: raise where a site's parity is above the tolerance, and where the outputs of a deterministic network
+            differ by more than 100 times that; False only reports it, as is always the case with norm="paper", which is
+            not exact.
+
+    Raises:
+        SiteError: no such site, a refused one, two patterns for one, weights that are not finite, a wrapped model.
+        InfeasibleMorph: a graph cannot hold its site's filter.
+        GraphError: a graph does not fit its site.
+        ParityError: a site's module differs from the layer by more than the tolerance, or the network's outputs do
+            though no module does: its code looks at the types or parameters of its layers.
+
+    Example:
+        >>> import torch
+        >>> parent = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 3, padding=1))
+        >>> result = morph(parent, {"2": "3x3 > 1x1 | 1x1"}, example_inputs=torch.randn(1, 3, 8, 8))
+        >>> result.parity.max_rel < 1e-5, result.sites[0].name
+        (True, '2')
+    """
+    call = Call.of(example_inputs)
+    check_unwrapped(model)
+    normed = calibration is not None or norm not in (None, "auto")
+    part = few if normed else windows_of  # in train mode a norm is told by the whole batch
+    chosen, skipped, run = chosen_among(model, call, mapping, seed, keep=True, part=part)
+    norm, notices = _norm(norm, model, chosen, calibrated=calibration is not None)
+    options = Options(method, fill, noise, keep_parent, act, norm, check, birth)
+    notices += [f"skipped {name!r}: {why}" for name, why in skipped.items()]
+    given = {"mapping": {pattern: str(graph) for pattern, graph in mapping.items()}, "seed": seed, **asdict(options)}
+    settled = {each.site.name: _settled(model, run, each, options) for each in chosen}
+    notices += dict.fromkeys(notice for _, said in settled.values() for notice in said)
+    chosen = tuple(
+        replace(each, graph=with_own_norms(each.graph, model, each.site.name, each.site.spec.dims)) for each in chosen
+    )
+    with opened(model, [each.site for each in chosen], keep=inplace):
+        if any(each.site.slot is not None for each in chosen):  # what stands there now was not there to be seen
+            layers = {each.site.name: model.get_submodule(each.site.name) for each in chosen}
+            run = probe(model, layers, call, keep=True, part=part)
+        own = [own for own, _ in settled.values()]
+        return _replace(model, call, chosen, run, own, calibration, inplace=inplace, given=given, notices=notices)
+
+
+def _settled(model: nn.Module, run: Run, chosen: Assignment, options: Options) -> tuple[Options, list[str]]:
+    """Return the options of one site, its activation and norm those of the network, and what to say about it."""
+    site, graph, act, notices = chosen.site, chosen.graph, options.act, []
+    if act == "auto":
+        act, said = own_activation(model, run.heard, site.name)
+        unnamed = any(blob not in graph.activations for blob in graph.inner)
+        notices += [said] if said is not None and unnamed else []
+    for norm in dict.fromkeys([options.norm, *(edge.norm for edge in graph.edges)]):
+        notices += own_norm(model, site.name, norm, site.spec.dims)[1]
+    return replace(options, act=act, norm=own_norm(model, site.name, options.norm, site.spec.dims)[0]), notices
+
+
+def _replace(
+    model: nn.Module,
+    call: Call,
+    chosen: Sequence[Assignment],
+    before: Run,
+    options: Sequence[Options],
+    calibration: Any,
+    *,
+    inplace: bool,
+    given: Mapping[str, Any],
+    notices: Sequence[str],
+) -> Result:
+    """Replace the layers that stand at the chosen sites."""
+    layers = {each.site.name: model.get_submodule(each.site.name) for each in chosen}
+    for each in chosen:
+        check_layer(each.site, layers[each.site.name])
+    repeat, price = repeat_gap(model, call, before), sized(model, before.macs)
+    check = options[0].check
+    grafts = []
+    for each, own in zip(chosen, options, strict=True):
+        seen = before.seen[each.site.name]
+        grafts.append(make_graft(each, layers[each.site.name], seen.recorded, own))
+        notices = [*notices, *grown_reach(each.site.name, layers[each.site.name], grafts[-1].module, seen)]
+        if calibration is None:
+            seen.recorded = None  # else records add up with the network's depth
+    modules = {graft.site.name: graft.module for graft in grafts}
+    target = own_copy(model, inplace, modules)
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for name, module in modules.items():
+        inherit(target.get_submodule(name), module)
+    with swapped(target, modules) as child:
+        if calibration is not None and any(map(has_newborn_norm, modules.values())):
+            run_through(child, modules, calibration)
+            grafts = [
+                graft.measured_again(before.seen[name].recorded, check=check and not _is_paper(graft))
+                for name, graft in zip(modules, grafts, strict=True)
+            ]
+        reached = not any(before.seen[name].late for name in modules)
+        train = not reached or any(map(has_modes, modules.values()))
+        after = run_child(child, modules, call, before, train=train)
+        parity = replace(
+            differences(before, after, repeat=repeat, like=model), sites=tuple(graft.parity for graft in grafts)
+        )
+        if all(site.exact for site in parity.sites):  # else theirs is the word to say
+            leave = [f"leave out the sites where it does, of {', '.join(map(repr, modules))}"]
+            jumps = check_outputs(parity, child, call, after, why=_WHY, remedies=leave, check=check)
+            notices = [*notices, *jumps]
+    record = MorphRecord(tuple(graft.record for graft in grafts), given)
+    remember(child, record)
+    return Result(
+        child,
+        parity,
+        record.sites,
+        history_of(child),
+        CostChange(price, sized(child, after.macs)),
+        (*notices, *_notices(grafts, before), *losses(parameters, layers, child, inplace=inplace)),
+        "morph",
+        trace(parameters, child, modules, inplace=inplace),
+    )
+
+
+def _norm(
+    norm: str | None, model: nn.Module, chosen: Sequence[Assignment], *, calibrated: bool
+) -> tuple[str | None, list[str]]:
+    """Return the norm of the new modules, and what to say about it."""
+    notices: list[str] = []
+    if norm == "auto":
+        normed = any(isinstance(module, _BatchNorm) for module in model.modules())
+        norm = "calibrated" if calibrated and normed else None
+        if norm is None:
+            why = "no calibration= was given" if normed else "the network has no BatchNorm"
+            notices.append(f"the new modules have no norm, since {why}")
+    named = {norm_kind(each) for each in (norm, *(edge.norm for each in chosen for edge in each.graph.edges))}
+    needy = sorted(name for name in named if name in NEEDY)
+    if needy and not calibrated:
+        raise SiteError(
+            f"norm {needy[0]!r} needs data to measure its statistics",
+            remedies=[
+                "pass calibration=batches",
+                "use norm='neutral', which is exact in eval mode only",
+                "use norm=None",
+            ],
+        )
+    if "paper" in named:
+        notices.append("norm 'paper' does not keep the function: parity is reported, not asserted")
+    return norm, notices
+
+
+def _is_paper(graft: Graft) -> bool:
+    return "paper" in graft.module.norms.kinds.values()
+
+
+def _notices(grafts: Sequence[Graft], before: Run) -> list[str]:
+    notices = []
+    for graft in grafts:
+        name = graft.site.name
+        if not before.seen[name].calls:
+            notices.append(f"{name!r} is not reached by the example: its parity was measured on synthetic inputs")
+        if graft.record.status == "KEPT_PARENT":
+            notices.append(
+                f"{name!r}: the graph cannot hold the layer's filter; one more parallel edge, 'parent', holds what the "
+                "other paths leave of it"
+            )
+        note = notice(graft.layer)
+        if note is not None:
+            notices.append(f"{name!r}: {note}")
+    return notices

@@ -1,0 +1,1 @@
+"""The training state follows a change: optimizers, schedulers, averages."""

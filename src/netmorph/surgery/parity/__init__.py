@@ -1,0 +1,1 @@
+"""Measuring that a network, or a site of it, computes what it did."""

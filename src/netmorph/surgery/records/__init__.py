@@ -1,0 +1,1 @@
+"""What was done to a network, as data: written down, read back, replayed, saved."""

@@ -1,0 +1,162 @@
+"""Repeat the morphs of a history on a parent, without solving: the structure only, weights are loaded afterwards.
+
+A history that is read from a file may name any sizes: its modules can be built on no device first, and take memory once
+the whole network has been compared with the weights that the file holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from netmorph.errors import NetmorphError
+from netmorph.nn import MorphedModule
+from netmorph.surgery.edit.swap import inherit, swap
+from netmorph.surgery.records.collapse_record import CollapsedPlace, within
+from netmorph.surgery.records.growth_record import ChangedChannels, ChangedLayer, GrownPlace
+from netmorph.surgery.records.history import MorphedSite, Record, history_of
+from netmorph.surgery.running.call import reason
+from netmorph.surgery.shortcuts.slots import open_slot
+from netmorph.surgery.sites.layers import kind_of
+from netmorph.surgery.sites.library_layers import layer_spec, origin_of, pads_same
+
+
+@dataclass
+class Replay:
+    """A network in which a history is being repeated.
+
+    Attributes:
+        model: the network; another object than the parent only where its root was morphed.
+        bare: whether the history's modules are built on no device.
+        homes: for each of their tensors then, the device that it shall have.
+    """
+
+    model: nn.Module
+    bare: bool
+    homes: dict[Tensor, torch.device] = field(default_factory=dict)
+
+    def put(self, site: MorphedSite | CollapsedPlace | GrownPlace) -> nn.Module:
+        """Put a site's module in its place and return what stood there."""
+        layer = _layer(self.model, site) if isinstance(site, MorphedSite) else site.find(self.model)
+        like = _like(self.model, layer)
+        home = self.homes.get(like, like.device)
+        try:
+            module = _successor(site, layer, like.to("meta") if self.bare else like)
+        except NetmorphError as error:
+            raise error.located(site.name) from error
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+            raise NetmorphError(f"PyTorch refuses such a module: {reason(error)}", site=site.name) from error
+        for tensor in chain(module.parameters(), module.buffers()):
+            if tensor.is_meta and self.bare:
+                self.homes.setdefault(tensor, home)
+        self.model = swap(self.model, site.name, module)
+        return layer
+
+    def settle(self) -> None:
+        """Give what is on no device its memory, uninitialised: to be called once its sizes are known to be right."""
+
+        def settled(tensor: Tensor) -> Tensor:
+            home = self.homes.get(tensor)
+            return tensor if home is None else torch.empty_like(tensor, device=home)
+
+        for module in list(self.model.modules()):
+            if any(t in self.homes for t in chain(module.parameters(recurse=False), module.buffers(recurse=False))):
+                module._apply(settled, recurse=False)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def replayed(parent: nn.Module, history: Sequence[Record], *, bare: bool = False) -> Iterator[Replay]:
+    """Put the modules of a history into a network; if the block raises, the network is put back.
+
+    Args:
+        parent: the network as it was before the first record, changed in place.
+        history: the records in order.
+        bare: build their modules on no device; the block calls `settle`.
+
+    Yields:
+        The network, and what to settle.
+
+    Raises:
+        NetmorphError: a layer is not what the history says that it was.
+    """
+    undo: list[Callable[[], object]] = []
+    replay = Replay(parent, bare)
+    try:
+        for site in (site for record in history for site in record.sites):
+            if isinstance(site, MorphedSite) and site.slot is not None:
+                undo.append(open_slot(replay.model, site))
+            before = replay.model
+            undo.append(partial(swap, before, site.name, replay.put(site)))
+        yield replay
+    except BaseException:
+        for each in reversed(undo):
+            each()
+        raise
+
+
+def check_history(model: nn.Module) -> tuple[Record, ...]:
+    """Return the history of a network if it accounts for every morphed module inside.
+
+    Raises:
+        NetmorphError: it does not.
+    """
+    history = history_of(model)
+    recorded: set[str] = set()
+    for site in (site for record in history for site in record.sites):
+        if isinstance(site, ChangedLayer | ChangedChannels):
+            continue
+        if isinstance(site, CollapsedPlace):
+            recorded = {name for name in recorded if not within(name, site.name)}
+        else:
+            recorded.add(site.name)
+    present = {name for name, module in model.named_modules() if isinstance(module, MorphedModule)}
+    odd = sorted(recorded ^ present)
+    if odd:
+        found = "in no record of its history" if odd[0] in present else "in its history but no longer there"
+        raise NetmorphError(
+            f"the network's history cannot be replayed: a morphed module is {found}",
+            site=odd[0],
+            remedies=["save the very network that was morphed, not a part of it"],
+        )
+    return history
+
+
+def _successor(site: MorphedSite | CollapsedPlace | GrownPlace, layer: nn.Module, like: Tensor) -> nn.Module:
+    """Return what takes a layer's place."""
+    if not isinstance(site, MorphedSite | CollapsedPlace):
+        return site.renewed(layer, like)
+    module = site.build(device=like.device, dtype=like.dtype)
+    inherit(layer, module)
+    return module
+
+
+def _layer(model: nn.Module, site: MorphedSite) -> nn.Module:
+    """Return the layer that a record replaces, if it is the one recorded."""
+    try:
+        layer = model.get_submodule(site.name)
+    except AttributeError as error:
+        raise NetmorphError(f"the parent has no such layer: {error}", site=site.name) from error
+    same = kind_of(layer) == site.kind
+    if same and site.kind != "identity":
+        like = (layer_spec(layer), layer._parameters.get("bias") is not None, origin_of(layer), pads_same(layer))
+        same = like == (site.layout.site, site.bias, site.origin, site.same_padding)
+    if not same:
+        raise NetmorphError(
+            "the parent's layer is not the one that was morphed",
+            site=site.name,
+            shapes=f"expected {site.kind} {site.layout.site}{' with bias' if site.bias else ''}, found {layer}",
+            remedies=["load into the parent that the child was made of, not yet morphed"],
+        )
+    return layer
+
+
+def _like(model: nn.Module, layer: nn.Module) -> Tensor:
+    """Return a tensor whose dtype and device a new module shall have."""
+    own = (tensor for tensor in chain(layer.parameters(), model.parameters()) if tensor.is_floating_point())
+    return next(own, torch.empty(0))

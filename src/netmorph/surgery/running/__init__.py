@@ -1,0 +1,1 @@
+"""Running a network without a trace: probing, recording, counting cost, calibrating."""

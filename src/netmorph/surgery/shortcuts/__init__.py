@@ -1,0 +1,1 @@
+"""Identity shortcuts as sites: found in a traced forward, and opened for modules."""

@@ -1,0 +1,1 @@
+"""Sites: which layers can be replaced, what their weights are, which graph goes where."""
