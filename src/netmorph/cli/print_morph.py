@@ -23,8 +23,8 @@ def print_morph(out: Any, result: Result) -> None:
         result: the morph, or the growth of morphed modules.
     """
     from netmorph.graph.reduce import reduce
-    from netmorph.surgery.records.growth_record import RegrownModule
-    from netmorph.surgery.records.history import MorphedSite
+    from netmorph.surgery.records.grown_places import RegrownModule
+    from netmorph.surgery.records.morphed_site import MorphedSite
 
     rows = []
     for site, parity in zip(result.sites, result.parity.sites, strict=True):

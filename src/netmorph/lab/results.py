@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from netmorph.surgery.morphing.result import Result
-from netmorph.surgery.records.growth_record import RegrownModule
-from netmorph.surgery.records.history import MorphedSite
+from netmorph.surgery.records.grown_places import RegrownModule
+from netmorph.surgery.records.morphed_site import MorphedSite
 
 __all__ = ["Contender", "Difference", "compare", "parity_of"]
 

@@ -12,7 +12,9 @@ from netmorph.models.paper_net import PaperNet
 from netmorph.models.scratch import reborn
 from netmorph.solver.plan import choose
 from netmorph.surgery.edit.swap import inherit, swap
-from netmorph.surgery.records.history import MorphedSite, MorphRecord, remember
+from netmorph.surgery.records.history import remember
+from netmorph.surgery.records.morphed_site import MorphedSite
+from netmorph.surgery.records.record import Record
 from netmorph.surgery.sites.layers import identity_spec
 
 __all__ = ["construct"]
@@ -46,7 +48,7 @@ def construct(parent: nn.Module, net: PaperNet, *, seed: int = 0, shortcut_scale
         inherit(parent.get_submodule(place.name), module)
         swap(parent, place.name, module)
         sites.append(site)
-    remember(parent, MorphRecord(tuple(sites), {"net": net.name, "shortcut_scale": shortcut_scale, "seed": seed}))
+    remember(parent, Record("morph", tuple(sites), {"net": net.name, "shortcut_scale": shortcut_scale, "seed": seed}))
     return reborn(parent, seed)
 
 

@@ -16,8 +16,8 @@ from netmorph.errors import NetmorphError
 from netmorph.json_fields import check_length
 from netmorph.surgery.edit.lineage import Lineage, trace
 from netmorph.surgery.morphing.result import Result
-from netmorph.surgery.records.growth_record import read_record
 from netmorph.surgery.records.history import remember
+from netmorph.surgery.records.record import Record
 from netmorph.surgery.records.replay import replayed
 
 __all__ = ["Regrowth", "Repeated", "repeat", "shapes"]
@@ -90,7 +90,7 @@ def repeat(network: nn.Module, regrowth: Regrowth) -> Repeated:
         NetmorphError: the network is not the one that grew.
     """
     check_length(regrowth.records)
-    records = [read_record(record, serial) for serial, record in enumerate(regrowth.records)]
+    records = [Record.from_dict(record, serial) for serial, record in enumerate(regrowth.records)]
     parameters = dict(network.named_parameters(remove_duplicate=False))
     with replayed(network, records) as replay:
         if replay.model is not network:

@@ -13,14 +13,16 @@ from torch import nn
 from netmorph.errors import GraphError, NetmorphError
 from netmorph.surgery.collapsing.collapse import collapse
 from netmorph.surgery.morphing.morph import morph
-from netmorph.surgery.records.history import MorphedSite, MorphRecord, history_of, remember
+from netmorph.surgery.records.history import history_of, remember
+from netmorph.surgery.records.morphed_site import MorphedSite
+from netmorph.surgery.records.record import Record
 
 RECORD = morph(small(), {"*.conv1": "module_d", "fc": "1 > 1"}, example_inputs=images(), seed=2).history[0]
 
 
 def test_records_survive_json() -> None:
     text = json.dumps(RECORD.to_dict())
-    assert MorphRecord.from_dict(json.loads(text)) == RECORD
+    assert Record.from_dict(json.loads(text)) == RECORD
     assert RECORD.versions["torch"] == torch.__version__
 
 
@@ -70,10 +72,10 @@ def test_what_follows_a_record_of_a_clock_that_is_ahead_comes_after_it() -> None
 
 
 def test_numbers_of_numpy_become_those_of_json() -> None:
-    record = MorphRecord((), {"seed": np.int64(3), "noise": np.float32(0.5), "check": np.True_})
+    record = Record("morph", (), {"seed": np.int64(3), "noise": np.float32(0.5), "check": np.True_})
     assert json.dumps(record.to_dict()["options"]) == '{"seed": 3, "noise": 0.5, "check": true}'
     with pytest.raises(NetmorphError, match="a record of the history cannot be written as JSON: a Linear is none"):
-        MorphRecord((), {"seed": nn.Linear(1, 1)}).to_dict()
+        Record("morph", (), {"seed": nn.Linear(1, 1)}).to_dict()
 
 
 def changed(**values: object) -> dict:
@@ -101,11 +103,11 @@ def test_malformed_sites(data: object, error: type[Exception], message: str) -> 
     ("data", "message"),
     [
         ([], "not the description of a record"),
-        ({**RECORD.to_dict(), "operation": "widen"}, "operation 'widen' that this netmorph does not know"),
+        ({**RECORD.to_dict(), "operation": "shrink"}, "operation 'shrink' that this netmorph does not know"),
         ({**RECORD.to_dict(), "sites": {}}, "'sites' of a record of the history is not {}"),
         ({**RECORD.to_dict(), "options": 3}, "'options' of a record of the history is not 3"),
     ],
 )
 def test_malformed_records(data: object, message: str) -> None:
     with pytest.raises(NetmorphError, match=message):
-        MorphRecord.from_dict(data)
+        Record.from_dict(data)

@@ -13,8 +13,8 @@ from netmorph.surgery.growth.deepen import deepen
 from netmorph.surgery.growth.regrow import regrow
 from netmorph.surgery.morphing.morph import morph
 from netmorph.surgery.records.checkpoint import load, save
-from netmorph.surgery.records.growth_record import RegrownModule
-from netmorph.surgery.records.history import MorphedSite
+from netmorph.surgery.records.grown_places import RegrownModule
+from netmorph.surgery.records.morphed_site import MorphedSite
 
 X = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
 

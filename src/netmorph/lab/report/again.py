@@ -10,7 +10,7 @@ from typing import Any
 from netmorph.lab.report.parts import scrolling
 from netmorph.lab.report.run import Run
 from netmorph.surgery.morphing.html import table
-from netmorph.surgery.records.history import MorphRecord, Record
+from netmorph.surgery.records.record import Record
 
 __all__ = ["environment", "history"]
 
@@ -74,14 +74,14 @@ def _code(run: Run) -> str:
         lines += ["", "# The same for another network with these layers; x is an input of it."]
         lines.append(f'network = nm.build("{run.parent["name"]}"{given})')
     for record in run.records:
-        if isinstance(record, MorphRecord):
+        if record.operation == "morph":
             lines += _morph_call(record)
         else:
             lines.append(f"# then {_operation(record)} at {', '.join(site.name for site in record.sites)}")
     return "\n".join(lines)
 
 
-def _morph_call(record: MorphRecord) -> Sequence[str]:
+def _morph_call(record: Record) -> Sequence[str]:
     """Return the call of `morph` that a record is of; calibration= is data, which no record holds."""
     options = {"birth": "slope", **record.options}  # the only one of older records
     mapping = options.pop("mapping", {})

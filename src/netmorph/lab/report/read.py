@@ -13,7 +13,8 @@ from netmorph.errors import NetmorphError
 from netmorph.lab.report.markdown import to_html
 from netmorph.lab.report.run import Curve, MorphParity, Run, SiteFigures, SlopeRow, Slopes
 from netmorph.surgery.records.checkpoint import CONFIG, WEIGHTS, describe
-from netmorph.surgery.records.history import MorphedSite, Record
+from netmorph.surgery.records.morphed_site import MorphedSite
+from netmorph.surgery.records.record import Record
 
 __all__ = ["MORPH", "read_run"]
 

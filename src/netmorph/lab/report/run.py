@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from netmorph.surgery.records.history import MorphedSite, Record
+from netmorph.surgery.records.morphed_site import MorphedSite
+from netmorph.surgery.records.record import Record
 
 __all__ = ["Curve", "MorphParity", "Run", "SiteFigures", "SlopeRow", "Slopes"]
 

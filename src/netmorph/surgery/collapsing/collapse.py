@@ -17,8 +17,8 @@ from netmorph.surgery.edit.lineage import Lineage, trace
 from netmorph.surgery.edit.losses import losses
 from netmorph.surgery.edit.swap import inherit, swapped
 from netmorph.surgery.parity.network import Parity, differences, repeat_gap
-from netmorph.surgery.records.collapse_record import note_collapse, within
-from netmorph.surgery.records.history import MorphedSite, history_of, remember
+from netmorph.surgery.records.history import history_of, note_collapse, remember, within
+from netmorph.surgery.records.morphed_site import MorphedSite
 from netmorph.surgery.running.call import Call, reason, trainable
 from netmorph.surgery.running.cost import CostChange, sized
 from netmorph.surgery.running.probe import Run, probe

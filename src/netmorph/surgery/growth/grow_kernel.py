@@ -23,7 +23,7 @@ from netmorph.surgery.growth.places import Place, plain_sites, pytorch_layer, se
 from netmorph.surgery.morphing.result import Result
 from netmorph.surgery.morphing.solve_site import check_layer
 from netmorph.surgery.parity.site import site_parity
-from netmorph.surgery.records.growth_record import ChangedLayer
+from netmorph.surgery.records.grown_places import ChangedLayer
 from netmorph.surgery.records.layer import Plain
 from netmorph.surgery.running.call import Call
 from netmorph.surgery.sites.site import Site

@@ -25,7 +25,7 @@ from netmorph.surgery.growth.perform import Change, Maker, like_of, morphed_at
 from netmorph.surgery.growth.places import Place
 from netmorph.surgery.growth.widen_blob import widened
 from netmorph.surgery.parity.site import site_parity
-from netmorph.surgery.records.growth_record import RegrownModule
+from netmorph.surgery.records.grown_places import RegrownModule
 from netmorph.surgery.running.activation import Heard, own_activation
 from netmorph.surgery.sites.assign import site_seed
 from netmorph.surgery.sites.norms import own_norm, with_own_norms

@@ -21,8 +21,9 @@ from netmorph.surgery.morphing.result import Again, Result
 from netmorph.surgery.parity.network import differences, repeat_gap
 from netmorph.surgery.parity.outputs_after import check_outputs, run_child
 from netmorph.surgery.parity.site import SiteParity
-from netmorph.surgery.records.growth_record import GrownPlace, GrowthRecord
+from netmorph.surgery.records.grown_places import GrownPlace
 from netmorph.surgery.records.history import history_of, remember
+from netmorph.surgery.records.record import Record
 from netmorph.surgery.running.calibrate import has_newborn_norm, run_through
 from netmorph.surgery.running.call import Call, trainable
 from netmorph.surgery.running.cost import CostChange, sized
@@ -108,7 +109,7 @@ def perform(
         parity = differences(before, after, repeat=repeat, like=model)
         remedies = ["leave this layer as it is"]
         jumps = check_outputs(parity, child, call, after, why=_WHY, remedies=remedies) if strict else []
-    record = GrowthRecord(operation, tuple(p for change in changes.values() for p in change.places), dict(options))
+    record = Record(operation, tuple(p for change in changes.values() for p in change.places), dict(options))
     remember(child, record)
     return Result(
         child,

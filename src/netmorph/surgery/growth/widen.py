@@ -17,7 +17,7 @@ from netmorph.surgery.growth.widen_blob import widened
 from netmorph.surgery.growth.widen_layer import layer_maker
 from netmorph.surgery.morphing.result import Result
 from netmorph.surgery.parity.site import site_parity
-from netmorph.surgery.records.growth_record import RegrownModule
+from netmorph.surgery.records.grown_places import RegrownModule
 from netmorph.surgery.running.call import Call
 from netmorph.surgery.sites.assign import site_seed
 

@@ -24,7 +24,7 @@ from netmorph.surgery.growth.places import pytorch_layer
 from netmorph.surgery.growth.segment import Segment, segment_parity
 from netmorph.surgery.growth.unreached import notice_of
 from netmorph.surgery.morphing.solve_site import check_layer
-from netmorph.surgery.records.growth_record import ChangedChannels, ChangedLayer, GrownPlace
+from netmorph.surgery.records.grown_places import ChangedChannels, ChangedLayer, GrownPlace
 from netmorph.surgery.records.layer import plain_layer
 from netmorph.surgery.running.call import Call
 from netmorph.surgery.sites.assign import site_seed

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from netmorph.graph.draw.write import Drawable
-from netmorph.surgery.records.history import MorphedSite
+from netmorph.surgery.records.morphed_site import MorphedSite
 
 if TYPE_CHECKING:
     from netmorph.surgery.morphing.plan import ModelPlan, PlannedSite

@@ -24,7 +24,8 @@ from netmorph.surgery.parity.network import differences, repeat_gap
 from netmorph.surgery.parity.outputs_after import check_outputs, run_child
 from netmorph.surgery.parity.site import has_modes
 from netmorph.surgery.parity.windows import windows_of
-from netmorph.surgery.records.history import MorphRecord, history_of, remember
+from netmorph.surgery.records.history import history_of, remember
+from netmorph.surgery.records.record import Record
 from netmorph.surgery.running.activation import own_activation
 from netmorph.surgery.running.calibrate import has_newborn_norm, run_through
 from netmorph.surgery.running.call import Call, trainable
@@ -198,7 +199,7 @@ def _replace(
             leave = [f"leave out the sites where it does, of {', '.join(map(repr, modules))}"]
             jumps = check_outputs(parity, child, call, after, why=_WHY, remedies=leave, check=check)
             notices = [*notices, *jumps]
-    record = MorphRecord(tuple(graft.record for graft in grafts), given)
+    record = Record("morph", tuple(graft.record for graft in grafts), given)
     remember(child, record)
     return Result(
         child,

@@ -11,8 +11,9 @@ from torch import nn
 from netmorph.surgery.edit.lineage import Lineage
 from netmorph.surgery.morphing.summary import brief, full
 from netmorph.surgery.parity.network import Parity
-from netmorph.surgery.records.growth_record import GrownPlace
-from netmorph.surgery.records.history import MorphedSite, Record
+from netmorph.surgery.records.grown_places import GrownPlace
+from netmorph.surgery.records.morphed_site import MorphedSite
+from netmorph.surgery.records.record import Record
 from netmorph.surgery.running.cost import CostChange
 
 

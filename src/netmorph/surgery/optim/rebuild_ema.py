@@ -24,8 +24,10 @@ from netmorph.surgery.growth.perform import like_of
 from netmorph.surgery.morphing.result import Result
 from netmorph.surgery.morphing.solve_site import target_of
 from netmorph.surgery.parity.site import SiteParity, site_parity
-from netmorph.surgery.records.growth_record import RegrownModule
-from netmorph.surgery.records.history import MorphedSite, MorphRecord, remember
+from netmorph.surgery.records.grown_places import RegrownModule
+from netmorph.surgery.records.history import remember
+from netmorph.surgery.records.morphed_site import MorphedSite
+from netmorph.surgery.records.record import Record
 from netmorph.surgery.records.replay import replayed
 from netmorph.surgery.running.calibrate import has_newborn_norm
 from netmorph.surgery.running.wrappers import check_unwrapped
@@ -83,7 +85,7 @@ def rebuild_ema(result: Result, averaged: nn.Module | Any) -> tuple[SiteParity, 
     network: nn.Module = getattr(averaged, place)
     check_unwrapped(network)
     record = result.history[-1]
-    if isinstance(record, MorphRecord):
+    if record.operation == "morph":
         model, parities = _morphed(record, result.model, network)
     elif result._again.perform is not None:
         model, parities = _grown(result, result._again.perform(network), network)
@@ -97,7 +99,7 @@ def rebuild_ema(result: Result, averaged: nn.Module | Any) -> tuple[SiteParity, 
     return parities
 
 
-def _morphed(record: MorphRecord, child: nn.Module, network: nn.Module) -> tuple[nn.Module, tuple[SiteParity, ...]]:
+def _morphed(record: Record, child: nn.Module, network: nn.Module) -> tuple[nn.Module, tuple[SiteParity, ...]]:
     """Morph an averaged network in place."""
     layers = {site.name: _layer(network, site) for site in record.sites}
     frozen = not any(each.requires_grad for each in network.parameters())

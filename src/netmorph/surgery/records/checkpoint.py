@@ -23,9 +23,9 @@ from netmorph.errors import NetmorphError
 from netmorph.filters.default_device import on_no_device
 from netmorph.json_fields import as_json, check_length
 from netmorph.nn.norm import group_counts, set_group_counts
-from netmorph.surgery.records.growth_record import read_record
-from netmorph.surgery.records.history import Record, history_of, remember
+from netmorph.surgery.records.history import history_of, remember
 from netmorph.surgery.records.parent_name import keep_parent_name, leaves_of, parent_of
+from netmorph.surgery.records.record import Record
 from netmorph.surgery.records.replay import check_history, replayed
 from netmorph.surgery.records.tensors import Packed, check_fits, check_real, check_ties, fill, pack
 from netmorph.surgery.records.weights_file import digest_of, read_shapes, read_weights, with_tied
@@ -115,7 +115,7 @@ def load(
         check_network(into)
     config = _read_config(folder)
     now = time.time_ns()  # later than anything that the parent went through
-    history = tuple(read_record(record, now + index) for index, record in enumerate(config["history"]))
+    history = tuple(Record.from_dict(record, now + index) for index, record in enumerate(config["history"]))
     shapes = with_tied(read_shapes(folder / WEIGHTS), config["tied"], folder / CONFIG)
     parent = _parent(config["parent"], build, folder, history, shapes) if into is None else into
     check_real(parent)
@@ -148,7 +148,7 @@ def describe(folder: str | os.PathLike[str]) -> tuple[dict[str, Any] | None, tup
         NetmorphError: the description is missing, edited or malformed.
     """
     config = _read_config(as_path(folder))
-    return config["parent"], tuple(read_record(record, index) for index, record in enumerate(config["history"]))
+    return config["parent"], tuple(Record.from_dict(record, index) for index, record in enumerate(config["history"]))
 
 
 def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -17,6 +17,9 @@ from netmorph.nn.edges import CONVS
 from netmorph.surgery.running.call import reason
 from netmorph.surgery.sites.layers import Kind, kind_of
 from netmorph.surgery.sites.library_layers import layer_spec, origin_of, pads_same
+
+Leaves = Literal["module", "layer", "either"]
+"""What stands at a place after a change: a morphed module, a plain layer, or what kind of thing stood there before."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +122,13 @@ def _is_same(spec: ConvSpec) -> bool:
     return spec.padding == same and all(step == 1 for step in spec.stride)
 
 
-_PLAIN_ORIGINS = (None, "Conv2dSame")
+PLAIN_ORIGINS = (None, "Conv2dSame")
 
 
 def plain_layer(layer: nn.Module) -> Plain | None:
     """Return the description of a convolution, a linear layer or an identity; None of anything else."""
     kind, same = kind_of(layer), pads_same(layer)
-    if kind is None or origin_of(layer) not in _PLAIN_ORIGINS:
+    if kind is None or origin_of(layer) not in PLAIN_ORIGINS:
         return None
     if kind == "identity":
         return IDENTITY

@@ -17,14 +17,12 @@ from torch import Tensor, nn
 
 from netmorph.errors import NetmorphError
 from netmorph.nn import MorphedModule
-from netmorph.surgery.edit.swap import inherit, swap
-from netmorph.surgery.records.collapse_record import CollapsedPlace, within
-from netmorph.surgery.records.growth_record import ChangedChannels, ChangedLayer, GrownPlace
-from netmorph.surgery.records.history import MorphedSite, Record, history_of
+from netmorph.surgery.edit.swap import swap
+from netmorph.surgery.records.history import history_of, within
+from netmorph.surgery.records.morphed_site import MorphedSite
+from netmorph.surgery.records.record import Place, Record
 from netmorph.surgery.running.call import reason
 from netmorph.surgery.shortcuts.slots import open_slot
-from netmorph.surgery.sites.layers import kind_of
-from netmorph.surgery.sites.library_layers import layer_spec, origin_of, pads_same
 
 
 @dataclass
@@ -41,13 +39,13 @@ class Replay:
     bare: bool
     homes: dict[Tensor, torch.device] = field(default_factory=dict)
 
-    def put(self, site: MorphedSite | CollapsedPlace | GrownPlace) -> nn.Module:
+    def put(self, site: Place) -> nn.Module:
         """Put a site's module in its place and return what stood there."""
-        layer = _layer(self.model, site) if isinstance(site, MorphedSite) else site.find(self.model)
+        layer = site.find(self.model)
         like = _like(self.model, layer)
         home = self.homes.get(like, like.device)
         try:
-            module = _successor(site, layer, like.to("meta") if self.bare else like)
+            module = site.renewed(layer, like.to("meta") if self.bare else like)
         except NetmorphError as error:
             raise error.located(site.name) from error
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
@@ -109,11 +107,9 @@ def check_history(model: nn.Module) -> tuple[Record, ...]:
     history = history_of(model)
     recorded: set[str] = set()
     for site in (site for record in history for site in record.sites):
-        if isinstance(site, ChangedLayer | ChangedChannels):
-            continue
-        if isinstance(site, CollapsedPlace):
+        if site.leaves == "layer":
             recorded = {name for name in recorded if not within(name, site.name)}
-        else:
+        elif site.leaves == "module":
             recorded.add(site.name)
     present = {name for name, module in model.named_modules() if isinstance(module, MorphedModule)}
     odd = sorted(recorded ^ present)
@@ -125,35 +121,6 @@ def check_history(model: nn.Module) -> tuple[Record, ...]:
             remedies=["save the very network that was morphed, not a part of it"],
         )
     return history
-
-
-def _successor(site: MorphedSite | CollapsedPlace | GrownPlace, layer: nn.Module, like: Tensor) -> nn.Module:
-    """Return what takes a layer's place."""
-    if not isinstance(site, MorphedSite | CollapsedPlace):
-        return site.renewed(layer, like)
-    module = site.build(device=like.device, dtype=like.dtype)
-    inherit(layer, module)
-    return module
-
-
-def _layer(model: nn.Module, site: MorphedSite) -> nn.Module:
-    """Return the layer that a record replaces, if it is the one recorded."""
-    try:
-        layer = model.get_submodule(site.name)
-    except AttributeError as error:
-        raise NetmorphError(f"the parent has no such layer: {error}", site=site.name) from error
-    same = kind_of(layer) == site.kind
-    if same and site.kind != "identity":
-        like = (layer_spec(layer), layer._parameters.get("bias") is not None, origin_of(layer), pads_same(layer))
-        same = like == (site.layout.site, site.bias, site.origin, site.same_padding)
-    if not same:
-        raise NetmorphError(
-            "the parent's layer is not the one that was morphed",
-            site=site.name,
-            shapes=f"expected {site.kind} {site.layout.site}{' with bias' if site.bias else ''}, found {layer}",
-            remedies=["load into the parent that the child was made of, not yet morphed"],
-        )
-    return layer
 
 
 def _like(model: nn.Module, layer: nn.Module) -> Tensor:

@@ -13,14 +13,9 @@ from netmorph.surgery.growth.regrow import regrow
 from netmorph.surgery.growth.widen import widen
 from netmorph.surgery.morphing.morph import morph
 from netmorph.surgery.records.checkpoint import load, save
-from netmorph.surgery.records.growth_record import (
-    ChangedChannels,
-    ChangedLayer,
-    GrowthRecord,
-    RegrownModule,
-    read_record,
-)
-from netmorph.surgery.records.history import MorphRecord, history_of
+from netmorph.surgery.records.grown_places import ChangedChannels, ChangedLayer, RegrownModule
+from netmorph.surgery.records.history import history_of
+from netmorph.surgery.records.record import Record
 from netmorph.surgery.records.replay import replayed
 
 X = pictures()
@@ -46,8 +41,8 @@ WIDEN, MORPH, REGROW = RECORDS
 def test_records_survive_json() -> None:
     for record in RECORDS:
         text = json.dumps(record.to_dict())
-        assert read_record(json.loads(text)) == record
-    assert [type(record) for record in RECORDS] == [GrowthRecord, MorphRecord, GrowthRecord]
+        assert Record.from_dict(json.loads(text)) == record
+    assert [record.operation for record in RECORDS] == ["widen", "morph", "regrow"]
     assert [type(site) for site in WIDEN.sites] == [ChangedLayer, ChangedChannels, ChangedChannels, ChangedLayer]
     assert isinstance(REGROW.sites[0], RegrownModule)
     assert REGROW.options["norm"] == "neutral"
@@ -85,7 +80,7 @@ def test_malformed_modules(change: object, message: str) -> None:
     data = copy.deepcopy(REGROW.to_dict())
     change(data)
     with pytest.raises(NetmorphError, match=message):
-        read_record(data)
+        Record.from_dict(data)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +99,7 @@ def test_malformed_layers(index: int, key: str, value: object, message: str) -> 
     data = copy.deepcopy(WIDEN.to_dict())
     data["sites"][index][key] = value
     with pytest.raises(NetmorphError, match=message):
-        read_record(data)
+        Record.from_dict(data)
 
 
 @pytest.mark.parametrize(

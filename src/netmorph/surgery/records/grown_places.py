@@ -1,30 +1,24 @@
-"""Layer-level operations in a network's history: `widen`, `deepen`, `grow_kernel`, `regrow`."""
+"""What became of a place that `widen`, `deepen`, `grow_kernel` or `regrow` changed, and how that is repeated."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from netmorph.brief import Brief, listed
+from netmorph.brief import Brief
 from netmorph.errors import GraphError, NetmorphError
 from netmorph.graph.layout import Layout
 from netmorph.graph.spec import LARGEST, ModuleGraph
-from netmorph.json_fields import as_json, expect
+from netmorph.json_fields import expect
 from netmorph.nn import MorphedModule
 from netmorph.surgery.edit.channels import channels_of, with_channels
 from netmorph.surgery.edit.rebuild import Defaults, rebuilt
 from netmorph.surgery.edit.swap import inherit
-from netmorph.surgery.records import collapse_record
-from netmorph.surgery.records.history import Record, as_seen, versions_now
-from netmorph.surgery.records.layer import Plain, plain_layer
+from netmorph.surgery.records.layer import Leaves, Plain, plain_layer
 from netmorph.surgery.sites.library_layers import class_of
-
-OPERATIONS = ("widen", "deepen", "grow_kernel", "regrow")
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,6 +35,7 @@ class RegrownModule(Brief):
     """
 
     kind: ClassVar[str] = "module"
+    leaves: ClassVar[Leaves] = "module"
     name: str
     before: Layout
     layout: Layout
@@ -101,6 +96,7 @@ class ChangedLayer(Brief):
     """
 
     kind: ClassVar[str] = "layer"
+    leaves: ClassVar[Leaves] = "either"
     name: str
     before: Plain
     after: Plain
@@ -152,6 +148,7 @@ class ChangedChannels(Brief):
     """
 
     kind: ClassVar[str] = "channels"
+    leaves: ClassVar[Leaves] = "either"
     name: str
     type: str
     before: int
@@ -198,67 +195,12 @@ _KINDS: dict[str, type[RegrownModule] | type[ChangedLayer] | type[ChangedChannel
 }
 
 
-@dataclass(frozen=True, repr=False)
-class GrowthRecord(Brief):
-    """One call of a layer-level operation.
-
-    Attributes:
-        operation: its name.
-        sites: what became of each place that it changed.
-        options: the arguments that were given.
-        versions: of netmorph and torch.
-        serial: time of the call in nanoseconds, which orders records; not stored.
-    """
-
-    operation: str
-    sites: tuple[GrownPlace, ...]
-    options: Mapping[str, Any]
-    versions: Mapping[str, str] = field(default_factory=versions_now)
-    serial: int = field(default_factory=time.time_ns, compare=False)
-
-    def __str__(self) -> str:
-        return f"{self.operation} at {listed([site.name for site in self.sites])}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready values; `from_dict` is the inverse."""
-        data = {
-            "operation": self.operation,
-            "sites": [site.to_dict() for site in self.sites],
-            "options": dict(self.options),
-            "versions": dict(self.versions),
-        }
-        ready: dict[str, Any] = as_json(data, "a record of the history")
-        return ready
-
-    @classmethod
-    def from_dict(cls, data: Any, serial: int = 0) -> GrowthRecord:
-        """Rebuild a record from `to_dict`'s output.
-
-        Raises:
-            NetmorphError: it is not one.
-        """
-        types = {"operation": str, "sites": list, "options": dict, "versions": dict}
-        expect(data, types, "a record of the history")
-        return cls(data["operation"], tuple(map(_place, data["sites"])), data["options"], data["versions"], serial)
-
-    def within(self, prefix: str) -> GrowthRecord:
-        """Return the record as seen from a network that holds the changed one under the name `prefix`."""
-        return as_seen(self, prefix)
-
-
-def read_record(data: Any, serial: int = 0) -> Record:
-    """Rebuild a record of any operation from its `to_dict`'s output.
+def read_grown_place(data: Any) -> GrownPlace:
+    """Rebuild a place of any kind from its `to_dict`'s output.
 
     Raises:
-        NetmorphError: it is none.
+        NetmorphError: if it is of no known kind.
     """
-    operation = data.get("operation") if isinstance(data, dict) else None
-    if isinstance(operation, str) and operation in OPERATIONS:
-        return GrowthRecord.from_dict(data, serial)
-    return collapse_record.read_record(data, serial)
-
-
-def _place(data: Any) -> GrownPlace:
     kind = data.get("kind") if isinstance(data, dict) else None
     if not isinstance(kind, str) or kind not in _KINDS:
         raise NetmorphError(f"{kind!r} is not a kind of place that grew")
