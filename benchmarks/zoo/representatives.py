@@ -29,8 +29,8 @@ from torch import nn
 from netmorph.filters.geometry import ConvSpec
 from netmorph.surgery.running.call import Call
 from netmorph.surgery.sites.find import find_sites
-from netmorph.surgery.sites.layers import candidates, kind_of
-from netmorph.surgery.sites.library_layers import layer_spec
+from netmorph.surgery.sites.kinds import kind_of, layer_spec
+from netmorph.surgery.sites.layers import candidates
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from netmorph.surgery.running.call import Call, reason, trainable
 from netmorph.surgery.running.cost import CostChange, sized
 from netmorph.surgery.running.probe import Run, probe
 from netmorph.surgery.running.wrappers import check_unwrapped, wrapped_above
-from netmorph.surgery.sites.layers import Kind
+from netmorph.surgery.sites.kinds import Kind
 
 _LINES = 10
 

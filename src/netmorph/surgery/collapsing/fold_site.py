@@ -20,7 +20,7 @@ from netmorph.surgery.collapsing.single_layer import plain_of
 from netmorph.surgery.edit.memory_format import keep_memory_format
 from netmorph.surgery.parity.site import SiteParity, site_parity, tolerance_of
 from netmorph.surgery.records.layer import IDENTITY, Plain
-from netmorph.surgery.sites.layers import Kind
+from netmorph.surgery.sites.kinds import Kind
 
 
 @dataclass(frozen=True, repr=False)

@@ -13,7 +13,7 @@ from netmorph.filters.filter import Filter
 from netmorph.filters.geometry import ConvSpec
 from netmorph.surgery.collapsing.fold import Fold
 from netmorph.surgery.records.layer import IDENTITY, Plain, _is_same
-from netmorph.surgery.sites.layers import Kind
+from netmorph.surgery.sites.kinds import Kind
 
 
 def plain_of(

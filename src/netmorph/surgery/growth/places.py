@@ -15,7 +15,7 @@ from netmorph.surgery.records.layer import Plain, plain_layer
 from netmorph.surgery.running.call import Call
 from netmorph.surgery.running.wrappers import check_unwrapped
 from netmorph.surgery.sites.find import find_sites
-from netmorph.surgery.sites.library_layers import class_of, origin_of, pads_same
+from netmorph.surgery.sites.kinds import class_of, origin_of, pads_same
 from netmorph.surgery.sites.site import Site, Sites, check_pattern
 
 Nature = Literal["layer", "module", "edge"]

@@ -13,8 +13,7 @@ from netmorph.errors import SiteError
 from netmorph.nn import MorphedModule
 from netmorph.surgery.growth.tensor_steps import tensors_of
 from netmorph.surgery.running.call import Call, in_mode, undisturbed
-from netmorph.surgery.sites.layers import BASES
-from netmorph.surgery.sites.library_layers import is_transposed, layer_spec
+from netmorph.surgery.sites.kinds import is_layer, layer_spec
 
 _MOST = 5
 
@@ -70,7 +69,7 @@ def _may_read(part: nn.Module | Tensor, channels: int) -> bool:
     """Return whether a part of a network has the size of something that reads so many channels."""
     if isinstance(part, MorphedModule):
         return part.layout.site.c_in == channels
-    if isinstance(part, nn.Module) and (isinstance(part, BASES) or is_transposed(part)):
+    if isinstance(part, nn.Module) and is_layer(part):
         spec = layer_spec(part)
         return spec.c_in == channels if spec.dims else spec.c_in % channels == 0  # behind flattening, a multiple
     tensors = part.parameters(recurse=False) if isinstance(part, nn.Module) else [part]

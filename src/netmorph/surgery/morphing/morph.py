@@ -36,7 +36,7 @@ from netmorph.surgery.running.wrappers import check_unwrapped
 from netmorph.surgery.shortcuts.slots import opened
 from netmorph.surgery.sites.assign import Assignment
 from netmorph.surgery.sites.find import chosen_among
-from netmorph.surgery.sites.library_layers import notice
+from netmorph.surgery.sites.kinds import notice
 from netmorph.surgery.sites.norms import own_norm, with_own_norms
 
 _WHY = "every module computes what its layer did: its code looks at the types or parameters of its layers"

@@ -23,7 +23,7 @@ from netmorph.surgery.parity.site import SiteParity, has_modes, site_parity
 from netmorph.surgery.parity.windows import windows
 from netmorph.surgery.records.morphed_site import MorphedSite
 from netmorph.surgery.sites.assign import Assignment
-from netmorph.surgery.sites.library_layers import layer_weight, origin_of
+from netmorph.surgery.sites.kinds import layer_weight, origin_of
 from netmorph.surgery.sites.site import Site
 
 

@@ -15,8 +15,10 @@ from netmorph.errors import NetmorphError
 from netmorph.filters.filter import Filter
 from netmorph.graph.layout import Layout
 from netmorph.nn import MorphedModule
+from netmorph.nn.activations import symmetries
 from netmorph.nn.norm import neutralise
-from netmorph.solver.solve import solve
+from netmorph.solver.born import born
+from netmorph.solver.solve import Options
 from netmorph.surgery.edit.memory_format import keep_memory_format
 from netmorph.surgery.edit.rebuild import present_filter, set_filter
 from netmorph.surgery.edit.swap import swapped
@@ -181,16 +183,10 @@ def _settle(
     like = like_of(morphed, module)
     place = Site(site.name, site.kind, site.layout.site, site.bias, like.dtype, like.device)
     try:
-        solution = solve(
-            target_of(place, layer),
-            site.graph,
-            spec=site.layout.site,
-            method=options["method"],
-            fill=options["fill"],
-            seed=site.seed,
-            noise=options["noise"],
-            balanced=False,
-        )
+        how = Options(options["method"], options["fill"], site.seed, options["noise"], balanced=False)
+        acts = symmetries(site.graph, site.act)
+        birth = options.get("birth", "slope")  # records of earlier versions have none
+        solution = born(birth, target_of(place, layer), site.graph, site.layout.site, acts, how)
         if solution.layout != site.layout:
             raise NetmorphError(
                 "the averaged layer needs another layout of the graph than the parent's: they cannot be averaged",

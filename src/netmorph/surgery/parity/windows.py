@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from netmorph.filters.geometry import ConvSpec
 from netmorph.surgery.running.probe import few
-from netmorph.surgery.sites.layers import kind_of
-from netmorph.surgery.sites.library_layers import layer_spec
+from netmorph.surgery.sites.kinds import kind_of, layer_spec
 
 _OUTPUTS = 32
 

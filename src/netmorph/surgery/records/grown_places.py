@@ -18,7 +18,7 @@ from netmorph.surgery.edit.channels import channels_of, with_channels
 from netmorph.surgery.edit.rebuild import Defaults, rebuilt
 from netmorph.surgery.edit.swap import inherit
 from netmorph.surgery.records.layer import Leaves, Plain, plain_layer
-from netmorph.surgery.sites.library_layers import class_of
+from netmorph.surgery.sites.kinds import class_of
 
 
 @dataclass(frozen=True, repr=False)

@@ -15,8 +15,7 @@ from netmorph.filters.geometry import ConvSpec
 from netmorph.json_fields import expect
 from netmorph.nn.edges import CONVS
 from netmorph.surgery.running.call import reason
-from netmorph.surgery.sites.layers import Kind, kind_of
-from netmorph.surgery.sites.library_layers import layer_spec, origin_of, pads_same
+from netmorph.surgery.sites.kinds import Kind, kind_of, layer_spec, origin_of, pads_same
 
 Leaves = Literal["module", "layer", "either"]
 """What stands at a place after a change: a morphed module, a plain layer, or what kind of thing stood there before."""

@@ -21,8 +21,7 @@ from netmorph.solver.system import split_crossing
 from netmorph.surgery.edit.swap import inherit
 from netmorph.surgery.records.layer import Leaves
 from netmorph.surgery.shortcuts.slots import Slot
-from netmorph.surgery.sites.layers import Kind, kind_of
-from netmorph.surgery.sites.library_layers import layer_spec, origin_of, pads_same
+from netmorph.surgery.sites.kinds import Kind, kind_of, layer_spec, origin_of, pads_same
 
 _TYPES: dict[str, type | UnionType] = {
     "name": str,

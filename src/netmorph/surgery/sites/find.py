@@ -16,8 +16,8 @@ from netmorph.surgery.running.probe import Part, Run, Seen, few, probe
 from netmorph.surgery.running.wrappers import check_network
 from netmorph.surgery.shortcuts.find import find_shortcuts, may_name_shortcut
 from netmorph.surgery.sites.assign import Assignment, assign, check_mapping
-from netmorph.surgery.sites.layers import BASES, candidates, identity_spec, kind_of
-from netmorph.surgery.sites.library_layers import is_transposed, layer_spec, pads_same
+from netmorph.surgery.sites.kinds import is_layer, kind_of, layer_spec, pads_same
+from netmorph.surgery.sites.layers import candidates, identity_spec
 from netmorph.surgery.sites.site import Site, Sites
 
 __all__ = ["Site", "Sites", "find_sites"]
@@ -199,7 +199,7 @@ def _surroundings(model: nn.Module, name: str, shape: tuple[int, ...]) -> int | 
     while name:
         name = name.rpartition(".")[0]
         modules = list(model.get_submodule(name).modules())
-        specs = [layer_spec(module) for module in modules if isinstance(module, BASES) or is_transposed(module)]
+        specs = [layer_spec(module) for module in modules if is_layer(module)]
         if any(spec.dims == len(shape) - 2 and spec.dims and shape[1] in (spec.c_in, spec.c_out) for spec in specs):
             return len(shape) - 2
         normed = any(type(module) in _LAST and module.normalized_shape == shape[-1:] for module in modules)

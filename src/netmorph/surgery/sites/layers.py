@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
@@ -13,9 +11,7 @@ from netmorph.filters.geometry import ConvSpec
 from netmorph.solver.target import CONVOLUTIONS
 from netmorph.surgery.running.call import is_lazy
 from netmorph.surgery.running.wrappers import wrapped_above
-from netmorph.surgery.sites.library_layers import class_of, foreign, is_transposed
-
-Kind = Literal["conv", "linear", "identity"]
+from netmorph.surgery.sites.kinds import class_of, is_registered, kind_of
 
 BASES: tuple[type[nn.Module], ...] = (*CONVOLUTIONS, nn.Linear)
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -25,17 +21,6 @@ _QUANTISED = ("torch.ao.", "torchao.", "bitsandbytes.", "torch.nn.quantized", "t
 def identity_spec(channels: int, dims: int) -> ConvSpec:
     """Return the geometry of an identity on `channels` channels: one tap."""
     return ConvSpec(channels, channels, (1,) * dims)
-
-
-def kind_of(module: nn.Module) -> Kind | None:
-    """Return the kind of site that a module would be; None where it is no layer that netmorph morphs."""
-    if type(module) is nn.Identity:
-        return "identity"
-    if isinstance(module, nn.Linear):
-        return "linear"
-    if is_transposed(module):
-        return "linear"
-    return "conv" if isinstance(module, CONVOLUTIONS) else None
 
 
 def candidates(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str]]:
@@ -99,7 +84,7 @@ def _structure(module: nn.Module, name: str, names: list[str], owners: dict[obje
 
 
 def _forward(module: nn.Module) -> str | None:
-    if foreign(module) is not None:
+    if is_registered(module):
         return None
     base = next(base for base in BASES if isinstance(module, base))
     methods = ("forward", "_conv_forward", "__call__", "__getattr__", "weight", "bias")

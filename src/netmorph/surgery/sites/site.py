@@ -15,7 +15,7 @@ from netmorph.errors import SiteError, did_you_mean
 from netmorph.filters.geometry import ConvSpec
 from netmorph.surgery.running.activation import Heard
 from netmorph.surgery.shortcuts.slots import Slot
-from netmorph.surgery.sites.layers import Kind
+from netmorph.surgery.sites.kinds import Kind
 
 
 @dataclass(frozen=True, repr=False)

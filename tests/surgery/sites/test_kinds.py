@@ -21,7 +21,7 @@ from netmorph.nn.same_padded import SamePaddedModule, same_padding
 from netmorph.surgery.morphing.morph import morph
 from netmorph.surgery.records.checkpoint import load, save
 from netmorph.surgery.sites.find import find_sites
-from netmorph.surgery.sites.library_layers import layer_weight
+from netmorph.surgery.sites.kinds import layer_weight
 
 layers = pytest.importorskip("timm.layers")
 Conv2dSameExport = importlib.import_module("timm.layers.conv2d_same").Conv2dSameExport
