@@ -32,7 +32,7 @@ BATCH, SIDE = 32, 224
 # What looks at the network, and what compares; the rest of `morph` solves, builds and swaps.
 WATCHED: dict[str, dict[str, tuple[str, ...]]] = {
     "looking": {"morph": ("chosen_among",)},
-    "verifying": {"morph": ("repeat_gap", "run_child", "differences"), "graft": ("site_parity",)},
+    "verifying": {"morph": ("repeat_gap", "run_child", "differences"), "solve_site": ("site_parity",)},
 }
 
 
@@ -119,7 +119,7 @@ def _row(
 def _timed(spent: dict[str, float]) -> Iterator[None]:
     """Add up the seconds of the watched functions where `morph` calls them."""
     originals = [
-        (kind, importlib.import_module(f"netmorph.surgery.{module}"), name)
+        (kind, importlib.import_module(f"netmorph.surgery.morphing.{module}"), name)
         for kind, modules in WATCHED.items()
         for module, names in modules.items()
         for name in names
