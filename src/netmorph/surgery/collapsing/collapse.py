@@ -9,17 +9,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from netmorph.errors import SiteError
 from netmorph.nn import MorphedModule
 from netmorph.surgery.collapsing.fold_site import CollapsedSite, collapse_site
-from netmorph.surgery.edit.copying import deep_copy
+from netmorph.surgery.edit.copying import own_copy
 from netmorph.surgery.edit.lineage import Lineage, trace
 from netmorph.surgery.edit.losses import losses
 from netmorph.surgery.edit.swap import inherit, swapped
 from netmorph.surgery.parity.network import Parity, differences, repeat_gap
 from netmorph.surgery.records.history import history_of, note_collapse, remember, within
 from netmorph.surgery.records.morphed_site import MorphedSite
-from netmorph.surgery.running.call import Call, reason, trainable
+from netmorph.surgery.running.call import Call, trainable
 from netmorph.surgery.running.cost import CostChange, sized
 from netmorph.surgery.running.probe import Run, probe
 from netmorph.surgery.running.wrappers import check_unwrapped, wrapped_above
@@ -123,12 +122,6 @@ def collapse(
     run = _Collapse(model, before, tolerance, approximate)
     for name, module in _outermost(model, ""):
         run.attempt(name, module)
-    if inplace and "" in run.layers:
-        raise SiteError(
-            "the model itself is the module and cannot be replaced in place",
-            site="",
-            remedies=["pass inplace=False and use result.model"],
-        )
     parameters = dict(model.named_parameters(remove_duplicate=False))
     repeat = None if call is None or before is None else repeat_gap(model, call, before)
     price = None if before is None else sized(model, before.macs)
@@ -236,13 +229,7 @@ def _parameters(model: nn.Module) -> dict[int, list[str]]:
 
 def _swap(model: nn.Module, run: _Collapse, *, inplace: bool) -> nn.Module:
     """Return the network, or a copy, with the layers in it and its history brought up to date."""
-    if not inplace:
-        try:
-            model = deep_copy(model)
-        except Exception as error:
-            raise SiteError(
-                f"the model cannot be copied: {reason(error)}", remedies=["pass inplace=True to change it itself"]
-            ) from error
+    model = own_copy(model, inplace, run.layers)
     if not run.layers:
         return model
     records = [record for site in run.sites for record in history_of(model.get_submodule(site.name), site.name)]

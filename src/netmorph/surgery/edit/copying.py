@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection
 
 from torch import nn
 
@@ -22,7 +22,7 @@ def deep_copy(model: nn.Module) -> nn.Module:
     return copied
 
 
-def own_copy(model: nn.Module, inplace: bool, modules: Mapping[str, nn.Module]) -> nn.Module:
+def own_copy(model: nn.Module, inplace: bool, names: Collection[str]) -> nn.Module:
     """Return the network to change: the model itself, or a copy."""
     if not inplace:
         try:
@@ -31,7 +31,7 @@ def own_copy(model: nn.Module, inplace: bool, modules: Mapping[str, nn.Module]) 
             raise SiteError(
                 f"the model cannot be copied: {reason(error)}", remedies=["pass inplace=True to change it itself"]
             ) from error
-    if "" in modules:
+    if "" in names:
         raise SiteError(
             "the model itself is the site and cannot be replaced in place",
             site="",

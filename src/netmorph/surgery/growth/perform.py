@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,20 +13,14 @@ from torch import Tensor, nn
 
 from netmorph.errors import NetmorphError, SiteError
 from netmorph.nn import MorphedModule
-from netmorph.surgery.edit.copying import own_copy
-from netmorph.surgery.edit.lineage import trace
-from netmorph.surgery.edit.losses import losses
 from netmorph.surgery.edit.swap import swapped
 from netmorph.surgery.morphing.result import Again, Result
-from netmorph.surgery.parity.network import differences, repeat_gap
-from netmorph.surgery.parity.outputs_after import check_outputs, run_child
+from netmorph.surgery.morphing.transaction import Transaction
 from netmorph.surgery.parity.site import SiteParity
 from netmorph.surgery.records.grown_places import GrownPlace
-from netmorph.surgery.records.history import history_of, remember
 from netmorph.surgery.records.record import Record
 from netmorph.surgery.running.calibrate import has_newborn_norm, run_through
 from netmorph.surgery.running.call import Call, trainable
-from netmorph.surgery.running.cost import CostChange, sized
 from netmorph.surgery.running.probe import Run, probe
 from netmorph.surgery.running.smallest_input import grown_reach
 from netmorph.surgery.running.wrappers import wrapped_above
@@ -83,9 +77,8 @@ def perform(
     """
     _check(model, makers)
     before = probe(model, {name: model.get_submodule(name) for name in makers}, call, keep=True)
-    price, repeat = sized(model, before.macs), repeat_gap(model, call, before)
-    child = own_copy(model, inplace, dict.fromkeys(makers, nn.Identity()))
-    parameters, copied = (dict(each.named_parameters(remove_duplicate=False)) for each in (model, child))
+    change = Transaction(model, call, before, inplace=inplace, names=makers)
+    child = change.target
     original = dict(model.named_modules(remove_duplicate=False))  # as they stand before any change
     changes: dict[str, Change] = {}
     measured: dict[str, SiteParity] = {}
@@ -100,28 +93,17 @@ def perform(
             except NetmorphError as error:
                 raise error.located(name) from error
             child = stack.enter_context(swapped(child, changes[name].modules))
-        modules = {name: module for change in changes.values() for name, module in change.modules.items()}
+        modules = {name: module for made in changes.values() for name, module in made.modules.items()}
         old = {name: original[name] for name in modules}
         if calibration is not None and any(map(has_newborn_norm, modules.values())):
             run_through(child, modules, calibration)
-            measured = {name: change.measure() for name, change in changes.items()}
-        after = run_child(child, {name: modules[name] for name in makers}, call, before)
-        parity = differences(before, after, repeat=repeat, like=model)
-        remedies = ["leave this layer as it is"]
-        jumps = check_outputs(parity, child, call, after, why=_WHY, remedies=remedies) if strict else []
-    record = Record(operation, tuple(p for change in changes.values() for p in change.places), dict(options))
-    remember(child, record)
-    return Result(
-        child,
-        replace(parity, sites=tuple(measured.values())),
-        record.sites,
-        history_of(child),
-        CostChange(price, sized(child, after.macs)),
-        (*_notices(changes, before), *losses(parameters, old, child, inplace=inplace), *reaches, *jumps),
-        operation,
-        trace(parameters, child, modules, inplace=inplace, copied=copied),
-        Again(partial(_again, operation, call, makers, options, strict)),
-    )
+            measured = {name: made.measure() for name, made in changes.items()}
+        change.compare(child, {name: modules[name] for name in makers}, list(measured.values()))
+        if strict:
+            change.hold(child, _WHY, ["leave this layer as it is"])
+    record = Record(operation, tuple(place for made in changes.values() for place in made.places), dict(options))
+    again = Again(partial(_again, operation, call, makers, options, strict))
+    return change.result(operation, child, record, modules, old, [*_notices(changes, before), *reaches], again)
 
 
 def _again(

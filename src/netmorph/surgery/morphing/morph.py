@@ -14,22 +14,16 @@ from netmorph.graph.spec import ModuleGraph
 from netmorph.graph.symmetry import Birth
 from netmorph.nn.norm import NEEDY, norm_kind
 from netmorph.solver.solve import Method
-from netmorph.surgery.edit.copying import own_copy
-from netmorph.surgery.edit.lineage import trace
-from netmorph.surgery.edit.losses import losses
 from netmorph.surgery.edit.swap import inherit, swapped
-from netmorph.surgery.morphing.result import Result
+from netmorph.surgery.morphing.result import Again, Result
 from netmorph.surgery.morphing.solve_site import Graft, Options, check_layer, make_graft
-from netmorph.surgery.parity.network import differences, repeat_gap
-from netmorph.surgery.parity.outputs_after import check_outputs, run_child
+from netmorph.surgery.morphing.transaction import Transaction
 from netmorph.surgery.parity.site import has_modes
 from netmorph.surgery.parity.windows import windows_of
-from netmorph.surgery.records.history import history_of, remember
 from netmorph.surgery.records.record import Record
 from netmorph.surgery.running.activation import own_activation
 from netmorph.surgery.running.calibrate import has_newborn_norm, run_through
 from netmorph.surgery.running.call import Call, trainable
-from netmorph.surgery.running.cost import CostChange, sized
 from netmorph.surgery.running.probe import Run, few, probe
 from netmorph.surgery.running.smallest_input import grown_reach
 from netmorph.surgery.running.wrappers import check_unwrapped
@@ -168,7 +162,6 @@ def _replace(
     layers = {each.site.name: model.get_submodule(each.site.name) for each in chosen}
     for each in chosen:
         check_layer(each.site, layers[each.site.name])
-    repeat, price = repeat_gap(model, call, before), sized(model, before.macs)
     check = options[0].check
     grafts = []
     for each, own in zip(chosen, options, strict=True):
@@ -178,11 +171,10 @@ def _replace(
         if calibration is None:
             seen.recorded = None  # else records add up with the network's depth
     modules = {graft.site.name: graft.module for graft in grafts}
-    target = own_copy(model, inplace, modules)
-    parameters = dict(model.named_parameters(remove_duplicate=False))
+    change = Transaction(model, call, before, inplace=inplace, names=modules)
     for name, module in modules.items():
-        inherit(target.get_submodule(name), module)
-    with swapped(target, modules) as child:
+        inherit(change.target.get_submodule(name), module)
+    with swapped(change.target, modules) as child:
         if calibration is not None and any(map(has_newborn_norm, modules.values())):
             run_through(child, modules, calibration)
             grafts = [
@@ -190,27 +182,13 @@ def _replace(
                 for name, graft in zip(modules, grafts, strict=True)
             ]
         reached = not any(before.seen[name].late for name in modules)
-        train = not reached or any(map(has_modes, modules.values()))
-        after = run_child(child, modules, call, before, train=train)
-        parity = replace(
-            differences(before, after, repeat=repeat, like=model), sites=tuple(graft.parity for graft in grafts)
-        )
-        if all(site.exact for site in parity.sites):  # else theirs is the word to say
+        sites = [graft.parity for graft in grafts]
+        change.compare(child, modules, sites, train=not reached or any(map(has_modes, modules.values())))
+        if all(site.exact for site in sites):  # else theirs is the word to say
             leave = [f"leave out the sites where it does, of {', '.join(map(repr, modules))}"]
-            jumps = check_outputs(parity, child, call, after, why=_WHY, remedies=leave, check=check)
-            notices = [*notices, *jumps]
+            change.hold(child, _WHY, leave, check=check)
     record = Record("morph", tuple(graft.record for graft in grafts), given)
-    remember(child, record)
-    return Result(
-        child,
-        parity,
-        record.sites,
-        history_of(child),
-        CostChange(price, sized(child, after.macs)),
-        (*notices, *_notices(grafts, before), *losses(parameters, layers, child, inplace=inplace)),
-        "morph",
-        trace(parameters, child, modules, inplace=inplace),
-    )
+    return change.result("morph", child, record, modules, layers, [*notices, *_notices(grafts, before)], Again())
 
 
 def _norm(
