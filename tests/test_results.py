@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
 from pathlib import Path
 
 import pytest
+from tools.archive import unpack
+from tools.keep_results import JOBS
 
 ROOT = Path(__file__).parents[1]
 
@@ -67,7 +68,7 @@ def test_the_table_follows_from_the_jobs(tmp_path, machine, name, experiment):
 
     folder = ROOT / "results" / f"cifar10-resnet20-{machine}"
     check_folder(experiment(folder), folder / name)  # also where an older netmorph wrote what the folder is for
-    shutil.copytree(folder / name, tmp_path / name)
-    render(experiment(folder), tmp_path / name)
+    unpack(folder / name / JOBS, tmp_path)
+    render(experiment(folder), tmp_path)
     for file in ("table.md", "table.json"):
-        assert (tmp_path / name / file).read_bytes() == (folder / name / file).read_bytes()
+        assert (tmp_path / file).read_bytes() == (folder / name / file).read_bytes()
