@@ -33,10 +33,15 @@ def test_a_run_begins_with_what_the_archive_has_and_adds_to_it(tmp_path):
     with rows_folder(tmp_path) as runs:
         append(runs / "tiny.jsonl", {"model": "a"})
     (tmp_path / RUNS / "tiny.jsonl").unlink()  # as in a fresh clone
-    with pytest.raises(KeyboardInterrupt), rows_folder(tmp_path) as runs:
-        assert list(latest(runs / "tiny.jsonl")) == ["a"]
-        append(runs / "tiny.jsonl", {"model": "b"})
-        raise KeyboardInterrupt
+
+    def stopped():
+        with rows_folder(tmp_path) as runs:
+            assert list(latest(runs / "tiny.jsonl")) == ["a"]
+            append(runs / "tiny.jsonl", {"model": "b"})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     assert read(tmp_path / ARCHIVE) == {"tiny.jsonl": b'{"model": "a"}\n{"model": "b"}\n'}
 
 
