@@ -20,6 +20,7 @@ from reproduction.budget import Budget
 from reproduction.explore import make_exploration
 from reproduction.runner import reproduce
 
+ROOT = Path(__file__).parents[2]
 RECIPE = {"batch_size": 32, "lr": 0.05, "pad": 1}
 BUDGET = Budget("test", Recipe(epochs=2, **RECIPE), Recipe(epochs=1, **RECIPE), warm_batches=1)
 LOUD = Budget("test", BUDGET.first, BUDGET.next, noise=1.0, warm_batches=1)
@@ -91,14 +92,15 @@ def test_a_second_call_finds_nothing_to_do(uninterrupted):
 def test_killed_at_three_moments_and_resumed_it_comes_to_the_same(uninterrupted, tmp_path):
     experiment, wanted = uninterrupted
     out = tmp_path / "run"
-    command = [sys.executable, "-c", "from tests.lab.test_runner import main; main()", str(out)]
+    command = [sys.executable, "-c", "from tests.reproduction.test_runner import main; main()", str(out)]
     for moment in (3, 1, 6):  # so many epochs after the start, anywhere within what follows them
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": "."})
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         heard = 0
         for line in process.stdout:
             heard += line.startswith("epoch")
             if heard == moment:
                 break
+        assert heard == moment
         time.sleep(0.05 * moment)
         process.send_signal(signal.SIGKILL)
         process.stdout.close()
@@ -108,8 +110,9 @@ def test_killed_at_three_moments_and_resumed_it_comes_to_the_same(uninterrupted,
 
 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):
-    command = [sys.executable, "-c", "from tests.lab.test_runner import endless; endless()", str(tmp_path / "run")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+    code = "from tests.reproduction.test_runner import endless; endless()"
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, cwd=ROOT)
     try:
         assert process.stdout.readline().startswith(b"epoch")
         process.send_signal(signal.SIGKILL)
