@@ -11,13 +11,13 @@ from netmorph.bounded import DEEPEST, open_regular, read_json, read_text
 from netmorph.cli.options import read_graph
 from netmorph.errors import NetmorphError
 from netmorph.lab import fit_folder
-from netmorph.lab.budget import load_budget
-from netmorph.lab.experiment_folder import check_folder
-from netmorph.lab.job import read_done
 from netmorph.lab.report.read import read_run
 from netmorph.models.opening import load_weights
 from netmorph.train.checkpoint import read_checkpoint
 from netmorph.train.recipe import load_recipe
+from reproduction.budget import load_budget
+from reproduction.experiment_folder import check_folder
+from reproduction.job import read_done
 
 
 def test_text_and_json_are_read_through_links(tmp_path: Path) -> None:

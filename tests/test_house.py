@@ -11,7 +11,8 @@ import netmorph as nm
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
     page
-    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md"))
+    for pattern in ("*.md", "docs/**/*.md", "reproduction/*.md", ".github/**/*.md")
+    for page in ROOT.glob(pattern)
     if not {"_build", "gallery"} & set(page.relative_to(ROOT).parts)
 )
 

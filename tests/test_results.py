@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
 from pathlib import Path
 
 import pytest
+from tools.archive import unpack
+from tools.keep_results import JOBS
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,22 +37,22 @@ def test_a_figure_changed_by_hand_is_noticed(tool):
 
 
 def table1(folder):
-    from netmorph.lab.budget import load_budget
-    from netmorph.lab.experiment import make_experiment
+    from reproduction.budget import load_budget
+    from reproduction.experiment import make_experiment
 
     return make_experiment("table1", load_budget(str(folder / "gpu12.yaml")), 3, ["*20*"])
 
 
 def explore_3c3(folder):
-    from netmorph.lab.budget import load_variants
-    from netmorph.lab.explore import make_exploration
+    from reproduction.budget import load_variants
+    from reproduction.explore import make_exploration
 
     return make_exploration("morph20_3c3", load_variants(folder / "variants-3c3.yaml"), 3)
 
 
 def on_a_cpu(folder):
-    from netmorph.lab.budget import load_budget
-    from netmorph.lab.experiment import make_experiment
+    from reproduction.budget import load_budget
+    from reproduction.experiment import make_experiment
 
     return make_experiment("table1", load_budget(str(folder / "short-half.yaml")), 3, ["morph20_1c1"])
 
@@ -62,12 +63,12 @@ def on_a_cpu(folder):
 )
 def test_the_table_follows_from_the_jobs(tmp_path, machine, name, experiment):
     """What lies under results/ is what the code makes of the trainings there, down to the byte."""
-    from netmorph.lab.experiment_folder import check_folder
-    from netmorph.lab.render import render
+    from reproduction.experiment_folder import check_folder
+    from reproduction.render import render
 
     folder = ROOT / "results" / f"cifar10-resnet20-{machine}"
     check_folder(experiment(folder), folder / name)  # also where an older netmorph wrote what the folder is for
-    shutil.copytree(folder / name, tmp_path / name)
-    render(experiment(folder), tmp_path / name)
+    unpack(folder / name / JOBS, tmp_path)
+    render(experiment(folder), tmp_path)
     for file in ("table.md", "table.json"):
-        assert (tmp_path / name / file).read_bytes() == (folder / name / file).read_bytes()
+        assert (tmp_path / file).read_bytes() == (folder / name / file).read_bytes()

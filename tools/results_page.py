@@ -1,4 +1,4 @@
-"""Write the tables of results/README.md from what `netmorph reproduce` and `netmorph explore` left under results/.
+"""Write the tables of results/README.md from what `python -m reproduction` left under results/.
 
 python tools/results_page.py [--check]
 """

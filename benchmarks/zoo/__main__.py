@@ -14,6 +14,7 @@ from benchmarks.zoo.representatives import list_large, measure, representatives
 from benchmarks.zoo.runner import run
 from benchmarks.zoo.suites import SUITES, Suite
 from benchmarks.zoo.table import write_table
+from benchmarks.zoo.working import rows_folder
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
     parser.add_argument("suite", choices=list(SUITES))
     parser.add_argument("--only", default="*", metavar="PATTERN", help="models whose name matches (fnmatch)")
     parser.add_argument("--limit", type=int, help="at most so many models, of those that match")
-    parser.add_argument("--folder", type=Path, default=Path("results/zoo"))
+    parser.add_argument("--folder", type=Path, default=Path("results/zoo"), help="of tables and archive of rows")
     parser.add_argument("--work", type=float, help="largest solve, in multiply-accumulates (default: the suite's)")
     parser.add_argument("--seconds", type=float, help="processor time after which a model's further sites are left out")
     parser.add_argument("--workers", type=int, default=1, help="models at once, as far as memory goes (default: 1)")
@@ -37,24 +38,29 @@ def main() -> None:
     )
     given = parser.parse_args()
     suite = SUITES[given.suite]
-    path = given.folder / f"{given.suite}.jsonl"
-    if given.representatives:
-        _representatives(given, suite, path)
-    elif not given.table:
-        chosen = (entry for entry in suite.entries() if fnmatchcase(entry.name, given.only))
-        cpu = None if given.wall else suite.cpu
-        budget = Budget(given.wall or suite.seconds, given.memory or suite.memory, cpu, given.threads)
-        run(
-            islice(chosen, given.limit),
-            path,
-            limits=Limits(given.work or suite.limits.work, given.seconds or suite.limits.seconds),
-            budget=budget,
-            workers=max(1, min(given.workers, int(memory() // budget.memory))),
-            retry=given.retry,
-            kinds=suite.kinds,
-            report=lambda line: print(line, flush=True),
-        )
-    print(write_table(given.suite, path))
+    with rows_folder(given.folder) as runs:
+        path = runs / f"{given.suite}.jsonl"
+        if given.representatives:
+            _representatives(given, suite, path)
+        elif not given.table:
+            _run(given, suite, path)
+        print(write_table(given.suite, path, given.folder))
+
+
+def _run(given: argparse.Namespace, suite: Suite, path: Path) -> None:
+    chosen = (entry for entry in suite.entries() if fnmatchcase(entry.name, given.only))
+    cpu = None if given.wall else suite.cpu
+    budget = Budget(given.wall or suite.seconds, given.memory or suite.memory, cpu, given.threads)
+    run(
+        islice(chosen, given.limit),
+        path,
+        limits=Limits(given.work or suite.limits.work, given.seconds or suite.limits.seconds),
+        budget=budget,
+        workers=max(1, min(given.workers, int(memory() // budget.memory))),
+        retry=given.retry,
+        kinds=suite.kinds,
+        report=lambda line: print(line, flush=True),
+    )
 
 
 def _representatives(given: argparse.Namespace, suite: Suite, path: Path) -> None:

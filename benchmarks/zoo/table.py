@@ -19,8 +19,8 @@ COLUMNS = (
 )
 
 
-def write_table(name: str, path: Path) -> Path:
-    """Write the table of one suite beside its rows and return its path."""
+def write_table(name: str, path: Path, folder: Path) -> Path:
+    """Write the table of one suite, whose rows are at `path`, into a folder and return its path."""
     suite = SUITES[name]
     rows = read(path)
     listed = [(entry.name, entry.group) for entry in suite.entries()]
@@ -30,7 +30,7 @@ def write_table(name: str, path: Path) -> Path:
     if name == "torchvision":
         parts.append(_torch_pruning(rows))
     parts += [_reasons(rows), _rounding(rows), _bad(rows), _models(rows, suite)]
-    target = path.with_suffix(".md")
+    target = folder / f"{name}.md"
     aside = target.with_suffix(".tmp")
     aside.write_text("\n\n".join(part for part in parts if part) + "\n")
     aside.replace(target)

@@ -215,7 +215,7 @@ class TestRunner:
         monkeypatch.setitem(table.SUITES, "tiny", Suite(models, Limits(), 60, 4))
         path = tmp_path / "tiny.jsonl"
         self.run(path)
-        text = table.write_table("tiny", path).read_text()
+        text = table.write_table("tiny", path, tmp_path).read_text()
         assert "**Run: 2 of 2 models.**" in text
         assert "nothing failing: **1**" in text
         assert "| simple | 1 | 3 | 0 | 0 | 0 | 0 |" in text

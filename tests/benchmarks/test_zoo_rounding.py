@@ -133,7 +133,7 @@ def test_the_runner_settles_by_itself(tmp_path, monkeypatch):
     [row] = rows.read(path)
     assert (row["status"], row["dtype"]) == ("ok", "float32")
     monkeypatch.setitem(table.SUITES, "tiny", Suite(entries, Limits(), 60, 4, kinds=("simple",)))
-    text = table.write_table("tiny", path).read_text()
+    text = table.write_table("tiny", path, tmp_path).read_text()
     assert "nothing failing: **1**" in text
     assert "rounding, amplified" in text
     assert "chaotic: simple: the outputs differ by" in text

@@ -20,8 +20,6 @@ COMMANDS = (
     "show",
     "collapse",
     "fit",
-    "reproduce",
-    "explore",
     "report",
     "doctor",
 )
@@ -98,6 +96,16 @@ def test_what_the_parser_refuses_is_one_line_in_words(arguments, said, capsys):
     assert "class '" not in told
 
 
+@pytest.mark.parametrize(
+    ("arguments", "now"), [(["reproduce", "table1", "--seeds", "3"], "table1"), (["explore"], "explore")]
+)
+def test_what_has_moved_out_says_where_it_is(arguments, now, capsys):
+    assert main(arguments) == 2
+    told = capsys.readouterr().err
+    assert f"python -m reproduction {now}, in a clone" in told
+    assert told.count("\n") == 1
+
+
 LONG = "a" * 100_000  # a shell passes on little more
 
 
@@ -122,9 +130,6 @@ LONG = "a" * 100_000  # a shell passes on little more
         ["report", LONG],
         ["fit", "--model", "netmorph:resnet8", "--out", "run", "--recipe", LONG],
         ["fit", "--model", "netmorph:resnet8", "--out", "run", "--data-name", LONG],
-        ["reproduce", LONG],
-        ["reproduce", "table1", "--budget", LONG],
-        ["explore", LONG],
     ],
     ids=lambda arguments: " ".join(arguments).replace(LONG, "LONG"),
 )
@@ -151,8 +156,6 @@ def test_a_models_argument_called_name_is_refused(capsys):
     [
         ["fit", "--model", "netmorph:resnet8", "--out", "run", "--recipe", "bomb.yaml"],
         ["fit", "--model", "netmorph:resnet8", "--out", "run", "--config", "bomb.yaml"],
-        ["reproduce", "table1", "--budget", "bomb.yaml"],
-        ["explore", "morph20_1c1", "--variants", "bomb.yaml"],
     ],
 )
 def test_yaml_that_stands_for_a_billion_values_is_refused(command, tmp_path, capsys):
@@ -284,7 +287,7 @@ def test_the_shell_completes_commands_and_options():
         'COMP_WORDS=(netmorph {words}); COMP_CWORD={last}; COMP_LINE="netmorph {words}"; COMP_POINT=${{#COMP_LINE}}; '
         "_shtab_netmorph; echo ${{COMPREPLY[@]}}"
     )
-    for words, found in (("re", {"report", "reproduce"}), ("plan --js", {"--json"})):
+    for words, found in (("re", {"report"}), ("plan --js", {"--json"})):
         last = len(words.split())
         told = subprocess.run(
             ["bash", "-c", script + "\n" + ask.format(words=words, last=last)],

@@ -11,8 +11,6 @@ LINES = [
     *(["show", "id", option] for option in ("--kernel", "--groups", "--out", "--config")),
     ["verify", "netmorph:resnet8", "netmorph:resnet8", "--input-shape", "1,3,8,8", "--tolerance"],
     *(["fit", "--model", "netmorph:resnet8", "--out", "/dev/null/x", option] for option in ("--recipe", "--grow-at")),
-    *(["reproduce", "table1", "--table-only", option] for option in ("--rows", "--budget", "--time-limit")),
-    ["explore", "morph20_1c1", "--table-only", "--variants"],
     ["report", "nowhere", "--out"],
 ]
 

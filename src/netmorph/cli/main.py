@@ -1,32 +1,19 @@
-"""The ``netmorph`` command: sub-commands, exit codes, and never a traceback."""
+"""The ``netmorph`` command."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import wraps
+from collections.abc import Sequence
 from importlib import import_module
-from io import TextIOWrapper
 from typing import Any
 
-__all__ = ["main"]
+from netmorph.cli.program import run_program
 
-_COMMANDS = (
-    "quickstart",
-    "plan",
-    "morph",
-    "verify",
-    "show",
-    "collapse",
-    "fit",
-    "reproduce",
-    "explore",
-    "report",
-    "doctor",
-)
+__all__ = ["ABOUT", "commands", "main"]
+
+ABOUT = "Grow a trained PyTorch network without losing what it has learned."
+_COMMANDS = ("quickstart", "plan", "morph", "verify", "show", "collapse", "fit", "report", "doctor")
+_MOVED = {"reproduce": "table1", "explore": "explore"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,164 +23,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows ``netmorph``; the process's own by default.
 
     Returns:
-        The exit code: 0 for success, 2 for a wrong input, 75 where a time limit ended what is not through yet, 130 for
-        Ctrl-C, 141 where the reader of the output went away, 143 for SIGTERM, 1 for a fault of netmorph's own. Where
-        the arguments cannot be read the process exits with code 2 instead.
+        The exit code, as `run_program` says.
     """
-    _print_anywhere()
-    try:
-        with _ending_orderly(), _flushing():
-            return _run(list(sys.argv[1:] if arguments is None else arguments))
-    except BrokenPipeError:
-        _give_up_output()
-        return 141  # what a shell says of a program that the signal of a closed pipe has ended
-    except (KeyboardInterrupt, Exception) as error:
-        message, code = _explain(error)
-        if code == 1 and os.environ.get("NETMORPH_TRACEBACK"):
-            raise
-        if isinstance(error, OSError):
-            _give_up_output()  # it may be what was full
-        print(f"netmorph: {message}", file=sys.stderr)
-        return code
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in _MOVED:
+        told = f"netmorph {given[0]} is now python -m reproduction {_MOVED[given[0]]}, in a clone of netmorph"
+        print(f"netmorph: {told}; see reproduction/README.md there.", file=sys.stderr)
+        return 2
+    return run_program("netmorph", ABOUT, commands(), given)
 
 
-@contextmanager
-def _ending_orderly() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that half-written files are removed."""
-
-    def leave(*_: object) -> None:
-        raise SystemExit(143)
-
-    try:
-        before = signal.signal(signal.SIGTERM, leave)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _flushing() -> Iterator[None]:
-    """Write out what was printed within the block, where an error still has somebody to tell of it."""
-    try:
-        yield
-    finally:
-        if sys.stdout is not None and not sys.stdout.closed:
-            sys.stdout.flush()
-
-
-def _give_up_output() -> None:
-    """Keep Python from complaining when it flushes what nobody takes."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (AttributeError, OSError):  # there is no output, or it is no file
-        return
-
-
-def _print_anywhere() -> None:
-    """Print a question mark for what an output's encoding does not have, rather than fail at the end of a training.
-
-    A path that is no UTF-8 is printed byte by byte, as other commands do.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        encoding = getattr(stream, "encoding", None) or "utf"
-        if isinstance(stream, TextIOWrapper) and not encoding.lower().startswith("utf"):
-            stream.reconfigure(errors="replace")
-        elif isinstance(stream, TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="surrogateescape")
-
-
-def _explain(error: BaseException) -> tuple[str, int]:
-    """Return what to say of an error, and the exit code."""
-    from netmorph.errors import shortened
-
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted; nothing was left half-written", 130
-    advice = "this is a fault of netmorph's own; NETMORPH_TRACEBACK=1 shows where"
-    said = _input_fault(error)
-    return (said, 2) if said else (f"{type(error).__name__}: {shortened(str(error))}\n{advice}", 1)
-
-
-def _input_fault(error: BaseException) -> str | None:
-    """Return what to say of an error that a user or the machine caused; None for netmorph's own."""
-    from netmorph.errors import NetmorphError, shortened
-
-    if isinstance(error, NetmorphError):
-        return str(error)
-    if _is_out_of_memory(error):
-        return "there is too little memory. Remedy: try a smaller network, input, batch or graph."
-    if isinstance(error, ModuleNotFoundError) and not (error.name or "netmorph").startswith("netmorph"):
-        return f"{error.name} is not installed. Remedy: pip install -e '.[train,cli,report]' in the clone of netmorph."
-    if isinstance(error, UnicodeDecodeError):
-        return "a file that is given is not text in UTF-8. Remedy: save it as UTF-8, or name another one."
-    if isinstance(error, OSError):
-        return shortened(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
-    return None
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory was refused; torch says so by a RuntimeError, which on GPUs has a class of its own."""
-    text = str(error)
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
-    )
-
-
-def _run(arguments: list[str]) -> int:
-    """Parse, and hand over to the sub-command."""
-    config = _parser().parse_args(arguments)
-    command: Any = import_module(f"netmorph.cli.{config.subcommand}")
-    code: int = command.run(config[config.subcommand])
-    return code
-
-
-def _parser() -> Any:
-    """Build the parser of all sub-commands; none of their modules loads torch before it runs."""
-    from jsonargparse import get_loader, set_loader, set_parsing_settings
-
-    from netmorph._version import __version__
-    from netmorph.cli.parser import Parser
-
-    set_parsing_settings(add_print_completion_argument=True)
-    set_loader("yaml", _checked(get_loader("yaml")), (ValueError,))
-    parser = Parser(
-        prog="netmorph",
-        description="Grow a trained PyTorch network without losing what it has learned.",
-        version=__version__,
-        allow_abbrev=False,
-    )
-    commands = parser.add_subcommands(required=True, metavar="command")
-    for name in _COMMANDS:
-        module = import_module(f"netmorph.cli.{name}")
-        about = module.__doc__ or ""
-        sub = Parser(description=about, allow_abbrev=False)
-        sub.add_argument("--config", action="config", help="read options from this YAML or JSON file")
-        module.add_arguments(sub)
-        commands.add_subcommand(name, sub, help=about.partition("\n")[0].rstrip("."))
-    return parser
-
-
-def _checked(load: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return a loader of YAML that refuses what would grow; the values of options are YAML, too."""
-    if hasattr(load, "__wrapped__"):
-        return load
-
-    @wraps(load)
-    def loaded(text: str) -> Any:
-        from yaml import YAMLError
-
-        from netmorph.train.yaml_file import check_yaml
-
-        try:
-            check_yaml(text, "a config file or an option")
-            return load(text)
-        except (YAMLError, RecursionError) as error:
-            raise ValueError(str(error)) from error
-
-    return loaded
+def commands() -> dict[str, Any]:
+    """Return the commands by name: modules of this package."""
+    return {name: import_module(f"netmorph.cli.{name}") for name in _COMMANDS}
 
 
 if __name__ == "__main__":

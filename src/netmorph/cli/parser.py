@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
+from netmorph.cli.program import label
 from netmorph.errors import shortened
 
 __all__ = ["Parser", "refusal"]
@@ -35,7 +36,7 @@ class Parser(ArgumentParser):
             super().error(message, ex)
         parser: Any = getattr(ex, "subcommand_parser", None) or self
         program = parser.prog.replace(" [options]", "")
-        print(f"netmorph: {refusal(message)}. Remedy: see {program} --help.", file=sys.stderr)
+        print(f"{label(program)}: {refusal(message)}. Remedy: see {program} --help.", file=sys.stderr)
         self.exit(2)
         raise AssertionError("exit returned")
 

@@ -1,6 +1,6 @@
 """Write one HTML file about a morph or a training run: drawings, parity, cost, curves, slopes, how to do it again.
 
-RUN is a folder that netmorph morph, quickstart, fit, reproduce or netmorph.save wrote. The file needs no network, and
+RUN is a folder that netmorph morph, quickstart, fit or netmorph.save wrote. The file needs no network, and
 reads on a phone, in the dark and on paper. Exit code 2 where a morph did not keep the function.
 """
 
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["add_arguments", "run"]
+if TYPE_CHECKING:
+    from netmorph.lab.report.run import Run
+
+__all__ = ["add_arguments", "report_on", "run"]
 
 
 def add_arguments(parser: Any) -> None:
@@ -22,9 +25,16 @@ def add_arguments(parser: Any) -> None:
 
 def run(options: Any) -> int:
     """Write the report, and say where."""
+    from netmorph.lab.report.read import read_run
+
+    return report_on(read_run(Path(options.run)), options)
+
+
+def report_on(about: Run, options: Any) -> int:
+    """Write the report on a run that was read, say where, and return the exit code."""
     from netmorph.lab.report.write import write_report
 
-    path, about = write_report(Path(options.run), None if options.out is None else Path(options.out))
+    path = write_report(about, None if options.out is None else Path(options.out))
     sites = [site for each in about.parity for site in each.sites]
     wrong = [site.site for site in sites if not site.same]
     if options.json:

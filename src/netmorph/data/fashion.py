@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import struct
 import zlib
 from importlib.resources import files
@@ -21,6 +22,7 @@ __all__ = ["load_fashion", "load_full_fashion", "read_idx"]
 
 _KINDS = ("images-idx3", "labels-idx1")
 _CLASSES = 10
+_UNPACK = {".gz": gzip.decompress, ".xz": lzma.decompress}
 _URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 _MD5 = {
     "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
@@ -31,7 +33,9 @@ _MD5 = {
 
 
 def load_fashion(*, train_limit: int | None = None, test_limit: int | None = None) -> Dataset:
-    """Load the bundled subset of Fashion-MNIST: 8,000 training and 2,000 test images, 28x28, grey, 10 classes.
+    """Load the bundled subset of Fashion-MNIST: 8,000 training and 2,000 test images, 28x28, 10 classes.
+
+    Pixels are rounded to ten grey levels, so that the files are small.
 
     Args:
         train_limit: how many training images to keep, the first ones; they are in random order.
@@ -45,7 +49,7 @@ def load_fashion(*, train_limit: int | None = None, test_limit: int | None = Non
     """
     assets = files("netmorph.data") / "assets"
     train, test = (
-        _read_split(*(assets / f"{split}-{each}-ubyte.gz" for each in _KINDS), remedy="reinstall netmorph").first(limit)
+        _read_split(*(assets / f"{split}-{each}-ubyte.xz" for each in _KINDS), remedy="reinstall netmorph").first(limit)
         for split, limit in (("train", train_limit), ("test", test_limit))
     )
     return Dataset.of("Fashion-MNIST (subset)", train, test, classes=_CLASSES)
@@ -113,11 +117,12 @@ def _read(file: Any, remedy: str, dimensions: int) -> Tensor:
     """Read an idx file of so many dimensions, packed or not."""
     try:
         content = file.read_bytes()
-        values = read_idx(gzip.decompress(content) if file.name.endswith(".gz") else content)
+        unpack = _UNPACK.get(file.name[-3:])
+        values = read_idx(content if unpack is None else unpack(content))
         if values.dim() != dimensions:
             raise ValueError(f"it holds {tuple(values.shape)}, which are not {dimensions} dimensions")
         return values
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
         raise NetmorphError(f"the data file {file} cannot be read: {error}", remedies=[remedy]) from error
 
 

@@ -12,13 +12,6 @@ from netmorph.models.registry import build
 from netmorph.surgery.morphing.morph import morph
 from netmorph.surgery.records.checkpoint import save
 
-BUDGET = """
-first: {epochs: 1, batch_size: 16, lr: 0.05, pad: 1}
-next: {epochs: 1, batch_size: 16, lr: 0.05, pad: 1}
-train_limit: 32
-test_limit: 16
-warm_batches: 1
-"""
 DATA = ("--data-name", "fashion-mnist-subset", "--accelerator", "cpu")
 
 
@@ -66,13 +59,3 @@ def fitted(tmp_path_factory) -> Path:
     limits = ["--train-limit", "64", "--test-limit", "32"]
     assert main(["fit", *given, *limits, "--at", "layer1.*.conv1", "--to", "3x3 > 1x1", "--grow-at", "1"]) == 0
     return out
-
-
-@pytest.fixture(scope="session")
-def reproduced(tmp_path_factory) -> Path:
-    """What `netmorph reproduce` writes."""
-    folder = tmp_path_factory.mktemp("reproduce")
-    (folder / "tiny.yaml").write_text(BUDGET)
-    given = ["table1", "--rows", "resnet20", "--rows", "morph20_1c1", "--seeds", "1", "--no-controls", *DATA]
-    assert main(["reproduce", *given, "--budget", str(folder / "tiny.yaml"), "--out", str(folder / "out")]) == 0
-    return folder / "out"

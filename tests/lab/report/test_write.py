@@ -6,94 +6,32 @@ import re
 import shutil
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import pytest
+from tests.lab.report.pages import Page, check_it_needs_nothing_else, check_it_shows_the_sites, write
 
 from netmorph.cli.main import main
 from netmorph.errors import NetmorphError
 from netmorph.lab.report.read import read_run
 from netmorph.lab.report.write import write_report
 
-KINDS = ("saved", "morphed", "quick", "fitted", "reproduced")
-VOID = {"meta", "br", "img", "hr"}
-
-
-class Page(HTMLParser):
-    """Reads a page; asserts that elements are closed in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.headings: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.cells: list[str] = []
-        self.words = ""
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag in ("td", "th"):
-            self.cells.append("")
-        if tag == "h2":
-            self.headings.append("")
-
-    def handle_startendtag(self, tag, attrs):
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" in self.open:
-            return
-        self.words += data
-        for tag, place in (("td", self.cells), ("th", self.cells), ("h2", self.headings)):
-            if self.open and self.open[-1] == tag:
-                place[-1] += data
+KINDS = ("saved", "morphed", "quick", "fitted")
 
 
 def report(folder: Path, tmp_path: Path) -> tuple[str, Page]:
-    path, _ = write_report(folder, tmp_path / "report.html")
-    text = path.read_text(encoding="utf-8")
-    return text, Page(text)
+    return write(read_run(folder), tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_report_needs_nothing_but_itself(kind, request, tmp_path):
-    text, page = report(request.getfixturevalue(kind), tmp_path)
-    assert set(re.findall(r"https?://[^\"' )<]+", text)) == {"http://www.w3.org/2000/svg"}
-    assert "<script" not in text.lower()
-    assert "@import" not in text
-    for name, value in page.attributes:
-        assert not name.startswith("on")
-        assert name != "href"
-        assert name != "src" or (value or "").startswith("data:image/svg+xml;base64,")
-    assert "default-src 'none'" in text
-    assert "width=device-width" in text
-    for query in ("prefers-color-scheme:dark", "@media print", "max-width:34rem"):
-        assert query in text
+    check_it_needs_nothing_else(*report(request.getfixturevalue(kind), tmp_path))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_drawings_are_xml_and_show_the_sites(kind, request, tmp_path):
     folder = request.getfixturevalue(kind)
-    text, page = report(folder, tmp_path)
-    drawn = re.findall(r"<svg .*?</svg>", text, re.DOTALL)
-    assert drawn
-    for svg in drawn:
-        ET.fromstring(svg)
-    run = read_run(folder)
-    assert run.sites
-    for name, site in run.sites:
-        assert name in page.words
-        assert str(site.graph) in page.words
-    assert "carries the layer's filter" in page.words
+    check_it_shows_the_sites(*report(folder, tmp_path), read_run(folder))
 
 
 def test_a_morphs_report_says_what_was_measured(morphed, tmp_path):
@@ -195,28 +133,6 @@ def test_a_fits_report_marks_the_morph(fitted, tmp_path):
     assert f"{results['error']:.2f}" in page.cells
 
 
-def test_an_experiments_report_holds_its_table(reproduced, tmp_path):
-    text, page = report(reproduced, tmp_path)
-    table = json.loads((reproduced / "table.json").read_text())
-    for row in table["rows"]:
-        assert row["name"] in page.cells
-        assert f"{row['figures']['error']['paper']:.2f}" in page.cells
-    assert "Which claims held" in page.words
-    assert "The function was kept at all 6 sites" in page.words  # of one growth
-    assert "data:image/svg+xml;base64," in text
-    assert "the same function" in page.cells
-    assert "**" not in page.words
-    assert "| ---" not in page.words
-
-
-def test_an_experiment_without_a_table_says_so_beneath_its_title(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "experiment.json").write_text("{}")
-    run = read_run(tmp_path / "run")
-    assert run.kind == "Experiment"
-    assert "The table is not written yet." in run.body
-
-
 def test_every_section_has_its_heading(quick, tmp_path):
     _, page = report(quick, tmp_path)
     assert page.headings == [
@@ -280,13 +196,13 @@ def test_a_damaged_folder_is_one_message(morphed, tmp_path, damage, said, capsys
 def test_folders_that_are_none(tmp_path):
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(NetmorphError, match="nothing in"):
-            write_report(folder)
+            read_run(folder)
 
 
 def test_a_report_that_cannot_be_written(morphed, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(NetmorphError, match="--out"):
-        write_report(morphed, tmp_path / "file" / "report.html")
+        write_report(read_run(morphed), tmp_path / "file" / "report.html")
 
 
 def test_json_and_the_default_file(morphed, tmp_path, capsys):
@@ -312,7 +228,7 @@ def test_a_browser_shows_it(quick, tmp_path, width, scheme):
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
         pytest.skip("there is no Chromium")
-    path, _ = write_report(quick, tmp_path / "report.html")
+    path = write_report(read_run(quick), tmp_path / "report.html")
     picture = tmp_path / "page.png"
     command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},2400"]
     dark = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []

@@ -1,22 +1,22 @@
-"""Reading a folder: a checkpoint, a quickstart, a fit, or an experiment of `reproduce`."""
+"""Reading a folder: a checkpoint, a quickstart or a fit."""
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from netmorph.bounded import read_json, read_text
 from netmorph.errors import NetmorphError
-from netmorph.lab.report.markdown import to_html
 from netmorph.lab.report.run import Curve, MorphParity, Run, SiteFigures, SlopeRow, Slopes
 from netmorph.surgery.records.checkpoint import CONFIG, WEIGHTS, describe
 from netmorph.surgery.records.morphed_site import MorphedSite
 from netmorph.surgery.records.record import Record
 
-__all__ = ["MORPH", "read_run"]
+__all__ = ["MORPH", "read_file", "read_run", "reading", "sites_of"]
 
 MORPH = "morph.json"  # what `netmorph morph` writes beside a checkpoint
 _SLOPE = re.compile(r"(?:^|\.)(?:acts\.\w+\.weight|norms\.\w+\.slope)$")
@@ -28,27 +28,39 @@ def read_run(folder: Path) -> Run:
     """Read what is in a folder.
 
     Args:
-        folder: what `netmorph.save`, `netmorph morph`, `quickstart`, `fit` or `reproduce` wrote.
+        folder: what `netmorph.save`, `netmorph morph`, `quickstart` or `fit` wrote.
 
     Raises:
         NetmorphError: it is none of these, or a file is damaged.
     """
-    try:
+    with reading(folder):
         if (folder / WEIGHTS).exists() and (folder / CONFIG).exists():
             return _checkpoint(folder)
-        if (folder / "experiment.json").exists():
-            return _experiment(folder)
         if (folder / CONFIG).exists() and (folder / "results.json").exists():
             return _quickstart(folder) if (folder / "child").is_dir() else _fit(folder)
+    raise NetmorphError(
+        f"there is nothing in {folder} to report on",
+        remedies=[
+            "name the folder that netmorph morph, quickstart, fit or netmorph.save wrote",
+            "python -m reproduction report reads the paper's experiments",
+        ],
+    )
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Say in one message what a damaged file in a folder raises within the block.
+
+    Raises:
+        NetmorphError: a file holds something else than what was written.
+    """
+    try:
+        yield
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError, csv.Error) as error:
         raise NetmorphError(
             f"a file in {folder} is not what netmorph wrote: {type(error).__name__}: {error}",
             remedies=["run the command that made it again"],
         ) from error
-    raise NetmorphError(
-        f"there is nothing in {folder} to report on",
-        remedies=["name the folder that netmorph morph, quickstart, fit, reproduce or netmorph.save wrote"],
-    )
 
 
 def _checkpoint(folder: Path) -> Run:
@@ -63,7 +75,7 @@ def _checkpoint(folder: Path) -> Run:
         folder,
         parent,
         records,
-        tuple(_sites(records)),
+        tuple(sites_of(records)),
         parity,
         slopes=Slopes(_slopes_now(folder)),
         environment={} if known is None else known["environment"],
@@ -89,7 +101,7 @@ def _quickstart(folder: Path) -> Run:
         folder / _CHILD,
         parent,
         records,
-        tuple(_sites(records)),
+        tuple(sites_of(records)),
         (_parity("morph", {**results["parity"], "cost": cost}),),
         networks=_contenders(results["networks"]),
         readings=tuple(map(str, results["readings"])),
@@ -123,12 +135,10 @@ def _fit(folder: Path) -> Run:
         folder / "model",
         parent,
         records,
-        tuple(_sites(records)),
+        tuple(sites_of(records)),
         tuple(_parity(f"morph before phase {each['phase']}", each) for each in results["morphs"]),
         networks=(heads, [cells]),
-        readings=("There is no control in this run: what the morph changed, netmorph reproduce tells, which has them.",)
-        if births
-        else (),
+        readings=("There is no control in this run, so it does not show what the morph changed.",) if births else (),
         curves=(Curve("the network", points),),
         births=tuple(births),
         slopes=Slopes(_slopes_now(folder / "model")),
@@ -136,51 +146,9 @@ def _fit(folder: Path) -> Run:
     )
 
 
-def _experiment(folder: Path) -> Run:
-    """Read what `reproduce` has come to: its table, its curves, and the grown networks of its first seed."""
-    table = folder / "table.md"
-    text = _text(table) if table.exists() else "# Experiment\n\nThe table is not written yet."
-    title, _, rest = text.partition("\n")
-    done = [_json(path) for path in sorted((folder / "jobs").glob("*/done.json"))]
-    grown = [job for job in done if job.get("parity") and job["parity"].get("steps")]
-    seed = min((job["seed"] for job in grown), default=0)
-    sites: list[tuple[str, MorphedSite]] = []
-    for job in grown:
-        network = folder / "jobs" / job["key"] / "network"
-        if job["seed"] == seed and (network / CONFIG).exists():
-            sites += [(f"{job['key']}: {name}", site) for name, site in _sites(describe(network)[1])]
-    curves = folder / "curves.svg"
-    return Run(
-        title.lstrip("# ").strip() or "Experiment",
-        folder,
-        sites=tuple(sites),
-        parity=_job_parity(grown),
-        body=to_html(rest),
-        pictures=(("Test error by epoch", _text(curves)),) if curves.exists() else (),
-        environment=done[0].get("environment", {}) if done else {},
-    )
-
-
-def _sites(records: Iterable[Record]) -> list[tuple[str, MorphedSite]]:
+def sites_of(records: Iterable[Record]) -> list[tuple[str, MorphedSite]]:
+    """Return what was morphed, by name."""
     return [(site.name, site) for record in records for site in record.sites if isinstance(site, MorphedSite)]
-
-
-def _job_parity(jobs: Sequence[Mapping[str, Any]]) -> tuple[MorphParity, ...]:
-    """Return what the jobs recorded: the worst of the sites of each step of a growth."""
-    figures = [
-        SiteFigures(
-            f"{job['key']}, {step['sites']} sites",
-            float(step["interior"]),
-            float(step["border"]),
-            None,
-            float(step["tolerance"]),
-            int(step["sites"]),
-        )
-        for job in jobs
-        for step in job["parity"]["steps"]
-    ]
-    outputs = max((float(job["parity"]["max_abs"]) for job in jobs), default=0.0)
-    return (MorphParity("all morphs", tuple(figures), outputs),) if figures else ()
 
 
 def _parity(title: str, found: Mapping[str, Any]) -> MorphParity:
@@ -246,17 +214,22 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    found = _read(read_json, path)
+    found = read_file(read_json, path)
     if not isinstance(found, dict):
         raise ValueError(f"{path.name} holds no object")
     return found
 
 
 def _text(path: Path) -> str:
-    return _read(read_text, path)
+    return read_file(read_text, path)
 
 
-def _read(reader: Callable[[Path], Read], path: Path) -> Read:
+def read_file(reader: Callable[[Path], Read], path: Path) -> Read:
+    """Read a file that must be there.
+
+    Raises:
+        NetmorphError: it cannot be read.
+    """
     try:
         return reader(path)
     except OSError as error:

@@ -9,37 +9,34 @@ from netmorph._version import __version__
 from netmorph.errors import NetmorphError
 from netmorph.lab.report import again, parts
 from netmorph.lab.report.page import page, section
-from netmorph.lab.report.read import read_run
 from netmorph.lab.report.run import Run
 from netmorph.whole_files import write_whole
 
 __all__ = ["render", "write_report"]
 
 
-def write_report(folder: Path, out: Path | None = None) -> tuple[Path, Run]:
-    """Write a report on a folder.
+def write_report(run: Run, out: Path | None = None) -> Path:
+    """Write a report on a run.
 
     Args:
-        folder: what `netmorph.save`, `netmorph morph`, `quickstart`, `fit` or `reproduce` wrote.
+        run: what was read of its folder.
         out: the file; default: ``report.html`` in the folder.
 
     Returns:
-        The file, and what it is about.
+        The file.
 
     Raises:
-        NetmorphError: the folder holds nothing to report on, a file in it is damaged, or the report cannot be written.
+        NetmorphError: the report cannot be written.
     """
-    run = read_run(folder)
-    target = folder / "report.html" if out is None else out
-    text = render(run)
+    target = run.folder / "report.html" if out is None else out
     try:
-        write_whole(target, text.encode("utf-8"))
+        write_whole(target, render(run).encode("utf-8"))
     except OSError as error:
         raise NetmorphError(
             f"the report cannot be written to {target}: {error.strerror or error}",
             remedies=["choose another file with --out"],
         ) from error
-    return target, run
+    return target
 
 
 def render(run: Run) -> str:

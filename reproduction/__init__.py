@@ -1,0 +1,1 @@
+"""The experiments of the paper, and what goes beyond them: run from a clone, no part of the package."""
