@@ -2,8 +2,8 @@
 A complex module, and why the paper needs Algorithm 2
 =====================================================
 
-Many modules can be built from a single convolution by splitting edges in series and in parallel, but not all of them: no
-sequence of such steps leads to the paper's module (D) (Proposition 7). Its filters have to be solved for jointly.
+Many modules can be built from a single convolution by splitting edges in series and in parallel, but not all of them:
+no sequence of such steps leads to the paper's module (D) (Proposition 7). Its filters have to be solved for jointly.
 """
 
 import sys

@@ -31,8 +31,8 @@ def open_regular(path: Path, most: int | None = None) -> BufferedReader:
         most: bytes that it may have; None: any number, for who does not read it whole.
 
     Raises:
-        NetmorphError: it is a device, a pipe, a folder or a socket, or larger.
-        OSError: it cannot be opened.
+        NetmorphError: if it is a device, a pipe, a folder or a socket, or is larger than the limit.
+        OSError: if the file cannot be opened.
     """
     handle = os.open(path, os.O_RDONLY | sum(getattr(os, flag, 0) for flag in _FLAGS))
     try:
@@ -57,9 +57,9 @@ def read_text(path: Path, most: int = LARGEST) -> str:
         most: bytes that it may have.
 
     Raises:
-        NetmorphError: it is no regular file, or larger.
-        OSError: it cannot be read.
-        ValueError: it is not UTF-8.
+        NetmorphError: if it is not a regular file, or is larger than the limit.
+        OSError: if the file cannot be read.
+        ValueError: if the file is not UTF-8.
     """
     with open_regular(path, most) as file:
         content = file.read(most + 1) or b""
@@ -76,9 +76,9 @@ def read_json(path: Path, most: int = LARGEST) -> Any:
         most: bytes that it may have.
 
     Raises:
-        NetmorphError: it is no regular file, or larger.
-        OSError: it cannot be read.
-        ValueError: it is not JSON in UTF-8, is nested more than `DEEPEST` deep, or holds half a character.
+        NetmorphError: if it is not a regular file, or is larger than the limit.
+        OSError: if the file cannot be read.
+        ValueError: if it is not JSON in UTF-8, is nested deeper than `DEEPEST`, or contains an unpaired surrogate.
     """
     return parse_json(read_text(path, most))
 
@@ -87,7 +87,7 @@ def parse_json(text: str) -> Any:
     """Read JSON whose length is bounded already.
 
     Raises:
-        ValueError: it is not JSON, is nested more than `DEEPEST` deep, or holds half a character.
+        ValueError: if it is not JSON, is nested deeper than `DEEPEST`, or contains an unpaired surrogate.
     """
     try:
         data = json.loads(text)

@@ -121,7 +121,7 @@ class SiteError(NetmorphError):
     """A place in a network cannot be morphed, or a pattern names none."""
 
 
-class InfeasibleMorph(NetmorphError):  # noqa: N818 - the public name of DESIGN 7
+class InfeasibleMorph(NetmorphError):  # noqa: N818 - a public name
     """The graph cannot hold the site's filter exactly.
 
     `missing` says what is too narrow or too small.

@@ -1,4 +1,4 @@
-"""What a file says of a history: plain values are written, exactly the same keys and types read (section 6)."""
+"""What a file says of a history: plain values are written, exactly the same keys and types read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def expect(data: Any, types: Mapping[str, type | UnionType], what: str) -> None:
         what: is described, for the message.
 
     Raises:
-        NetmorphError: it is not.
+        NetmorphError: if the data are anything else.
     """
     if not isinstance(data, dict) or data.keys() != types.keys():
         found = sorted(map(str, data)) if isinstance(data, dict) else type(data).__name__
@@ -39,7 +39,7 @@ def check_length(history: Sequence[Any]) -> None:
     """Raise where a history, as JSON has it, names more than can be built in seconds.
 
     Raises:
-        NetmorphError: it does.
+        NetmorphError: if the history is too long.
     """
     sites = [site for record in history for site in _entry(record, "sites", list)]
     graphs = [_entry(_entry(site, key, dict), "graph", dict) for site in sites for key in ("before", "layout")]
@@ -68,7 +68,7 @@ def as_json(data: Any, what: str) -> Any:
         what: is described, for the message.
 
     Raises:
-        NetmorphError: it holds something else.
+        NetmorphError: if a value has no JSON representation.
     """
     try:
         return json.loads(json.dumps(data, default=_number))

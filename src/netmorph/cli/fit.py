@@ -137,7 +137,7 @@ def _machine(options: Any) -> Machine:
     """Return what the training runs on, and on how many devices.
 
     Raises:
-        NetmorphError: --devices and torchrun say different numbers, or torchrun spans several computers.
+        NetmorphError: if --devices contradicts torchrun, or torchrun spans several computers.
     """
     given: int | None = options.devices
     if given is not None and given < 1:

@@ -121,8 +121,8 @@ def read_graph(text: str) -> ModuleGraph:
     """Read a graph from its notation, its name in the catalogue, or a JSON file.
 
     Raises:
-        GraphError: it is none of these, or the file is no text.
-        OSError: the file cannot be read.
+        GraphError: if the argument is none of these, or the file is not a text file.
+        OSError: if the file cannot be read.
     """
     from netmorph.graph.codec import from_json
     from netmorph.surgery.sites.assign import read_graph as read

@@ -84,7 +84,7 @@ def require(*packages: str) -> None:
     """Find out now, rather than after the training, that a package is missing.
 
     Raises:
-        ModuleNotFoundError: one is.
+        ModuleNotFoundError: if a package is missing.
     """
     for package in packages:
         if find_spec(package) is None:
@@ -97,7 +97,7 @@ def data_loader(
     """Return what loads the data set: picklable, since worker processes load their own.
 
     Raises:
-        NetmorphError: there is no data set of that name, or it is not read from a folder.
+        NetmorphError: if the data set is unknown, or is not read from a folder.
     """
     from netmorph.data.sources import load_data
 
@@ -129,7 +129,7 @@ def deadline(seconds: float | None) -> Callable[[], bool] | None:
     An epoch takes as long as the last one did; what passes until the first question is no measure.
 
     Raises:
-        NetmorphError: the limit is not above zero.
+        NetmorphError: if the limit is not positive.
     """
     if seconds is None:
         return None

@@ -46,7 +46,7 @@ class TrainBatches:
         epoch: what the next iteration serves.
 
     Raises:
-        NetmorphError: the ranks cannot share a batch evenly.
+        NetmorphError: if the ranks cannot share a batch evenly.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class EvalBatches:
         epoch: how often it was gone through.
 
     Raises:
-        NetmorphError: there are fewer images than ranks.
+        NetmorphError: if there are fewer images than ranks.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ def shares(n: int, batch_size: int, rank: int, world: int) -> list[slice]:
         world: number of ranks.
 
     Raises:
-        NetmorphError: there are fewer images than ranks, or no such rank.
+        NetmorphError: if there are fewer images than ranks, or no such rank.
     """
     check_rank(rank, world)
     if batch_size < 1 or n < world:
@@ -175,7 +175,7 @@ def check_rank(rank: int, world: int) -> None:
     """Refuse a rank that is not there.
 
     Raises:
-        NetmorphError: as said.
+        NetmorphError: as described above.
     """
     if not 0 <= rank < world:
         raise NetmorphError(f"there is no process {rank} among {world}")
@@ -185,7 +185,7 @@ def check_world(batch_size: int, rank: int, world: int) -> None:
     """Refuse a batch that the ranks cannot share evenly: the mean of their gradients would not be the batch's.
 
     Raises:
-        NetmorphError: as said, or there is no such rank.
+        NetmorphError: as described above, or if there is no such rank.
     """
     check_rank(rank, world)
     if batch_size < 1 or batch_size % world:

@@ -97,7 +97,7 @@ def load_cifar(
         The data set, on the CPU. Its name says so if the images were JPEG, which are not quite the original ones.
 
     Raises:
-        NetmorphError: nothing of the sort is there, or it is damaged.
+        NetmorphError: if the folder contains no such files, or they are damaged.
     """
     read = _binary(kind, root)
     found = None if read is not None else find_parquet(root, kind.columns)

@@ -66,7 +66,7 @@ def load_full_fashion(
         The data set, on the CPU.
 
     Raises:
-        NetmorphError: a file is missing or damaged.
+        NetmorphError: if a file is missing or damaged.
     """
     folders = (root, root / "FashionMNIST" / "raw", root / "fashion-mnist")
     folder = next((each for each in folders if all(_packed(each / name) for name in _MD5)), root)
@@ -131,7 +131,7 @@ def read_idx(raw: bytes) -> Tensor:
         A tensor of uint8.
 
     Raises:
-        ValueError: it is no idx file of uint8, or not as long as its header says.
+        ValueError: if it is not an idx file of uint8, or its length contradicts its header.
     """
     try:
         kind, dimensions = raw[2], raw[3]

@@ -24,7 +24,7 @@ def open_picture(path: str) -> Image:
     """Read an image as RGB.
 
     Raises:
-        NetmorphError: it cannot be read.
+        NetmorphError: if the image cannot be read.
     """
     from PIL import Image
 
@@ -39,7 +39,7 @@ def as_rgb(image: Image) -> Image:
     """Return an image with 8 bits for each of red, green and blue; of 16 bits the upper ones, as Pillow does in color.
 
     Raises:
-        ValueError: its pixels are numbers without a known range.
+        ValueError: if the range of its pixel values is unknown.
     """
     from PIL import Image
 

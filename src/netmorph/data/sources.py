@@ -42,7 +42,7 @@ def load_data(
         The data, on the CPU: `Data.to` moves it. Its name says what was read.
 
     Raises:
-        NetmorphError: there is no such data set, it is not in ``root``, or it is damaged.
+        NetmorphError: if the data set is unknown, is not in ``root``, or is damaged.
     """
     limits = {"train_limit": train_limit, "test_limit": test_limit}
     for key, limit in limits.items():

@@ -24,7 +24,7 @@ def compose(outer: Filter, inner: Filter) -> Filter:
         inner: (c_mid, c_in) filter, applied first.
 
     Raises:
-        GraphError: the channels in the middle disagree.
+        GraphError: if the output channels of `inner` are not the input channels of `outer`.
     """
     if outer.c_in != inner.c_out or outer.dims != inner.dims:
         raise GraphError(
@@ -89,7 +89,7 @@ def add(*filters: Filter) -> Filter:
     """Return the sum of filters on the smallest grid that holds all their supports (eq. 4, Lemma 4).
 
     Raises:
-        GraphError: channels, strides or dimensions disagree.
+        GraphError: if the filters have different channels, strides or dimensions.
     """
     first = filters[0]
     for other in filters[1:]:

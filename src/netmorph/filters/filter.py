@@ -1,4 +1,4 @@
-"""A filter: the weights of a convolution as a function of finite support (DESIGN section 2)."""
+"""A filter: the weights of a convolution as a function of finite support."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Filter:
         """Return the filter of a convolution's weight and geometry.
 
         Raises:
-            GraphError: the weight's shape is not the geometry's.
+            GraphError: if the weight's shape is not the geometry's.
         """
         if tuple(weight.shape) != spec.weight_shape:
             raise GraphError(
@@ -149,7 +149,7 @@ class Filter:
             trim: drop zeros around the support first, so that only non-zero taps need a place.
 
         Raises:
-            GraphError: a non-zero tap of the filter is not on the grid.
+            GraphError: if a non-zero tap of the filter is not on the grid.
         """
         if (self.offset, self.dilation, self.kernel) == (tuple(offset), tuple(dilation), tuple(kernel)):
             return self

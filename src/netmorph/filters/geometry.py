@@ -19,7 +19,7 @@ def per_dimension(value: int | Sequence[int], dims: int, what: str) -> tuple[int
     A single integer, or a sequence of length one, holds in every dimension.
 
     Raises:
-        GraphError: these are no whole numbers, or the sequence's length is neither 1 nor `dims`.
+        GraphError: if the values are not integers, or the length of the sequence is neither 1 nor `dims`.
     """
     try:
         values = tuple(map(index, value)) if isinstance(value, Iterable) else (index(value),)
@@ -157,7 +157,7 @@ class ConvSpec:
         """Rebuild a geometry from `to_dict`'s output.
 
         Raises:
-            GraphError: keys or values are not those of a geometry.
+            GraphError: if keys or values are not those of a geometry.
         """
         try:
             return cls(

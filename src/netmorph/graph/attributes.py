@@ -38,7 +38,7 @@ class Width:
         """Read a width from an integer, from text such as "64", "4x", "0.25x" or "1/3x", or from a width.
 
         Raises:
-            GraphError: it is none of these.
+            GraphError: if the text or value is not one of these.
         """
         if isinstance(value, Width):
             return value
@@ -79,7 +79,7 @@ class Fixed:
         """Read what an edge without weights does from text such as "id", "avg" or "0.5*id", or from such a value.
 
         Raises:
-            GraphError: it is none of these.
+            GraphError: if the text or value is not one of these.
         """
         if isinstance(value, Fixed):
             return value

@@ -2,7 +2,7 @@
 
 Modules that replace a convolution stand beside modules for an *identity shortcut* (the paper's `morph_1c1` and the
 like: a 0.5-scaled identity beside a branch that is born as the other half, section 4.1). Where a relative width is
-above 1, it is what the module needs to hold any filter exactly (DESIGN section 4).
+above 1, it is what the module needs to hold any filter exactly.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Catalogue(Mapping[str, ModuleGraph]):
     """A read-only mapping from names to module graphs.
 
     Raises:
-        GraphError: on a name that is not in it, with the nearest ones.
+        GraphError: if the name is not in the catalogue; the message suggests the nearest ones.
 
     Example:
         >>> str(catalogue["morph_1c1"])
@@ -120,7 +120,7 @@ class Catalogue(Mapping[str, ModuleGraph]):
         """Return one line on the module.
 
         Raises:
-            GraphError: there is none of that name.
+            GraphError: if there is no module of that name.
         """
         if name == "ladder":
             return "two rails with crossed rungs, 8 paths; `ladder(n)` has 2^n"
@@ -148,7 +148,7 @@ def ladder(rungs: int) -> ModuleGraph:
         rungs: pairs of blobs, from 1.
 
     Raises:
-        GraphError: `rungs` is out of range.
+        GraphError: if `rungs` is out of range.
     """
     if not 1 <= rungs <= MOST_RUNGS:
         raise GraphError(f"a ladder has 1 to {MOST_RUNGS} rungs, not {rungs}")

@@ -37,7 +37,7 @@ def graph_from_dict(data: Any) -> ModuleGraph:
     """Rebuild a graph from `graph_to_dict`'s output.
 
     Raises:
-        GraphError: keys, types or values are not those of a module graph, naming the place.
+        GraphError: if keys, types or values are not those of a module graph; the message names the place.
     """
     table = _table(data, "a graph", _GRAPH_KEYS, {"edges"})
     edges = table["edges"]
@@ -62,7 +62,7 @@ def from_json(text: str) -> ModuleGraph:
     """Rebuild a graph from JSON text.
 
     Raises:
-        GraphError: the text is not JSON, or not that of a module graph.
+        GraphError: if the text is not JSON, or not that of a module graph.
     """
     if len(text) > LONGEST:
         raise GraphError(f"this JSON has {len(text)} characters; {LONGEST} is the most")

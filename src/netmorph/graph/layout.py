@@ -1,4 +1,4 @@
-"""How a module graph runs at one site: the geometry of every edge (DESIGN section 4, "Geometry").
+"""How a module graph runs at one site: the geometry of every edge.
 
 In each spatial dimension one monotone cut takes the site's taps, padding and stride: every path crosses it exactly
 once, so what is zero-padded is always the site's own input or a pointwise image of it, and the border stays exact.
@@ -68,7 +68,7 @@ class Layout(Brief):
         """Rebuild a layout from `to_dict`'s output.
 
         Raises:
-            GraphError: the description is not one of a layout.
+            GraphError: if the description is not one of a layout.
         """
         from netmorph.graph.codec import graph_from_dict
 
@@ -92,7 +92,7 @@ def lay_out(graph: ModuleGraph, site: ConvSpec, cuts: Sequence[Cut], cut: Cut, *
     middle tap on the site's middle tap; all others keep the size, their middle tap at offset 0.
 
     Raises:
-        GraphError: widths, groups or strides do not fit the site, naming the edge.
+        GraphError: if widths, groups or strides do not fit the site; the message names the edge.
     """
     if len(cuts) != site.dims:
         raise GraphError(f"{len(cuts)} cuts for {site.dims} spatial dimensions")
@@ -123,7 +123,7 @@ def resolutions(graph: ModuleGraph, site: ConvSpec, cut: Cut, dim: int) -> dict[
     """Return each blob's total stride from the source in dimension `dim`.
 
     Raises:
-        GraphError: named strides do not multiply to the site's.
+        GraphError: if the given strides do not multiply to the site's.
     """
     named = any(edge.stride is not None for edge in graph.edges)
     steps = {graph.source: 1}

@@ -1,4 +1,4 @@
-"""Graphs as text: `3x3 > 1x1 | id`, or a list of edges `s-a:3x3, a-t:1x1 {a: 64}` (DESIGN section 3).
+"""Graphs as text: `3x3 > 1x1 | id`, or a list of edges `s-a:3x3, a-t:1x1 {a: 64}`.
 
 The expression form writes series-parallel graphs, the edge list any graph. Neither writes norms, activations, or other
 names of source and sink than `s` and `t`: JSON (`netmorph.graph.codec`) is the form that keeps everything.
@@ -32,8 +32,9 @@ def parse(text: str, widths: Mapping[str, int | str | Width] | None = None) -> M
         widths: channels by blob, added to those in the text.
 
     Raises:
-        NotationError: the text cannot be read; points at the character.
-        GraphError: it can be read but is not a module graph (a cycle, two sinks, strides that disagree).
+        NotationError: if the text cannot be read; the message points at the character.
+        GraphError: if the notation is valid but the graph is not (it has a cycle or two sinks, or its strides
+            disagree).
 
     Example:
         >>> parse("1x1:0.25x > 3x3:0.25x > 1x1 | 3x3").blobs

@@ -34,7 +34,7 @@ def read_expression(scanner: Scanner) -> tuple[list[Item], Widths]:
     """Read a whole expression; blobs are named a, b, ... by where they are written.
 
     Raises:
-        NotationError: points at the character.
+        NotationError: if the text is invalid; the message points at the character.
     """
     if not scanner.peek():
         scanner.fail("the notation is empty", None, "write a graph such as 3x3 > 1x1")

@@ -90,7 +90,7 @@ def reduce(graph: ModuleGraph | str) -> Reduction:
         The morphing sequence (the merges backwards), and the irreducible core.
 
     Raises:
-        GraphError: a merged kernel would be larger than any that netmorph accepts.
+        GraphError: if a merged kernel would be larger than any that netmorph accepts.
 
     Example:
         >>> [(step.edge.name, step.type) for step in reduce("3x3 > 1x1 | id").steps]

@@ -25,7 +25,7 @@ class Scanner:
     """A notation and a position in it.
 
     Raises:
-        NotationError: the text is longer than `LONGEST`, or not text.
+        NotationError: if the text is longer than `LONGEST`, or not text.
     """
 
     def __init__(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The value objects of a module graph: edge and graph (DESIGN section 3)."""
+"""The value objects of a module graph: edge and graph."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class ModuleGraph(Brief):
         sink: name of the blob that the site writes.
 
     Raises:
-        GraphError: what is wrong, naming the culprit.
+        GraphError: if the graph is invalid; the message names the edge or blob.
     """
 
     edges: tuple[Edge, ...]
@@ -126,7 +126,7 @@ class ModuleGraph(Brief):
             sink: name of the sink.
 
         Raises:
-            GraphError: what is wrong, naming the culprit.
+            GraphError: if the graph is invalid; the message names the edge or blob.
 
         Example:
             >>> graph = ModuleGraph.from_edges([("s", "a", 3), ("a", "t", 1)], widths={"a": 64})
@@ -192,7 +192,7 @@ class ModuleGraph(Brief):
         """Return the edge of that name.
 
         Raises:
-            GraphError: there is none.
+            GraphError: if there is no such edge.
         """
         for edge in self.edges:
             if edge.name == name:

@@ -15,7 +15,7 @@ def validate(graph: ModuleGraph) -> tuple[str, ...]:
     """Return the blobs in a topological order, or say what is wrong; O(V + E).
 
     Raises:
-        GraphError: naming the culprit.
+        GraphError: if the graph is invalid; the message names the edge or blob.
     """
     if not graph.edges:
         raise GraphError("a module graph needs at least one edge")

@@ -99,7 +99,7 @@ class RunFolder:
         """Keep other processes off the folder until the lock is released; the folder is made if need be.
 
         Raises:
-            NetmorphError: another one is at work in it, or it cannot be written.
+            NetmorphError: if another process uses the folder, or it cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ class RunFolder:
             mine: what is to be done; a folder of which any of it differs is another run's.
 
         Raises:
-            NetmorphError: the folder holds another run, something else, or cannot be written.
+            NetmorphError: if the folder holds another run, something else, or cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -171,7 +171,7 @@ def read(path: Path) -> dict[str, Any] | None:
     """Read a file of the run; None if it is not there.
 
     Raises:
-        NetmorphError: it is damaged.
+        NetmorphError: if the file is damaged.
     """
     try:
         content = read_json(path)

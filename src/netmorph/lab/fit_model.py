@@ -41,7 +41,7 @@ def open_for(name: str, arguments: Mapping[str, Any], weights: Path | None, data
         The network, which has been tried on the data's images.
 
     Raises:
-        NetmorphError: there is no such network, or it does not fit the data.
+        NetmorphError: if the network is unknown, or does not fit the data.
     """
     if Path(name).is_dir():
         model = open_model(name, arguments)
@@ -61,7 +61,7 @@ def _try(name: str, model: nn.Module, data: Data) -> None:
     """Call the network on two images, as in training and as in evaluation.
 
     Raises:
-        NetmorphError: it refuses them, or its output is not one number for each class.
+        NetmorphError: if the network does not accept them, or its output is not one number for each class.
     """
     images = data.example(2)
     wanted, got = (len(images), data.classes), f"images {tuple(images.shape)} of {data.name}"

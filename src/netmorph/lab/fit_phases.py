@@ -55,7 +55,7 @@ def read_phases(given: Sequence[Mapping[str, Any]], recipe: str, overrides: Mapp
         overrides: keys of a recipe for all phases, which a phase's own go before.
 
     Raises:
-        NetmorphError: a key is unknown, a phase's ``at`` and ``to`` do not match or stand beside ``grow``, ``grow``
+        NetmorphError: if a key is unknown, a phase's ``at`` and ``to`` do not match or stand beside ``grow``, ``grow``
             is no name of the paper, or there is no phase.
     """
     if not given:
@@ -92,7 +92,7 @@ def cut_phases(recipe: Recipe, at: Sequence[str], to: Sequence[str], when: Seque
         when: for each pattern after how many epochs it is morphed, or one number for all; 0 is before the first.
 
     Raises:
-        NetmorphError: the lists do not match, or a number lies outside the recipe's epochs.
+        NetmorphError: if the lists do not match, or a number lies outside the recipe's epochs.
     """
     if len(at) != len(to):
         raise NetmorphError(f"{len(at)} --at but {len(to)} --to", remedies=["give one --to for every --at"])

@@ -77,7 +77,7 @@ def require_free(target: Path) -> None:
     """Refuse a folder that holds something already.
 
     Raises:
-        NetmorphError: it does, or is no folder.
+        NetmorphError: if the path is not a folder, or the folder is not empty.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         why = "exists and is not empty" if target.is_dir() else "is a file, not a folder"

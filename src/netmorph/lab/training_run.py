@@ -76,9 +76,9 @@ def training_run(
         What ``results.json`` says.
 
     Raises:
-        Paused: `stop` said so.
-        NetmorphError: the network does not fit the data, a morph is infeasible or inexact, the training diverged, or
-            the folder holds another run.
+        Paused: if `stop` returns true.
+        NetmorphError: if the network does not fit the data, a morph is infeasible or inexact, the training diverged, or
+            the folder contains another run.
     """
     machine = machine or Machine()
     team, folder = team or Team(machine), RunFolder(out)

@@ -77,7 +77,7 @@ def check_counts(**counts: int) -> None:
     """Refuse impossible sizes before any layer is made.
 
     Raises:
-        NetmorphError: a count is below 1.
+        NetmorphError: if a count is below 1.
     """
     for name, count in counts.items():
         if count < 1:

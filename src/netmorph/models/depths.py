@@ -15,7 +15,7 @@ def stages_of(depth: int) -> tuple[int, ...]:
     """Return the blocks of each stage: four for ImageNet (18, 34), three equal ones for CIFAR (6n + 2).
 
     Raises:
-        NetmorphError: there is no such network, or it is deeper than `DEEPEST`.
+        NetmorphError: if there is no network of that depth, or it is deeper than `DEEPEST`.
     """
     if depth in IMAGENET_STAGES:
         return IMAGENET_STAGES[depth]

@@ -33,7 +33,7 @@ def load(folder: str | os.PathLike[str], into: nn.Module | None = None) -> nn.Mo
         The child.
 
     Raises:
-        NetmorphError: a file is missing, truncated or edited, does not fit the parent, or names none.
+        NetmorphError: if a file is missing, truncated or edited, does not fit the parent, or does not name one.
     """
     return checkpoint.load(folder, into, build=rebuild)
 
@@ -48,7 +48,7 @@ def open_model(name: str, arguments: Mapping[str, Any]) -> nn.Module:
         arguments: arguments for building it by name.
 
     Raises:
-        NetmorphError: it is neither, or arguments are given for a checkpoint.
+        NetmorphError: if it is neither a known name nor a checkpoint, or arguments are given for a checkpoint.
     """
     if not Path(name).is_dir():
         with torch.random.fork_rng():
@@ -67,7 +67,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         path: the file.
 
     Raises:
-        NetmorphError: the file cannot be read, or its names or shapes are not the network's.
+        NetmorphError: if the file cannot be read, or its names or shapes are not the network's.
     """
     try:
         open_regular(path).close()

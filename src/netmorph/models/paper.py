@@ -84,9 +84,9 @@ def grow(
         The network and the result of each step.
 
     Raises:
-        NetmorphError: one of the names is none, the target does not hold the source, or the network is not what
-            `source` says.
-        ParityError: a step did not keep the function.
+        NetmorphError: if a name is unknown, the target does not contain the source, or the network is not what `source`
+            says.
+        ParityError: if a step changed the function by more than the tolerance.
 
     Example:
         >>> import torch
@@ -146,7 +146,7 @@ def check_reach(source: str, target: str) -> None:
         target: name of what it is to become.
 
     Raises:
-        NetmorphError: one of the names is none, or the target does not hold the source.
+        NetmorphError: if a name is unknown, or the target does not contain the source.
     """
     old, new = parse_net(source), parse_net(target)
     then = {place.name: place.branches for place in new.places}
@@ -168,7 +168,7 @@ def name_of(model: nn.Module, depth: int) -> str:
         depth: that it should have.
 
     Raises:
-        NetmorphError: the paper has no such network of that depth.
+        NetmorphError: if the paper has no such network of that depth.
     """
     for net in nets_of(depth):
         try:

@@ -126,7 +126,7 @@ def rebuild(name: str, **arguments: Any) -> nn.Module:
         The network, with random weights.
 
     Raises:
-        NetmorphError: there is no such network, or an argument is not on the list or not within its bounds.
+        NetmorphError: if there is no such network, or an argument is not on the list or not within its bounds.
     """
     source, _, model = name.partition(":")
     allowed = _ALLOWED.get(source)

@@ -117,7 +117,7 @@ def phi_name(name: str | None) -> str | None:
             "plain_" before it, phi itself is meant and not its parametric form. None and "none" are none.
 
     Raises:
-        GraphError: no such activation or setting, naming the nearest.
+        GraphError: if the activation or a setting of it is unknown; the message suggests the nearest name.
     """
     if name is None:
         return None
@@ -265,7 +265,7 @@ def build_activation(
         dtype: of the slopes.
 
     Raises:
-        GraphError: no such activation, naming the nearest.
+        GraphError: if the activation is unknown; the message suggests the nearest name.
     """
     phi = phi_name(name)
     if phi is None:

@@ -47,7 +47,7 @@ class Parted:
         """Return the layout of the whole graph from that of its core, which may have one edge more (the parent's).
 
         Raises:
-            GraphError: a blob cannot hold twins, or the branches do not fit the site.
+            GraphError: if a blob has an odd number of channels, or the branches do not fit the site.
         """
         names = {edge.name for edge in self.whole.edges}
         quiet = {*self.closing, *(edge.name for edge in core.graph.edges)}
@@ -72,7 +72,8 @@ class Parted:
             size: of what cancels, relative to He's scale.
 
         Raises:
-            GraphError: twins whose readers are zero would stay alike for good.
+            GraphError: if the weights that read two equal channels would all be zero, so that the channels would never
+                differ.
         """
         if self.twins and not size:
             raise GraphError(
@@ -97,7 +98,7 @@ def part(graph: ModuleGraph, acts: Mapping[str, Symmetry], *, twins: bool = Fals
         twins: as `Parted` has it.
 
     Raises:
-        GraphError: there is no branch, or one enters the core by an edge without weights.
+        GraphError: if there is no branch, or one enters the core by an edge without weights.
     """
     linear = [edge for edge in graph.edges if edge.source not in acts and edge.sink not in acts]
     down = _reached(linear, {graph.source}, forward=True)
@@ -180,7 +181,7 @@ def _twins(layout: Layout, parted: Parted) -> set[str]:
     """Return the blobs whose channels come as twins, neighbours that compute the same.
 
     Raises:
-        GraphError: a blob has an odd number of channels, or an edge cannot write or read twins.
+        GraphError: if a blob has an odd number of channels, or an edge cannot write or read pairs of equal channels.
     """
     graph, widths = layout.graph, layout.widths
     twins = {edge.source for edge in graph.edges if edge.name in parted.closing}

@@ -1,4 +1,4 @@
-"""The layouts that pointwise fill may use, best first, each with the verdict of the max-flow (section 4)."""
+"""The layouts that pointwise fill may use, best first, each with the verdict of the max-flow (docs/algebra.md)."""
 
 from __future__ import annotations
 

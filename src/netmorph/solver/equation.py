@@ -34,7 +34,7 @@ def module_filter(graph: ModuleGraph | str, filters: Mapping[str, Filter | Tenso
             and dilation that the edge names (default 1). Edges without weights need none.
 
     Raises:
-        GraphError: an edge has no filter, or channels or strides do not fit.
+        GraphError: if an edge has no filter, or channels or strides do not fit.
     """
     graph = graph if isinstance(graph, ModuleGraph) else parse(graph)
     if not isinstance(filters, Mapping):

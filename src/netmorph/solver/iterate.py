@@ -1,4 +1,4 @@
-"""Conjugate gradients for cuts that no single formula solves: several edges, or grouped ones (section 4)."""
+"""Conjugate gradients for cuts that no single formula solves: several edges, or grouped ones (docs/algebra.md)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def conjugate_gradients(
         start: noise, (taps, groups, rows, columns) for each edge; None is zero.
 
     Raises:
-        GraphError: the matrices lack rank, and this target is far from what they reach.
+        GraphError: if the matrices are rank-deficient and the residual for this target stays large.
     """
     _try_few(factor, target)
     zeros = [torch.zeros_like(f) for f in factor.adjoint(target)]

@@ -76,7 +76,7 @@ def halve(graph: ModuleGraph, site: ConvSpec, acts: Mapping[str, Symmetry]) -> H
         acts: the activations of its inner blobs; a blob that is missing has none.
 
     Raises:
-        GraphError: an activation is not linear in pairs, a blob has an odd number of channels, or an edge that keeps
+        GraphError: if an activation is not linear in pairs, a blob has an odd number of channels, or an edge that keeps
             channels apart (a fixed, depthwise or grouped one) would part a pair.
     """
     widths, incoming = resolve_widths(graph, site), graph.incoming

@@ -149,8 +149,8 @@ def plan_site(
             has none.
 
     Raises:
-        GraphError: the graph does not fit the site at all (widths, groups, strides, dimensions), dense fill not its
-            padding, or the activations not the birth.
+        GraphError: if the graph does not fit the site (widths, groups, strides, dimensions), dense fill does not
+            support its padding, or the birth does not support the activations.
     """
     graph = parse(graph) if isinstance(graph, str) else graph
     try:
@@ -280,7 +280,7 @@ def choose(graph: ModuleGraph, site: ConvSpec, *, seed: int) -> Verdict:
     """Return the first layout that can hold any filter; else the undecided, else the nearest one.
 
     Raises:
-        GraphError: no layout fits the site.
+        GraphError: if no layout fits the site.
     """
     return ranked(graph, site, seed=seed)[0]
 

@@ -112,10 +112,11 @@ def solve(  # noqa: PLR0913 - every option of the public verb
         dtype: of the filters that come back; solved is in float64.
 
     Raises:
-        InfeasibleMorph: the graph cannot hold the target exactly; says what is missing.
-        ParityError: it could, but what cancels in it is so large beside the target that float64's digits do not do.
-        GraphError: the graph does not fit the site.
-        NetmorphError: the target is malformed or not finite.
+        InfeasibleMorph: if the graph cannot represent the target exactly; the message states what is missing.
+        ParityError: if the graph can represent the target, but the terms that cancel are too large for the precision of
+            float64.
+        GraphError: if the graph does not fit the site.
+        NetmorphError: if the target is malformed or not finite.
 
     Example:
         >>> import torch

@@ -91,8 +91,8 @@ def step_through(
     """Return the layout, the filters, and one record for every operation with its relative residual.
 
     Raises:
-        InfeasibleMorph: the graph is complex (Algorithm 1 leaves a core), or an operation cannot be done by itself.
-        GraphError: the graph names strides or has grouped edges, which this method does not handle.
+        InfeasibleMorph: if the graph is complex (Algorithm 1 leaves a core), or an operation cannot be done by itself.
+        GraphError: if the graph has explicit strides or grouped edges, which this method does not support.
     """
     if any(e.stride is not None or e.groups != 1 or (e.fixed and e.fixed.kind != "id") for e in graph.edges):
         raise GraphError(

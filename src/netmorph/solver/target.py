@@ -19,7 +19,7 @@ def spec_of(layer: nn.Module) -> ConvSpec:
     """Return the geometry of a convolution or a linear layer.
 
     Raises:
-        SiteError: the layer is neither.
+        SiteError: if the layer is neither a convolution nor a linear layer.
     """
     if isinstance(layer, nn.Linear):
         return ConvSpec(layer.in_features, layer.out_features)
@@ -68,7 +68,7 @@ def read_target(
         dtype: in which to solve.
 
     Raises:
-        NetmorphError: shapes that do not fit, or weights that are not finite or too large.
+        NetmorphError: if the shapes do not fit, or the weights are not finite or too large.
     """
     if isinstance(target, nn.Module):
         spec = spec_of(target) if spec is None else spec

@@ -27,7 +27,7 @@ def check_neighbours(trainer: Trainer) -> None:
     """Raise where another callback knows parameters or groups of an optimizer by their place or name.
 
     Raises:
-        NetmorphError: so it does.
+        NetmorphError: if there is such a callback.
     """
     for callback in _callbacks(trainer):
         name = type(callback).__name__

@@ -342,7 +342,7 @@ def grow_as_saved(module: LightningModule, checkpoint: Mapping[str, Any]) -> Non
         checkpoint: as Lightning loads it, also with ``weights_only=True``.
 
     Raises:
-        NetmorphError: the module is not built as that one was, or the record of its growths cannot be read.
+        NetmorphError: if the module is not built as that one was, or the record of its growths cannot be read.
 
     Example:
         >>> class Classifier(LightningModule):

@@ -96,9 +96,9 @@ def fit(
         One row an epoch.
 
     Raises:
-        Paused: `stop` said so.
-        NetmorphError: all parameters are frozen; the loss is no longer a number; the folder cannot be written or
-            holds another training.
+        Paused: if `stop` returns true.
+        NetmorphError: if all parameters are frozen, the loss becomes NaN or infinite, or the folder cannot be written
+            or contains another training.
     """
     machine = machine or Machine()
     fabric = machine.fabric()

@@ -76,7 +76,7 @@ class Machine:
         """Return Lightning's handle on the devices, not yet launched.
 
         Raises:
-            NetmorphError: Lightning is missing, or there is no such device.
+            NetmorphError: if Lightning is not installed, or there is no such device.
         """
         try:
             from lightning.fabric import Fabric

@@ -115,7 +115,7 @@ def load_recipe(name_or_path: str | Path, **overrides: Any) -> Recipe:
         The recipe.
 
     Raises:
-        NetmorphError: there is no such recipe, the file is no mapping of known keys, or a value makes no sense.
+        NetmorphError: if the recipe is unknown, the file is not a mapping of known keys, or a value is invalid.
     """
     name = str(name_or_path)
     source: Any = Path(name_or_path)
@@ -169,7 +169,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
         recipe: what to do.
 
     Raises:
-        NetmorphError: all parameters are frozen.
+        NetmorphError: if all parameters are frozen.
     """
     exempt = {id(p) for module in model.modules() if isinstance(module, nn.PReLU) for p in module.parameters()}
     exempt |= {id(p) for _, p in slopes(model)}

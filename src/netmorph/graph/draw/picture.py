@@ -45,7 +45,7 @@ def draw_graph(graph: ModuleGraph, marks: Marks | None = None, *, legend: bool =
         legend: whether to say below what the colours mean, where there are any.
 
     Raises:
-        GraphError: the graph is too large for a picture.
+        GraphError: if the graph is too large for a picture.
     """
     if not is_drawable(graph):
         raise GraphError(

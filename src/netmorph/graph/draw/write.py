@@ -72,10 +72,10 @@ def draw(what: ModuleGraph | Drawable | str, path: str | Path, *, strip: bool = 
         The path.
 
     Raises:
-        GraphError: the ending is unknown, the format has no strips, or the graph is too large for a picture.
-        NotationError: the notation cannot be read.
-        OSError: the file cannot be written.
-        ModuleNotFoundError: a PNG is wanted and matplotlib is not installed.
+        GraphError: if the file extension is unknown, the format does not support strips, or the graph is too large for a picture.
+        NotationError: if the notation cannot be read.
+        OSError: if the file cannot be written.
+        ModuleNotFoundError: if the format is PNG and matplotlib is not installed.
     """
     path = as_path(path)
     graph, marks = _drawn(what)

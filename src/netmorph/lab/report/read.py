@@ -30,7 +30,7 @@ def read_run(folder: Path) -> Run:
         folder: what `netmorph.save`, `netmorph morph`, `quickstart`, `fit` or `reproduce` wrote.
 
     Raises:
-        NetmorphError: it is none of these, or a file is damaged.
+        NetmorphError: if the folder is none of these, or a file is damaged.
     """
     try:
         if (folder / WEIGHTS).exists() and (folder / CONFIG).exists():

@@ -27,7 +27,7 @@ def write_report(folder: Path, out: Path | None = None) -> tuple[Path, Run]:
         The file, and what it is about.
 
     Raises:
-        NetmorphError: the folder holds nothing to report on, a file in it is damaged, or the report cannot be written.
+        NetmorphError: if the folder contains no run, a file in it is damaged, or the report cannot be written.
     """
     run = read_run(folder)
     target = folder / "report.html" if out is None else out

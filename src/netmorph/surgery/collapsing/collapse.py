@@ -1,4 +1,4 @@
-"""The way back: morphed modules that are linear become single layers again (DESIGN section 6; beyond the paper)."""
+"""The way back: morphed modules that are linear become single layers again (beyond the paper)."""
 
 from __future__ import annotations
 
@@ -103,7 +103,8 @@ def collapse(
         approximate: accept any difference at the border; away from it, `tolerance` holds.
 
     Raises:
-        SiteError: the model is wrapped, raises on the example, cannot be copied, or is itself the module and `inplace`.
+        SiteError: if the model is wrapped, raises on the example, cannot be copied, or is itself the module and
+            `inplace`.
 
     Example:
         >>> from netmorph.surgery.morphing.morph import morph

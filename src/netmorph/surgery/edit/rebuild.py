@@ -1,4 +1,4 @@
-"""A morphed module made anew on a changed graph; what did not change is carried over (DESIGN section 6)."""
+"""A morphed module made anew on a changed graph; what did not change is carried over."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def adopt(
         wanted: what new edges and blobs shall have.
 
     Raises:
-        GraphError: the larger graph names another norm or activation for what the module has already.
+        GraphError: if the larger graph names another norm or activation for what the module has already.
     """
     edges = []
     for edge in new.edges:
@@ -143,7 +143,7 @@ def present_filter(module: MorphedModule, name: str) -> Filter:
     """Return the filter that one edge of a module has now, in float64 on the CPU.
 
     Raises:
-        GraphError: the edge was morphed itself, or its weights are not finite.
+        GraphError: if the edge has been morphed itself, or its weights are not finite.
     """
     spec, fixed = module.layout.specs[name], module.layout.graph.edge(name).fixed
     if fixed is not None:
@@ -163,7 +163,7 @@ def set_filter(module: MorphedModule, name: str, given: Filter) -> None:
     """Write a filter into an edge of a module, whose taps may be more.
 
     Raises:
-        GraphError: the edge has no place for the filter.
+        GraphError: if the edge has no place for the filter.
     """
     spec = module.layout.specs[name]
     try:

@@ -33,7 +33,8 @@ def wider(width: int | str, present: int, *, blocks: int = 1, what: str) -> int:
         what: what is widened, for errors.
 
     Raises:
-        SiteError: it is not a width, not larger than the present one, above `LARGEST`, or not a multiple of `blocks`.
+        SiteError: if the width is invalid, not larger than the present one, above `LARGEST`, or not a multiple of
+            `blocks`.
     """
     text = str(width).strip()
     try:

@@ -66,9 +66,9 @@ def deepen(  # noqa: PLR0913 - a public verb; all but the first two are keywords
         What `morph` returns.
 
     Raises:
-        SiteError: no such layer, no kernel, or a glob that matches both plain layers and edges.
-        InfeasibleMorph: `width` is too narrow to pass all channels.
-        GraphError: the width is none, or the norm of an edge cannot go on.
+        SiteError: if there is no such layer, the kernel is invalid, or a glob matches both plain layers and edges.
+        InfeasibleMorph: if `width` is too narrow to pass all channels.
+        GraphError: if the width is invalid, or the norm of an edge cannot be kept.
 
     Example:
         >>> import torch

@@ -72,8 +72,8 @@ def extended(
         birth: how what is new is born.
 
     Raises:
-        GraphError: the present graph is no part of the larger one.
-        InfeasibleMorph: what is new cannot hold what it replaces.
+        GraphError: if the present graph is not part of the larger one.
+        InfeasibleMorph: if the new edges cannot represent the filter that they replace.
     """
     old, defaults = module.layout, Defaults.of(module)
     found = embed(old.graph, graph)
@@ -136,7 +136,7 @@ def _handed_norms(
     """Return the graph, and the norms of removed edges by the one edge that takes each over.
 
     Raises:
-        GraphError: several edges would share a norm, which holds a constant and perhaps statistics.
+        GraphError: if several edges would share a norm, which holds a constant and perhaps statistics.
     """
     handed: dict[str, str] = {}
     edges = {edge.name: edge for edge in graph.edges}
@@ -245,7 +245,7 @@ def _cut(old: Cut, graph: ModuleGraph, loose: Collection[str], inside: Sequence[
         inside: the solved bundles, each with the cut that its solution takes where the whole cut passes through it.
 
     Raises:
-        GraphError: an edge would lead back over the cut.
+        GraphError: if an edge would lead back over the cut.
     """
     cut = set(old)
     for bundle, local in inside:

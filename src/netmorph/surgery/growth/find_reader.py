@@ -104,7 +104,7 @@ def follow(
         train: run in train mode (no trails where the model raises there), else in eval mode.
 
     Raises:
-        SiteError: the model raised in eval mode.
+        SiteError: if the model raised in eval mode.
     """
     watcher = _Watcher(site, index, new, model.get_submodule(site), train=train)
     leaves = dict(_leaves(model, ""))

@@ -58,10 +58,10 @@ def grow_kernel(
         What `morph` returns.
 
     Raises:
-        SiteError: no such convolution, an edge without weights, a kernel that is not larger, a padding that PyTorch's
-            layer cannot have (an uneven one with a stride).
-        GraphError: a kernel of another number of dimensions.
-        ParityError: a layer differs from what it was by more than the tolerance.
+        SiteError: if there is no such convolution, the edge has no weights, the kernel is not larger than the present
+            one, or it needs a padding that PyTorch's layer does not support (asymmetric, with a stride).
+        GraphError: if the kernel has another number of dimensions.
+        ParityError: if the output of a layer has changed by more than the tolerance.
 
     Example:
         >>> layer, x = nn.Conv2d(3, 8, 3, padding=1), torch.randn(1, 3, 8, 8)
@@ -91,7 +91,7 @@ def kernel_sides(kernel: int | Sequence[int]) -> tuple[int, ...]:
     """Return a kernel as one number for all dimensions, or one for each.
 
     Raises:
-        SiteError: it is none.
+        SiteError: if the kernel is invalid.
     """
     sides = tuple(kernel) if isinstance(kernel, Sequence) else (kernel,)
     if isinstance(kernel, bytes) or not sides or not all(type(side) is int and side > 0 for side in sides):
@@ -130,8 +130,8 @@ def larger(spec: ConvSpec, kernel: tuple[int, ...], site: str) -> tuple[int, ...
     """Return a kernel for each dimension if it is larger than the present one.
 
     Raises:
-        SiteError: it is smaller somewhere, or nowhere larger.
-        GraphError: it has another number of dimensions.
+        SiteError: if the kernel is smaller in some dimension, or larger in none.
+        GraphError: if the kernel has another number of dimensions.
     """
     if not spec.dims:
         raise SiteError("a linear layer has no kernel", site=site, remedies=["deepen or widen it"])

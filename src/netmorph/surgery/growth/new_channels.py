@@ -52,8 +52,8 @@ class Channels:
             what: what is widened, for errors.
 
         Raises:
-            GraphError: no such birth.
-            SiteError: an odd number of new channels where they come as twins.
+            GraphError: if the birth is unknown.
+            SiteError: if the number of new channels is odd and the birth needs pairs of channels.
         """
         check_birth(birth, CHANNEL_BIRTHS)
         index = copy_map(present, number, blocks=blocks, seed=seed)
@@ -120,7 +120,8 @@ class Channels:
             seed: of what cancels.
 
         Raises:
-            SiteError: twins whose readers are zero would stay alike for good.
+            SiteError: if the weights that read two equal channels would all be zero, so that the channels would never
+                differ.
         """
         if self.birth == "cancel" and not noise:
             raise SiteError(

@@ -78,7 +78,8 @@ def perform(
         strict: hold the whole network's outputs to a tolerance as well.
 
     Raises:
-        NetmorphError: whatever a maker raises, located; the network does not run afterwards.
+        NetmorphError: if a maker raises (with the site added to the message), or if the network does not run
+            afterwards.
     """
     _check(model, makers)
     before = probe(model, {name: model.get_submodule(name) for name in makers}, call, keep=True)

@@ -67,10 +67,10 @@ def regrow(  # noqa: PLR0913 - a public verb; all but the first three are keywor
         What `morph` returns; `sites` says what each module became.
 
     Raises:
-        SiteError: no such module or edge.
-        GraphError: the present graph is no part of the larger one: what is gone, narrower or smaller.
-        InfeasibleMorph: what is new cannot hold what it replaces.
-        ParityError: a module differs from what it was by more than the tolerance.
+        SiteError: if there is no such module or edge.
+        GraphError: if the present graph is not part of the larger one; the message states what is missing, narrower or smaller.
+        InfeasibleMorph: if the new edges cannot represent the filter that they replace.
+        ParityError: if the output of a module has changed by more than the tolerance.
 
     Example:
         >>> import torch

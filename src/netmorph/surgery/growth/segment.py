@@ -85,7 +85,7 @@ def segment_parity(before: Segment, after: Segment, recorded: Tensor, spec: Conv
         check: raise where the difference is above the tolerance.
 
     Raises:
-        ParityError: it is, or the present output is not finite.
+        ParityError: if the difference is above the tolerance, or the present output is not finite.
     """
     with undisturbed(*before.modules.values(), *after.modules.values()):
         measured = tuple(_measure(before, after, *each) for each in _inputs(before, recorded, spec))

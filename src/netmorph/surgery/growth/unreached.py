@@ -27,7 +27,7 @@ def missed(model: nn.Module, call: Call) -> dict[str, nn.Module | Tensor]:
         call: example inputs.
 
     Raises:
-        SiteError: the model raised in eval mode.
+        SiteError: if the model raised in eval mode.
     """
     reads = _Reads()
     for training in (False, True):

@@ -69,9 +69,10 @@ def widen(
         What `morph` returns; the parity of a plain layer is that of its reader's output.
 
     Raises:
-        SiteError: no such layer, several readers, no more channels than now, a group that does not divide them.
-        GraphError: a blob that cannot become wider.
-        ParityError: what is computed differs from what it was by more than the tolerance.
+        SiteError: if there is no such layer, several layers read its output, the width is not larger than the present
+            one, or the number of groups does not divide it.
+        GraphError: if a blob cannot be widened.
+        ParityError: if the output has changed by more than the tolerance.
 
     Example:
         >>> import torch

@@ -45,9 +45,9 @@ def widened(
         birth: how new channels are born.
 
     Raises:
-        SiteError: no such inner blob, or not wider than it is.
-        GraphError: a tied blob is the source or the sink, grouped edges meet the blob, or what stands beside it cannot
-            be widened exactly.
+        SiteError: if there is no such inner blob, or the width is not larger than the present one.
+        GraphError: if a tied blob is the source or the sink, the blob has grouped edges, or what stands beside it
+            cannot be widened exactly.
     """
     layout = module.layout
     for blob in widths:

@@ -1,4 +1,4 @@
-"""The main verb: replace layers by module graphs and keep the function (DESIGN sections 6 and 7)."""
+"""The main verb: replace layers by module graphs and keep the function."""
 
 from __future__ import annotations
 
@@ -104,10 +104,11 @@ def morph(  # noqa: PLR0913 - the public verb; all but the first two are keyword
             not exact.
 
     Raises:
-        SiteError: no such site, a refused one, two patterns for one, weights that are not finite, a wrapped model.
-        InfeasibleMorph: a graph cannot hold its site's filter.
-        GraphError: a graph does not fit its site.
-        ParityError: a site's module differs from the layer by more than the tolerance, or the network's outputs do
+        SiteError: if a site does not exist, is refused or matches two patterns, weights are not finite, or the model is
+            wrapped.
+        InfeasibleMorph: if a graph cannot represent the filter of its site.
+        GraphError: if a graph does not fit its site.
+        ParityError: if a site's module differs from the layer by more than the tolerance, or the network's outputs do
             though no module does: its code looks at the types or parameters of its layers.
 
     Example:

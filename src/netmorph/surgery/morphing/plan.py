@@ -1,4 +1,4 @@
-"""What a morph would do, site by site, before any work (DESIGN section 7)."""
+"""What a morph would do, site by site, before any work."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def plan(
 
     Raises:
         SiteError: as for `morph`.
-        GraphError: a graph does not fit its site at all, or there is no such birth.
+        GraphError: if a graph does not fit its site, or the birth is unknown.
     """
     check_birth(birth)
     call = Call.of(example_inputs)

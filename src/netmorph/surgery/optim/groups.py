@@ -115,7 +115,7 @@ def apply(optimizer: Optimizer, change: Change, order: Mapping[int, int]) -> Non
         order: place of each of the network's parameters in it, by id.
 
     Raises:
-        NetmorphError: the optimizer takes no such group.
+        NetmorphError: if the optimizer does not accept a group.
     """
     _add_groups(optimizer, change)
     for index, group in enumerate(optimizer.param_groups):

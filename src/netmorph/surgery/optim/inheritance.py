@@ -40,7 +40,7 @@ class Inheritance:
         order: place of each of the child's parameters, by id.
 
     Raises:
-        NetmorphError: the optimizer does not fit the network.
+        NetmorphError: if the optimizer does not fit the network.
     """
 
     def __init__(self, child: nn.Module, lineage: Lineage, optimizer: Optimizer) -> None:
@@ -198,7 +198,7 @@ def check_up_to_date(optimizer: Optimizer, own: Container[int], turn: float = ma
         turn: of the morph that is to follow.
 
     Raises:
-        NetmorphError: so it is.
+        NetmorphError: if the optimizer holds parameters that a morph has replaced.
     """
     for each in (each for group in optimizer.param_groups for each in group["params"]):
         old = replaced_before(each, turn)

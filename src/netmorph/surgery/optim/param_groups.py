@@ -51,7 +51,7 @@ def param_groups(
             the layer's, is not new.
 
     Raises:
-        SiteError: `newborn` names what is not morphed.
+        SiteError: if `newborn` names a module that is not a morphed one.
 
     Example:
         >>> import torch

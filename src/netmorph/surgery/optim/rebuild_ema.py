@@ -1,4 +1,4 @@
-"""Averaged copies of a network (EMA, SWA) are morphed as the network was (DESIGN section 6; beyond the paper)."""
+"""Averaged copies of a network (EMA, SWA) are morphed as the network was (beyond the paper)."""
 
 from __future__ import annotations
 
@@ -55,10 +55,11 @@ def rebuild_ema(result: Result, averaged: nn.Module | Any) -> tuple[SiteParity, 
         The measured difference at each site, between the averaged layer and its module.
 
     Raises:
-        NetmorphError: there is no averaged network inside, or it is not one of the parent. Nothing is changed then.
-        SiteError: it is wrapped or compiled.
-        InfeasibleMorph: a graph cannot hold an averaged layer, though it held the parent's (low rank).
-        ParityError: a site differs by more than the tolerance.
+        NetmorphError: if the argument contains no averaged network, or not one of the parent. Nothing is changed then.
+        SiteError: if the averaged network is wrapped or compiled.
+        InfeasibleMorph: if a graph cannot represent an averaged layer although it can represent the parent's (low
+            rank).
+        ParityError: if a site differs by more than the tolerance.
 
     Example:
         >>> from netmorph.surgery.morphing.morph import morph

@@ -1,4 +1,4 @@
-"""Carry an optimizer along: moments and groups of all that survives a morph (DESIGN section 6; beyond the paper)."""
+"""Carry an optimizer along: moments and groups of all that survives a morph (beyond the paper)."""
 
 from __future__ import annotations
 
@@ -95,10 +95,10 @@ def rebuild_optimizer(
         newborn_lr_factor: on the learning rate of new parameters, slopes included, for which `groups` names no group.
 
     Raises:
-        NetmorphError: the optimizer does not hold the parent's parameters, was rebuilt already, keeps state over all
+        NetmorphError: if the optimizer does not hold the parent's parameters, was rebuilt already, keeps state over all
             parameters at once (LBFGS), wraps another or is sharded; the child was changed since the morph; a scheduler
             is missing or drives another optimizer; the factor is not above zero. Nothing is changed then.
-        SiteError: the child is wrapped in DDP or FSDP, or compiled.
+        SiteError: if the child is wrapped in DDP or FSDP, or compiled.
 
     Example:
         >>> from netmorph.surgery.morphing.morph import morph
@@ -145,10 +145,10 @@ def check_optimizer(
         schedulers: as `rebuild_optimizer` takes them.
 
     Raises:
-        NetmorphError: the optimizer holds none of the network's parameters, was not rebuilt after an earlier morph,
-            keeps state over all parameters at once (LBFGS), wraps another or is sharded; a scheduler drives another
-            optimizer.
-        SiteError: the network is wrapped in DDP or FSDP, or compiled.
+        NetmorphError: if the optimizer holds none of the network's parameters, was not rebuilt after an earlier morph,
+            keeps a joint state of all parameters (LBFGS), wraps another optimizer or is sharded, or if a scheduler
+            drives another optimizer.
+        SiteError: if the network is wrapped in DDP or FSDP, or compiled.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
@@ -171,7 +171,7 @@ def check_factor(factor: float) -> None:
     """Raise where a factor on learning rates is not above zero.
 
     Raises:
-        NetmorphError: so it is.
+        NetmorphError: if the factor is not a positive number.
     """
     if not (math.isfinite(factor) and factor > 0):
         raise NetmorphError(

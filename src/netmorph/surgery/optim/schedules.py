@@ -1,4 +1,4 @@
-"""Learning-rate schedulers of an optimizer that gets new parameter groups (DESIGN section 6)."""
+"""Learning-rate schedulers of an optimizer that gets new parameter groups."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def all_schedulers(given: Any, optimizer: Optimizer) -> list[Any]:
         optimizer: which all must drive, or a wrapper of it.
 
     Raises:
-        NetmorphError: one is no scheduler or drives another optimizer.
+        NetmorphError: if one of them is not a scheduler, or drives another optimizer.
     """
     listed = given if isinstance(given, Sequence) else [] if given is None else [given]
     found: dict[int, Any] = {}
@@ -46,7 +46,7 @@ def check_known(optimizer: Optimizer, given: Any) -> None:
     """Raise where a scheduler drives the optimizer and none is given: it would not know a new group.
 
     Raises:
-        NetmorphError: so it is.
+        NetmorphError: if a scheduler of the optimizer is known and was not passed.
     """
     forgotten = isinstance(given, Sequence) and not given
     steps = (optimizer.step, inside(optimizer).step)

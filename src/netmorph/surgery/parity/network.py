@@ -1,4 +1,4 @@
-"""The measured difference between two models (DESIGN section 6)."""
+"""The measured difference between two models."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def verify(parent: nn.Module, child: nn.Module, example_inputs: Any, *, toleranc
         tolerance: raise above this relative difference in eval mode; None: only report.
 
     Raises:
-        SiteError: a model raised on the example.
-        ParityError: the parent's output is NaN, or the difference is above `tolerance`.
+        SiteError: if a model raised on the example.
+        ParityError: if the parent's output is NaN, or the difference is above `tolerance`.
     """
     for model in (parent, child):
         check_network(model)

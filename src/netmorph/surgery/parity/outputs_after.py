@@ -62,7 +62,7 @@ def check_outputs(
         Notices.
 
     Raises:
-        ParityError: the outputs differ by more than 100 times the tolerance, or half their size where that is less.
+        ParityError: if the outputs differ by more than 100 times the tolerance, or half their size where that is less.
     """
     allowed = min(_AMPLIFIED * parity.tolerance, _MOST)
     if not parity.deterministic or not parity.outputs or parity.max_rel <= allowed:

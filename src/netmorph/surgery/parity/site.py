@@ -1,4 +1,4 @@
-"""The measured difference between a layer and the module that replaces it (DESIGN section 6)."""
+"""The measured difference between a layer and the module that replaces it."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def site_parity(
         check: raise where the difference is above the tolerance.
 
     Raises:
-        ParityError: it is, or the layer's own output is not finite.
+        ParityError: if the difference is above the tolerance, or the layer's own output is not finite.
     """
     if spec is None:
         spec = morphed.layout.site if isinstance(morphed, MorphedModule) else spec_of(original)

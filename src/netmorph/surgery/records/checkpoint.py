@@ -1,4 +1,4 @@
-"""A child on disk: weights and history, replayed without solving; nothing is ever unpickled (DESIGN section 6)."""
+"""A child on disk: weights and history, replayed without solving; nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def save(
         The folder.
 
     Raises:
-        NetmorphError: the folder cannot be written, the network is wrapped, holds what is not a tensor, has morphed
+        NetmorphError: if the folder cannot be written, the network is wrapped, holds what is not a tensor, has morphed
             modules that are not in its history, or a history too long to be loaded.
     """
     check_unwrapped(child, "save")
@@ -108,7 +108,8 @@ def load(
         The child: `into`, unless its root was morphed. If anything fails, `into` is as it was.
 
     Raises:
-        NetmorphError: a file is missing, truncated or edited, or does not fit the parent; the parent is on no device.
+        NetmorphError: if a file is missing, truncated or edited, or does not fit the parent, or if the parent is on the
+            meta device.
     """
     folder = as_path(folder)
     if into is not None:
@@ -145,7 +146,7 @@ def describe(folder: str | os.PathLike[str]) -> tuple[dict[str, Any] | None, tup
         Name and arguments of the parent, under "name" and "args", where they are known; and what was done to it.
 
     Raises:
-        NetmorphError: the description is missing, edited or malformed.
+        NetmorphError: if the description is missing, edited or malformed.
     """
     config = _read_config(as_path(folder))
     return config["parent"], tuple(read_record(record, index) for index, record in enumerate(config["history"]))

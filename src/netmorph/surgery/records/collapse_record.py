@@ -49,7 +49,7 @@ class CollapsedPlace:
         """Return what it replaces in a network.
 
         Raises:
-            NetmorphError: there is nothing, or something else than the record says.
+            NetmorphError: if the network has no such module, or not the one that the record describes.
         """
         try:
             found = model.get_submodule(self.name)
@@ -74,7 +74,7 @@ class CollapsedPlace:
         """Rebuild a place from `to_dict`'s output.
 
         Raises:
-            NetmorphError: it is not one.
+            NetmorphError: if the description is malformed.
         """
         expect(data, {"name": str, "before": dict | None, "after": dict}, "a collapsed site")
         try:
@@ -111,7 +111,7 @@ class CollapseRecord(Brief):
         """Rebuild a record from `to_dict`'s output.
 
         Raises:
-            NetmorphError: it is not one.
+            NetmorphError: if the description is malformed.
         """
         expect(data, {"operation": str, "sites": list, "versions": dict}, "a record of the history")
         return cls(tuple(map(CollapsedPlace.from_dict, data["sites"])), data["versions"], serial)
@@ -125,7 +125,7 @@ def read_record(data: Any, serial: int = 0) -> Record:
     """Rebuild a record of any operation from its `to_dict`'s output.
 
     Raises:
-        NetmorphError: it is none.
+        NetmorphError: if the description is malformed.
     """
     if isinstance(data, dict) and data.get("operation") == "collapse":
         return CollapseRecord.from_dict(data, serial)

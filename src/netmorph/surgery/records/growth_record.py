@@ -60,7 +60,7 @@ class RegrownModule(Brief):
         """Return the module to grow.
 
         Raises:
-            NetmorphError: there is none, or another one than the record says.
+            NetmorphError: if the network has no such module, or not the one that the record describes.
         """
         found = _found(model, self.name)
         if not isinstance(found, MorphedModule) or found.layout != self.before:
@@ -82,7 +82,7 @@ class RegrownModule(Brief):
         """Rebuild it from `to_dict`'s output.
 
         Raises:
-            NetmorphError: it is not one.
+            NetmorphError: if the description is malformed.
         """
         types = {"name": str, "before": dict, "layout": dict, "act": str | None, "norm": str | None, "seed": int}
         expect(data, {"kind": str, **types}, "a module that grew")
@@ -112,7 +112,7 @@ class ChangedLayer(Brief):
         """Return the layer to change.
 
         Raises:
-            NetmorphError: there is none, or another one than the record says.
+            NetmorphError: if the network has no such module, or not the one that the record describes.
         """
         found = _found(model, self.name)
         if plain_layer(found) != self.before:
@@ -134,7 +134,7 @@ class ChangedLayer(Brief):
         """Rebuild it from `to_dict`'s output.
 
         Raises:
-            NetmorphError: it is not one.
+            NetmorphError: if the description is malformed.
         """
         expect(data, {"kind": str, "name": str, "before": dict, "after": dict}, "a layer that grew")
         return cls(data["name"], Plain.from_dict(data["before"]), Plain.from_dict(data["after"]))
@@ -164,7 +164,7 @@ class ChangedChannels(Brief):
         """Return the module to change.
 
         Raises:
-            NetmorphError: there is none, or another one than the record says.
+            NetmorphError: if the network has no such module, or not the one that the record describes.
         """
         found = _found(model, self.name)
         if (type(found).__name__, channels_of(found)) != (self.type, self.before):
@@ -184,7 +184,7 @@ class ChangedChannels(Brief):
         """Rebuild it from `to_dict`'s output.
 
         Raises:
-            NetmorphError: it is not one.
+            NetmorphError: if the description is malformed.
         """
         expect(data, {"kind": str, "name": str, "type": str, "before": int, "after": int}, "channels that grew")
         if not 1 <= data["before"] <= data["after"] <= LARGEST:
@@ -235,7 +235,7 @@ class GrowthRecord(Brief):
         """Rebuild a record from `to_dict`'s output.
 
         Raises:
-            NetmorphError: it is not one.
+            NetmorphError: if the description is malformed.
         """
         types = {"operation": str, "sites": list, "options": dict, "versions": dict}
         expect(data, types, "a record of the history")
@@ -250,7 +250,7 @@ def read_record(data: Any, serial: int = 0) -> Record:
     """Rebuild a record of any operation from its `to_dict`'s output.
 
     Raises:
-        NetmorphError: it is none.
+        NetmorphError: if the description is malformed.
     """
     operation = data.get("operation") if isinstance(data, dict) else None
     if isinstance(operation, str) and operation in OPERATIONS:

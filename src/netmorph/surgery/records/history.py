@@ -136,7 +136,7 @@ class MorphedSite(Brief):
         """Rebuild a record from `to_dict`'s output.
 
         Raises:
-            NetmorphError: it is not one.
+            NetmorphError: if the description is malformed.
         """
         expect(data, _TYPES, "a morphed site")
         if data["kind"] not in ("conv", "linear", "identity"):
@@ -183,7 +183,7 @@ class MorphRecord(Brief):
         """Rebuild a record from `to_dict`'s output.
 
         Raises:
-            NetmorphError: it is not one.
+            NetmorphError: if the description is malformed.
         """
         types = {"operation": str, "sites": list, "options": dict, "versions": dict}
         expect(data, types, "a record of the history")

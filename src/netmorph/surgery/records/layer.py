@@ -40,7 +40,7 @@ class Plain:
         """Return the layer, its weights uninitialised; no random number is drawn.
 
         Raises:
-            NetmorphError: PyTorch has no such layer.
+            NetmorphError: if PyTorch has no such layer.
         """
         spec = self.spec
         if self.kind == "identity":
@@ -69,7 +69,7 @@ class Plain:
         """Rebuild a layer's description from `to_dict`'s output.
 
         Raises:
-            NetmorphError: it is not one, or PyTorch has no such layer.
+            NetmorphError: if the description is malformed, or names a layer that PyTorch does not have.
         """
         expect(data, {"kind": str, "spec": dict, "bias": bool, "same_padding": bool}, "a layer")
         spec, kind = ConvSpec.from_dict(data["spec"]), data["kind"]

@@ -83,7 +83,7 @@ def replayed(parent: nn.Module, history: Sequence[Record], *, bare: bool = False
         The network, and what to settle.
 
     Raises:
-        NetmorphError: a layer is not what the history says that it was.
+        NetmorphError: if a layer is not the one that the history describes.
     """
     undo: list[Callable[[], object]] = []
     replay = Replay(parent, bare)
@@ -104,7 +104,7 @@ def check_history(model: nn.Module) -> tuple[Record, ...]:
     """Return the history of a network if it accounts for every morphed module inside.
 
     Raises:
-        NetmorphError: it does not.
+        NetmorphError: if the history does not account for a morphed module.
     """
     history = history_of(model)
     recorded: set[str] = set()

@@ -36,7 +36,7 @@ def pack(model: nn.Module) -> Packed:
     """Return the state of a network.
 
     Raises:
-        NetmorphError: an entry is not a plain tensor, holds no numbers, or has a dtype that files cannot hold.
+        NetmorphError: if an entry is not a plain tensor, holds no numbers, or has a dtype that files cannot hold.
     """
     packed = Packed()
     seen: dict[tuple[object, ...], str] = {}
@@ -74,7 +74,7 @@ def check_real(model: nn.Module) -> None:
     """Raise where a network has no memory for weights.
 
     Raises:
-        NetmorphError: it is on the meta device, or lazy layers have no shape yet.
+        NetmorphError: if the network is on the meta device, or lazy layers have no shape yet.
     """
     for name, tensor in chain(model.named_parameters(), model.named_buffers()):
         if isinstance(tensor, UninitializedBuffer | UninitializedParameter):
@@ -94,7 +94,7 @@ def check_fits(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Compare names, shapes and kinds of numbers with the state of a network; either may be on no device.
 
     Raises:
-        NetmorphError: they are not those of the network.
+        NetmorphError: if they differ from those of the network.
     """
     own = model.state_dict()
     missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
@@ -118,7 +118,7 @@ def check_ties(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Compare what a network holds under several names with tensors that fit it.
 
     Raises:
-        NetmorphError: two of these differ that are one in the network.
+        NetmorphError: if tensors differ that the network shares.
     """
     first: dict[int, str] = {}
     for name, place in _places(model):

@@ -34,7 +34,7 @@ def calibrate(child: nn.Module, batches: Any) -> nn.Module:
         The network itself.
 
     Raises:
-        SiteError: there is nothing to calibrate, no data reached a norm, or the network raised.
+        SiteError: if there is no BatchNorm to calibrate, no data reached one of them, or the network raised.
     """
     check_network(child)
     modules = dict(_outermost(child, ""))

@@ -76,7 +76,7 @@ def cost(model: nn.Module, example_inputs: Any) -> Cost:
         example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments.
 
     Raises:
-        SiteError: the model raised on the example.
+        SiteError: if the model raised on the example.
     """
     check_network(model)
     counter = Counter(model)

@@ -46,7 +46,7 @@ def compare(parent: Mapping[str, Tensor], child: Mapping[str, Tensor]) -> tuple[
     """Compare two models' outputs, as `tensors_in` returns them; equal infinities count as equal.
 
     Raises:
-        ParityError: the parent's own output is NaN.
+        ParityError: if the parent's own output is NaN.
     """
     return tuple(_compare(path, parent.get(path), child.get(path)) for path in dict.fromkeys([*parent, *child]))
 

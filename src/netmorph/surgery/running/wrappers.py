@@ -45,7 +45,7 @@ def check_network(model: object) -> None:
     """Raise where something else than a network was given.
 
     Raises:
-        SiteError: it is no `nn.Module`.
+        SiteError: if the model is not an `nn.Module`.
     """
     if not isinstance(model, nn.Module):
         raise SiteError(
@@ -58,7 +58,7 @@ def check_unwrapped(model: nn.Module, verb: str = "morph") -> None:
     """Raise where a model is wrapped: parameters that are new inside would be left out or go apart.
 
     Raises:
-        SiteError: it is inside DDP, FSDP or the like, compiled or scripted, or no network.
+        SiteError: if the model is wrapped in DDP, FSDP or the like, is compiled or scripted, or is not an `nn.Module`.
     """
     check_network(model)
     wrapper = wrapper_of(model)

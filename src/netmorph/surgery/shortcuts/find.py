@@ -60,7 +60,7 @@ def find_shortcuts(model: nn.Module, call: Call) -> dict[str, Shortcut | str]:
         The shortcuts, and of those that are refused the reason.
 
     Raises:
-        SiteError: the model raised on the example.
+        SiteError: if the model raised on the example.
     """
     found: dict[str, Shortcut | str] = {}
     blocks = blocks_of(model)
@@ -172,7 +172,7 @@ class _Search:
         """Return how the block is called, and its code.
 
         Raises:
-            SiteError: the code cannot be traced, or there is one that cannot be rewritten.
+            SiteError: if the code cannot be traced, or there is one that cannot be rewritten.
         """
         try:
             form = Form.of(self.block, self.call.args, self.call.kwargs)

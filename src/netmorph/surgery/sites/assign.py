@@ -39,8 +39,8 @@ def assign(
         seed: from which each site's own seed follows.
 
     Raises:
-        SiteError: a pattern matches nothing or names a refused place, or two patterns match one site.
-        GraphError: a notation cannot be read.
+        SiteError: if a pattern matches nothing or names a refused place, or two patterns match one site.
+        GraphError: if a notation cannot be read.
     """
     check_mapping(mapping)
     by_name: dict[str, tuple[str, ModuleGraph]] = {}
@@ -67,7 +67,7 @@ def check_mapping(mapping: object) -> None:
     """Raise where a mapping takes anything but names.
 
     Raises:
-        SiteError: it does, or is none, or empty.
+        SiteError: if `mapping` is not a non-empty dict of names.
     """
     if not isinstance(mapping, Mapping) or not mapping or not all(isinstance(key, str) for key in mapping):
         raise SiteError(
@@ -80,7 +80,7 @@ def read_graph(value: ModuleGraph | str) -> ModuleGraph:
     """Return a graph, or read it from its notation or its name in the catalogue.
 
     Raises:
-        GraphError: it is none of these.
+        GraphError: if the argument is none of these.
     """
     if isinstance(value, ModuleGraph):
         return value

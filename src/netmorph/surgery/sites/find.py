@@ -1,4 +1,4 @@
-"""Find the places of a network that can be morphed, and say why the others cannot (DESIGN section 6)."""
+"""Find the places of a network that can be morphed, and say why the others cannot."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def find_sites(model: nn.Module, example_inputs: Any, *, shortcuts: bool = True)
         The sites; `.refused` says why other layers cannot be morphed.
 
     Raises:
-        SiteError: the model raised on the example.
+        SiteError: if the model raised on the example.
     """
     check_network(model)
     return look(model, Call.of(example_inputs), shortcuts=shortcuts)[0]

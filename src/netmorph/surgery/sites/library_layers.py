@@ -74,7 +74,7 @@ def layer_spec(layer: nn.Module) -> ConvSpec:
     """Return the geometry of a convolution or a linear layer; of one that pads by its input's size, behind the padding.
 
     Raises:
-        SiteError: the layer is neither.
+        SiteError: if the layer is neither a convolution nor a linear layer.
     """
     if is_transposed(layer):
         c_in, c_out = layer.get_parameter("weight").shape

@@ -1,4 +1,4 @@
-"""A place that can be morphed, and selections of such places by name (DESIGN section 6)."""
+"""A place that can be morphed, and selections of such places by name."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Sites(Sequence[Site]):
             exclude: names or globs to leave out; each must match something.
 
         Raises:
-            SiteError: a pattern matches nothing, or only places that are refused, or names a refused place literally.
+            SiteError: if a pattern matches nothing, matches only refused places, or names a refused place literally.
         """
         unwanted = [exclude] if isinstance(exclude, str) else list(exclude)
         for pattern in (*patterns, *unwanted):
@@ -126,7 +126,7 @@ class Sites(Sequence[Site]):
         """Return these sites if there are `count` of them.
 
         Raises:
-            SiteError: there are more or fewer.
+            SiteError: if the number of sites is another one.
         """
         if len(self) != count:
             skipped = f"; refused: {', '.join(map(repr, self.refused))}" if self.refused else ""
@@ -199,7 +199,7 @@ def check_pattern(pattern: object) -> None:
     """Raise where something else than one name or glob was given.
 
     Raises:
-        SiteError: it was.
+        SiteError: if the argument is not a single name or glob.
     """
     if not isinstance(pattern, str):
         raise SiteError(
