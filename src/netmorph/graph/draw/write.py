@@ -72,7 +72,8 @@ def draw(what: ModuleGraph | Drawable | str, path: str | Path, *, strip: bool = 
         The path.
 
     Raises:
-        GraphError: if the file extension is unknown, the format does not support strips, or the graph is too large for a picture.
+        GraphError: if the file extension is unknown, the format does not support strips, or the graph is too large for
+            a picture.
         NotationError: if the notation cannot be read.
         OSError: if the file cannot be written.
         ModuleNotFoundError: if the format is PNG and matplotlib is not installed.

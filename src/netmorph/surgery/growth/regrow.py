@@ -68,7 +68,8 @@ def regrow(  # noqa: PLR0913 - a public verb; all but the first three are keywor
 
     Raises:
         SiteError: if there is no such module or edge.
-        GraphError: if the present graph is not part of the larger one; the message states what is missing, narrower or smaller.
+        GraphError: if the present graph is not part of the larger one; the message states what is missing, narrower or
+            smaller.
         InfeasibleMorph: if the new edges cannot represent the filter that they replace.
         ParityError: if the output of a module has changed by more than the tolerance.
 
