@@ -39,7 +39,7 @@ def open_regular(path: Path, most: int | None = None) -> BufferedReader:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
             raise NetmorphError(
-                f"{path} is not a regular file", remedies=["put the file itself there, not a device, pipe or folder"]
+                f"{path} is not a regular file", remedies=["pass a regular file, not a device, pipe or folder"]
             )
         if most is not None and found.st_size > most:
             raise _too_large(path, most)
@@ -112,9 +112,9 @@ def _inside(value: Any) -> list[Any]:
 
 def _too_large(path: Path, most: int) -> NetmorphError:
     return NetmorphError(
-        f"{path} is larger than such a file can be",
+        f"{path} is too large for such a file",
         shapes=f"{most:,} bytes at most",
-        remedies=["name a file that netmorph wrote"],
+        remedies=["pass a file that netmorph wrote"],
     )
 
 

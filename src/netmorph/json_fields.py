@@ -26,9 +26,7 @@ def expect(data: Any, types: Mapping[str, type | UnionType], what: str) -> None:
     """
     if not isinstance(data, dict) or data.keys() != types.keys():
         found = sorted(map(str, data)) if isinstance(data, dict) else type(data).__name__
-        raise NetmorphError(
-            f"this is not the description of {what}", shapes=f"keys {sorted(types)}, found {found!s:.200}"
-        )
+        raise NetmorphError(f"invalid description of {what}", shapes=f"keys {sorted(types)}, found {found!s:.200}")
     for key, wanted in types.items():
         value = data[key]
         if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
@@ -47,10 +45,10 @@ def check_length(history: Sequence[Any]) -> None:
     steps = len(history) + len(sites) + sum(edges)
     if max(edges, default=0) > MOST_EDGES or steps > MOST_STEPS:
         raise NetmorphError(
-            "the history is longer than a checkpoint's can be",
+            "the history is too long for a checkpoint",
             shapes=f"{max(edges, default=0):,} edges in one module, {MOST_EDGES:,} at most; {steps:,} records, places "
             f"and edges, {MOST_STEPS:,} at most",
-            remedies=["keep the weights alone, by safetensors.torch.save_file(model.state_dict(), file)"],
+            remedies=["save only the weights with safetensors.torch.save_file(model.state_dict(), file)"],
         )
 
 
@@ -82,5 +80,5 @@ def _number(value: Any) -> bool | int | float:
     """Return a scalar of another library, such as `np.int64(3)`, as Python's own."""
     number = value.item() if hasattr(value, "item") else None
     if not isinstance(number, bool | int | float):
-        raise TypeError(f"a {type(value).__name__} is none of its values")
+        raise TypeError(f"a {type(value).__name__} is not a valid value")
     return number

@@ -25,7 +25,7 @@ def run(options: Any) -> int:
     from netmorph.lab.doctor import diagnose, summary
 
     if not options.json:
-        print("netmorph doctor: trying torch, which takes some seconds", file=sys.stderr)
+        print("netmorph doctor: checking torch, which takes some seconds", file=sys.stderr)
     checks = diagnose()
     found = summary(checks)
     if options.json:

@@ -74,7 +74,7 @@ def run(options: Any) -> int:
 
     require("lightning")
     if options.seed < 0:
-        raise NetmorphError(f"--seed is not negative, {options.seed} is")
+        raise NetmorphError(f"--seed must be non-negative, got {options.seed}")
     check_seed(options.seed)
     check_arguments(options.model_args)
     setting = RunSetting(
@@ -120,7 +120,7 @@ def _train(options: Any, setting: RunSetting, machine: Machine, team: Team) -> i
         said = {"done": False, "folder": str(out)}
         if not team.first:
             return 0
-        _tell(options.json, said, f"The time is up: {paused}. Repeat the command to go on.")
+        _tell(options.json, said, f"Time limit reached: {paused}. Repeat the command to continue.")
         return AGAIN
     team.leave()
     if not team.first:
@@ -141,7 +141,7 @@ def _machine(options: Any) -> Machine:
     """
     given: int | None = options.devices
     if given is not None and given < 1:
-        raise NetmorphError(f"--devices is 1 or more, not {given}")
+        raise NetmorphError(f"--devices must be at least 1, got {given}")
     if "TORCHELASTIC_RUN_ID" in os.environ:
         started, here = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
         if started != here:

@@ -105,7 +105,7 @@ def read_sites(at: list[str] | str, to: list[str] | str) -> dict[str, ModuleGrap
     """Pair patterns with graphs.
 
     Raises:
-        NetmorphError: if they are not equally many, or a pattern stands twice.
+        NetmorphError: if they are not equally many, or a pattern is given twice.
         NotationError: if a graph cannot be read.
     """
     at, to = ([given] if isinstance(given, str) else given for given in (at, to))
@@ -113,7 +113,7 @@ def read_sites(at: list[str] | str, to: list[str] | str) -> dict[str, ModuleGrap
         raise NetmorphError(f"{len(at)} --at but {len(to)} --to", remedies=["give one --to for every --at"])
     twice = sorted({pattern for pattern in at if at.count(pattern) > 1})
     if twice:
-        raise NetmorphError(f"--at {twice[0]!r} stands twice", remedies=["give each pattern once"])
+        raise NetmorphError(f"--at {twice[0]!r} is given twice", remedies=["give each pattern once"])
     return {pattern: read_graph(text) for pattern, text in zip(at, to, strict=True)}
 
 
@@ -144,7 +144,7 @@ def open_model(name: str, arguments: Mapping[str, Any], weights: str | None) -> 
     if weights is not None:
         load_weights(model, Path(weights))
     elif not Path(name).is_dir() and not arguments.keys() & {"weights", "pretrained"}:
-        print(f"netmorph: {name} has random weights (--weights FILE.safetensors gives it others)", file=sys.stderr)
+        print(f"netmorph: {name} is randomly initialised (--weights FILE.safetensors loads weights)", file=sys.stderr)
     model.eval()  # an override of train may return nothing
     return model
 
@@ -164,7 +164,7 @@ def example(shape: str, seed: int) -> Tensor:
     if not sizes or min(sizes) < 1:
         raise NetmorphError(f"--input-shape {shape!r} is not a shape", remedies=["write sizes such as 1,3,224,224"])
     if math.prod(sizes) > _MOST_NUMBERS:
-        raise NetmorphError(f"--input-shape {shape} is too large", remedies=["try the network on less"])
+        raise NetmorphError(f"--input-shape {shape} is too large", remedies=["use a smaller input"])
     import torch
 
     return torch.randn(sizes, generator=torch.Generator().manual_seed(seed))
@@ -173,10 +173,10 @@ def example(shape: str, seed: int) -> Tensor:
 def check_arguments(arguments: Mapping[str, Any]) -> None:
     """Raise where a model's arguments name it, too."""
     if "name" in arguments:
-        raise NetmorphError("--model-args.name is no argument of a model", remedies=["name the network with --model"])
+        raise NetmorphError("--model-args.name is not a model argument", remedies=["name the network with --model"])
 
 
 def check_seed(seed: int) -> None:
     """Raise where a seed is too large to draw from, or to make others of."""
     if abs(seed) > _LARGEST_SEED:
-        raise NetmorphError(f"--seed is at most 2^50, not {seed}")
+        raise NetmorphError(f"--seed must be at most 2^50, got {seed}")

@@ -31,6 +31,6 @@ def run(options: Any) -> int:
         found = {"report": str(path), "kind": about.kind, "sites_measured": len(sites), "sites_that_differ": wrong}
         print(json.dumps(found, indent=2))
     else:
-        said = f"the function was NOT kept at {', '.join(wrong)}" if wrong else "the function was kept"
-        print(f"{about.kind}: {said if sites else 'no parity is recorded in it'}\nWritten to {path}")
+        said = f"the function was NOT preserved at {', '.join(wrong)}" if wrong else "the function was preserved"
+        print(f"{about.kind}: {said if sites else 'it contains no parity'}\nWritten to {path}")
     return 2 if wrong else 0

@@ -82,7 +82,7 @@ def _draw(plan: SitePlan, options: Any) -> list[str]:
     from netmorph.graph.draw.write import draw
 
     if options.strip and not options.out:
-        raise NetmorphError("--strip draws into a file", remedies=["name one with --out morphing.svg"])
+        raise NetmorphError("--strip needs an output file", remedies=["name one with --out morphing.svg"])
     given = [options.out] if isinstance(options.out, str) else options.out
     return [str(draw(plan, file, strip=options.strip)) for file in given]
 

@@ -102,10 +102,10 @@ def data_loader(
     from netmorph.data.sources import load_data
 
     if name not in DATA_NAMES:
-        raise NetmorphError(f"there is no data set {name!r}", remedies=[f"choose one of {', '.join(DATA_NAMES)}"])
+        raise NetmorphError(f"unknown data set {name!r}", remedies=[f"choose one of {', '.join(DATA_NAMES)}"])
     if name == _SHIPPED and (options.data is not None or options.download):
         raise NetmorphError(
-            f"--data and --download mean nothing for {name}, which comes with netmorph",
+            f"--data and --download have no effect for {name}, which is part of netmorph",
             remedies=["add --data-name cifar10, or whatever lies there", "leave them out"],
         )
     root = None if options.data is None else Path(options.data)
@@ -134,7 +134,7 @@ def deadline(seconds: float | None) -> Callable[[], bool] | None:
     if seconds is None:
         return None
     if not seconds > 0:
-        raise NetmorphError(f"--time-limit is above 0, not {seconds}")
+        raise NetmorphError(f"--time-limit must be positive, got {seconds}")
     end, asked = time.monotonic() + seconds, [math.inf]
 
     def over() -> bool:

@@ -191,5 +191,5 @@ def check_world(batch_size: int, rank: int, world: int) -> None:
     if batch_size < 1 or batch_size % world:
         raise NetmorphError(
             f"batches of {batch_size} images cannot be shared evenly by {world} processes",
-            remedies=[f"take a batch size that {world} divides"],
+            remedies=[f"use a batch size that is divisible by {world}"],
         )

@@ -187,7 +187,7 @@ class Dataset:
             NetmorphError: if more than one view is requested, or there are fewer images than ranks.
         """
         if views != 1:
-            raise NetmorphError(f"{self.name} is evaluated on one view of each image, not on {views}")
+            raise NetmorphError(f"{self.name} is evaluated on one view of each image, got views={views}")
         return EvalBatches(
             *(self.test.images, self.test.labels, self.normalise), batch_size=batch_size, rank=rank, world=world
         )

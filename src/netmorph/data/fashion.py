@@ -79,7 +79,7 @@ def load_full_fashion(
     if missing:
         raise NetmorphError(
             f"there is no Fashion-MNIST in {' or '.join(map(str, folders))}: {missing[0]}.gz is missing",
-            remedies=["allow the download", "take fashion-mnist-subset, which comes with netmorph"],
+            remedies=["allow the download", "use fashion-mnist-subset, which is part of netmorph"],
         )
     train, test = (
         _read_split(*(paths[f"{split}-{each}-ubyte"] for each in _KINDS), remedy="download it anew").first(limit)

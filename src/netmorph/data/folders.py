@@ -234,7 +234,7 @@ def load_folders(
         NetmorphError: if a folder is missing or empty, the two do not hold the same classes, or `workers` is below 0.
     """
     if workers is not None and workers < 0:
-        raise NetmorphError(f"workers= is a number of processes, 0 or more, not {workers}")
+        raise NetmorphError(f"workers must be a non-negative number of processes, got {workers}")
     (names, train), (others, test) = _samples(root, "train"), _samples(root, "val")
     if names != others:
         differing = sorted(set(names) ^ set(others))

@@ -46,7 +46,7 @@ def as_rgb(image: Image) -> Image:
     if image.mode in _HIGH_BYTE:  # which Pillow itself would cut off at 255: almost all white
         image = Image.frombytes("L", image.size, image.tobytes()[_HIGH_BYTE[image.mode] :: 2])
     elif image.mode[0] in "IF":
-        raise ValueError(f"nothing says which of its numbers is white (Pillow's mode {image.mode})")
+        raise ValueError(f"the range of its values is unknown (Pillow's mode {image.mode})")
     return image.convert("RGB")
 
 

@@ -47,11 +47,11 @@ def load_data(
     limits = {"train_limit": train_limit, "test_limit": test_limit}
     for key, limit in limits.items():
         if limit is not None and limit < 1:
-            raise NetmorphError(f"{key} must be above zero, not {limit}")
+            raise NetmorphError(f"{key} must be positive, got {limit}")
     if name == SUBSET:
         return load_fashion(**limits)
     if name not in DATA_NAMES:
-        raise NetmorphError(f"there is no data set {name!r}", remedies=[f"the names are {', '.join(DATA_NAMES)}"])
+        raise NetmorphError(f"unknown data set {name!r}", remedies=[f"the names are {', '.join(DATA_NAMES)}"])
     folder = _cache() if root is None else Path(root).expanduser()
     if name in CIFAR:
         return load_cifar(CIFAR[name], folder, download=download, **limits)

@@ -131,7 +131,7 @@ class Catalogue(Mapping[str, ModuleGraph]):
             return _ENTRIES[name]
         near = get_close_matches(str(name), list(self), n=3, cutoff=0.4)
         raise GraphError(
-            f"the catalogue has no module {name!r}",
+            f"unknown module {name!r}",
             remedies=[f"take {' or '.join(map(repr, near))}"] if near else [f"take one of {', '.join(self)}"],
         )
 
@@ -151,7 +151,7 @@ def ladder(rungs: int) -> ModuleGraph:
         GraphError: if `rungs` is out of range.
     """
     if not 1 <= rungs <= MOST_RUNGS:
-        raise GraphError(f"a ladder has 1 to {MOST_RUNGS} rungs, not {rungs}")
+        raise GraphError(f"a ladder must have 1 to {MOST_RUNGS} rungs, got {rungs}")
     edges: list[tuple[str, str, int]] = [("s", "l1", 3), ("s", "r1", 3)]
     for level in range(1, rungs):
         edges += [(f"{here}{level}", f"{there}{level + 1}", 1) for here in "lr" for there in "lr"]

@@ -77,9 +77,9 @@ class Layout(Brief):
             cuts = tuple(frozenset(map(str, cut)) for cut in data["cuts"])
             cut, border = frozenset(map(str, data["cut"])), data["border"]
         except (KeyError, TypeError) as error:
-            raise GraphError(f"this is not the description of a layout: {error!r}") from error
+            raise GraphError(f"invalid description of a layout: {error!r}") from error
         if border not in ("zeros", "halo"):
-            raise GraphError(f"border is 'zeros' or 'halo', not {border!r}")
+            raise GraphError(f"border must be 'zeros' or 'halo', got {border!r}")
         for each in (*cuts, cut):
             _check_cut(graph, each)
         return lay_out(graph, site, cuts, cut, border=border)

@@ -81,10 +81,10 @@ def _part(scanner: Scanner, depth: int) -> _Part:
         return _Part(edge, [], width, position)
     opened = scanner.at - 1
     if depth == DEEPEST:
-        scanner.fail(f"parentheses are more than {DEEPEST} deep", opened)
+        scanner.fail(f"parentheses are nested deeper than {DEEPEST}", opened)
     branches = _branches(scanner, depth + 1)
     if not scanner.peek():
-        scanner.fail("this parenthesis is never closed", opened)
+        scanner.fail("this parenthesis is not closed", opened)
     scanner.expect(")", "after the group")
     part = _Part(None, branches)
     if scanner.peek() == ":":

@@ -60,18 +60,18 @@ class Edge:
                     remedies=["use a letter, then letters, digits or '_', 200 characters at most"],
                 )
         if self.groups != "dw" and not (type(self.groups) is int and 1 <= self.groups <= LARGEST):
-            raise GraphError(f"edge {self.name!r}: groups are a number from 1 or 'dw', not {self.groups!r}")
+            raise GraphError(f"edge {self.name!r}: groups must be a positive integer or 'dw', got {self.groups!r}")
         if self.norm is not None and not is_word(self.norm):
-            raise GraphError(f"edge {self.name!r}: a norm is a name, not {self.norm!r:.80}")
+            raise GraphError(f"edge {self.name!r}: a norm must be given by name, got {self.norm!r:.80}")
         if self.fixed is not None:
             object.__setattr__(self, "fixed", Fixed.of(self.fixed))
             self._check_fixed(self.fixed)
 
     def _check_fixed(self, fixed: Fixed) -> None:
         if self.groups != 1 or self.norm is not None:
-            raise GraphError(f"edge {self.name!r} has no weights: it takes neither groups nor a norm")
+            raise GraphError(f"edge {self.name!r} has no weights: it cannot have groups or a norm")
         if fixed.kind == "id" and (any(k != 1 for k in self.kernel) or self.dilation not in (None, (1,))):
-            raise GraphError(f"edge {self.name!r} is an identity: it takes neither kernel nor dilation")
+            raise GraphError(f"edge {self.name!r} is an identity: it cannot have a kernel or a dilation")
 
 
 @dataclass(frozen=True, repr=False)
@@ -239,13 +239,15 @@ def _ints(value: Any, what: str) -> Ints:
     values = tuple(value) if isinstance(value, Iterable) else (value,)
     good = 1 <= len(values) <= 3 and all(isinstance(v, int) and not isinstance(v, bool) for v in values)
     if not good or min(values) < 1 or max(values) > LARGEST:
-        raise GraphError(f"{what} is one to three whole numbers from 1, not {value!r}")
+        raise GraphError(f"{what} must be one to three positive integers, got {value!r}")
     return values
 
 
 def _as_dict(item: Any) -> dict[str, Any]:
     if not isinstance(item, Sequence) or not 3 <= len(item) <= 4 or not isinstance((*item, {})[3], Mapping):
-        raise GraphError(f"an edge is (source, sink, kernel) or (source, sink, kernel, attributes), not {item!r}")
+        raise GraphError(
+            f"expected an edge as (source, sink, kernel) or (source, sink, kernel, attributes), got {item!r}"
+        )
     return {"source": item[0], "sink": item[1], "kernel": item[2], **(item[3] if len(item) > 3 else {})}
 
 

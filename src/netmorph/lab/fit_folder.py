@@ -106,8 +106,8 @@ class RunFolder:
             lock.acquire(timeout=0)
         except Timeout:
             raise NetmorphError(
-                f"another netmorph fit is at work in {self.path}",
-                remedies=["wait until it is through", "choose another folder with --out"],
+                f"another netmorph fit is using {self.path}",
+                remedies=["wait until it has finished", "choose another folder with --out"],
             ) from None
         except OSError as error:
             raise self._unwritable(error) from error
@@ -138,7 +138,7 @@ class RunFolder:
             raise NetmorphError(
                 f"{self.path} holds another run",
                 shapes=f"its {' and '.join(differing)} differ",
-                remedies=["repeat the command as it was", "choose another folder with --out"],
+                remedies=["repeat the original command", "choose another folder with --out"],
             )
 
     def finished(self, phases: int) -> list[Phase]:
@@ -176,7 +176,7 @@ def read(path: Path) -> dict[str, Any] | None:
     try:
         content = read_json(path)
         if not isinstance(content, dict) or not content:
-            raise ValueError("it is no JSON object with entries")
+            raise ValueError("it is not a JSON object with entries")
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

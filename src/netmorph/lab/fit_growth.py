@@ -130,7 +130,7 @@ def check_sites(model: nn.Module, phases: Sequence[FitPhase], given: Callable[[i
         for each in () if number == 1 or made.keep_parent else found:
             if each.plan.feasible is False:
                 raise InfeasibleMorph(
-                    f"the graph cannot hold a trained filter exactly: {each.plan.reason}",
+                    f"the graph cannot represent a trained filter exactly: {each.plan.reason}",
                     missing=each.plan.missing,
                     site=each.site.name,
                     graph=str(each.plan.graph),
@@ -163,4 +163,4 @@ def _check_new(source: str, target: str) -> None:
 
 
 def _already(name: str) -> NetmorphError:
-    return NetmorphError(f"the network is a {name} already", remedies=["leave grow out of that phase"])
+    return NetmorphError(f"the network is a {name} already", remedies=["remove grow from that phase"])

@@ -78,8 +78,8 @@ def _try(name: str, model: nn.Module, data: Data) -> None:
         if not isinstance(output, Tensor) or tuple(output.shape) != wanted:
             shown = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise NetmorphError(
-                f"{name} does not answer with one number for each of {data.classes} classes"
+                f"{name} does not return one number for each of {data.classes} classes"
                 + (" in train mode" if training else ""),
                 shapes=f"{got}, output {shown}, expected {wanted}",
-                remedies=[f"let it have {data.classes} outputs (--model-args.num_classes={data.classes})"],
+                remedies=[f"set its number of outputs to {data.classes} (--model-args.num_classes={data.classes})"],
             )

@@ -121,7 +121,7 @@ class Outcome:
             f"The child against the parent trained on, at the same compute: {self.versus_parent}.",
             f"{scratch}, at the same further compute: {self.versus_scratch}.",
             f"{scratch}, at the same compute in all: {self.versus_scratch_all}.",
-            "One run, one seed: ± is the 95 % interval over the choice of test images; another seed may say otherwise.",
+            "One run, one seed: ± is the 95 % interval over the choice of test images; other seeds may differ.",
         )
 
 

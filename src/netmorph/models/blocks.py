@@ -81,4 +81,4 @@ def check_counts(**counts: int) -> None:
     """
     for name, count in counts.items():
         if count < 1:
-            raise NetmorphError(f"{name} must be at least 1, not {count}")
+            raise NetmorphError(f"{name} must be at least 1, got {count}")

@@ -55,7 +55,7 @@ def open_model(name: str, arguments: Mapping[str, Any]) -> nn.Module:
             torch.manual_seed(0)
             return build(name, **arguments)
     if arguments:
-        raise NetmorphError(f"{name} is a checkpoint, which has its own arguments", remedies=["leave --model-args out"])
+        raise NetmorphError(f"{name} is a checkpoint and takes no arguments", remedies=["leave --model-args out"])
     return load(name)
 
 

@@ -177,7 +177,7 @@ def name_of(model: nn.Module, depth: int) -> str:
             continue
         return net.name
     raise NetmorphError(
-        f"the network is neither a resnet{depth} nor what the paper grows from one",
+        f"the network is neither a resnet{depth} nor one that the paper grows from it",
         remedies=[f"begin with netmorph:resnet{depth}", "name sites and graphs instead"],
     )
 
@@ -190,7 +190,7 @@ def _check_model(model: nn.Module, net: PaperNet) -> None:
     if found != named:
         odd = sorted(found ^ named)[0]
         raise NetmorphError(
-            f"the network is not a {net.name}: {odd!r} is {'not there' if odd in named else 'too much'}",
+            f"the network is not a {net.name}: {odd!r} is {'missing' if odd in named else 'superfluous'}",
             shapes=f"{len(found)} shortcuts, {net.name} has {len(named)}",
             remedies=["name the network that it is as source"],
         )

@@ -40,7 +40,9 @@ def build(name: str, **kwargs: Any) -> nn.Module:
         NetmorphError: for an unknown source or model, a missing package, or arguments that the model refuses.
     """
     if not isinstance(name, str):
-        raise NetmorphError(f"a model's name is text, not {name!r}", remedies=["write netmorph:resnet20, say"])
+        raise NetmorphError(
+            f"expected a model's name as a string, got {name!r}", remedies=["such as netmorph:resnet20"]
+        )
     source, colon, model = name.partition(":")
     maker = _SOURCES.get(source)
     if not colon or maker is None:

@@ -106,7 +106,7 @@ def set_group_counts(model: nn.Module, counts: Mapping[str, int] | None) -> None
     counts = {name: _largest_count(norm) for name, norm in norms.items()} if counts is None else counts
     for name, count in counts.items():
         if name not in norms or type(count) is not int or count < 1 or norms[name].num_channels % count:
-            raise GraphError(f"{name!r} is no group norm of {count!r:.80} groups")
+            raise GraphError(f"{name!r} is not a group norm that can have {count!r:.80} groups")
     for name, count in counts.items():
         norms[name].num_groups = count
 
@@ -188,7 +188,7 @@ def check_norms(module: nn.Module) -> None:
     for name, norm in _group_norms(module):
         if not norm.dims and norm.num_channels == norm.num_groups:
             raise GraphError(
-                "norm 'group' has a single value a group to norm here, of which nothing would be left",
+                "norm 'group' would normalise over a single value per group, so that its output would be constant",
                 shapes=f"{name}: {norm.num_channels} channel{'s' * (norm.num_channels > 1)} at a linear site",
                 remedies=["use norm=None here", "use norm='neutral'", "widen the graph's blobs"],
             )

@@ -34,7 +34,7 @@ def load_filters(layout: Layout, edges: NamedChildren, filters: Mapping[str, Fil
         raise GraphError(
             "the filters are not those of the graph's edges",
             graph=str(layout.graph),
-            shapes=f"missing {missing}, left over {extra}",
+            shapes=f"missing {missing}, superfluous {extra}",
             remedies=["pass exactly one filter for each edge, fixed ones included"],
         )
     pairs: list[tuple[Tensor, Tensor]] = []
@@ -50,7 +50,7 @@ def load_filters(layout: Layout, edges: NamedChildren, filters: Mapping[str, Fil
         if not max(-float(low), float(high)) <= torch.finfo(weight.dtype).max:
             raise GraphError(
                 f"the filter of edge {edge.name!r} is not finite in {weight.dtype}",
-                remedies=["look for NaN in the weights that are morphed, or morph in a wider dtype"],
+                remedies=["check the weights for NaN, or morph in a wider dtype"],
             )
         pairs.append((weight, values))
     with torch.no_grad():
@@ -90,7 +90,7 @@ def own_weight(name: str, module: nn.Module, spec: ConvSpec) -> Tensor:
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor) or tuple(weight.shape) != spec.weight_shape:
         raise GraphError(
-            f"edge {name!r} is now a {type(module).__name__} and has no filter of its own",
+            f"edge {name!r} is now a {type(module).__name__} and has no filter",
             shapes=f"expected a weight of shape {spec.weight_shape}",
             remedies=["read the filters before the edge is replaced"],
         )

@@ -40,7 +40,7 @@ def module_filter(graph: ModuleGraph | str, filters: Mapping[str, Filter | Tenso
     if not isinstance(filters, Mapping):
         raise GraphError(
             f"expected filters by the names of edges, got a {type(filters).__name__}",
-            remedies=["write {'s_t': weight, ...}"],
+            remedies=["pass {'s_t': weight, ...}"],
         )
     channels = _channels(graph, filters)
     known = {edge.name: _as_filter(edge, filters, channels) for edge in graph.edges}
@@ -176,7 +176,8 @@ def _as_filter(edge: Edge, filters: Mapping[str, Filter | Tensor], channels: Map
         raise GraphError(f"edge {edge.name!r} has no filter", remedies=["give one filter for each edge name"])
     if edge.source not in channels and (edge.fixed is not None or edge.groups == "dw"):
         raise GraphError(
-            f"edge {edge.name!r} keeps channels apart, and nothing tells how many its source {edge.source!r} has",
+            f"edge {edge.name!r} acts on each channel separately, and the number of channels of its source "
+            f"{edge.source!r} is unknown",
             remedies=["pass Filters, not tensors"],
         )
     stride, dilation = edge.stride or 1, edge.dilation or 1

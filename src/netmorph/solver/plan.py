@@ -100,7 +100,7 @@ class SitePlan(Brief):
     @property
     def verdict(self) -> str:
         """Whether the graph holds every filter of the site, why not, and what would do, in one line."""
-        word = {True: "holds every filter", False: "cannot hold every filter", None: "undecided until solved"}[
+        word = {True: "holds every filter", False: "cannot represent every filter", None: "undecided until solved"}[
             self.feasible
         ]
         why = "" if self.feasible else f": {self.missing or self.reason}"
@@ -209,10 +209,10 @@ def _dense(graph: ModuleGraph, site: ConvSpec, seed: int) -> tuple[Verdict, tupl
     if not end_cuts(found[0]):
         return Verdict(found[0], False, "no cut at an end of the graph has edges with weights", beside=False), ()
     if chosen is None:
-        why = "no cut alone makes up for the noise in all other taps; solving cut after cut may, for some filters"
+        why = "no single cut can compensate for the noise in the other taps; several cuts in turn may, for some filters"
         return Verdict(found[0], None, why, missing=MISSING), ()
     carrying = tuple(edge.name for edge in chosen.layout.crossing(chosen.cut) if edge.fixed is None)
-    return Verdict(chosen.layout, True, "one cut makes up for the noise in all other taps"), carrying
+    return Verdict(chosen.layout, True, "one cut can compensate for the noise in all other taps"), carrying
 
 
 def remedies_of(verdict: Verdict, *, low_rank: bool = False, keeps: bool = False) -> tuple[str, ...]:
@@ -223,8 +223,8 @@ def remedies_of(verdict: Verdict, *, low_rank: bool = False, keeps: bool = False
         low_rank: whether the target has not the rank or the taps of any other.
         keeps: whether an edge for the rest of the filter is there already.
     """
-    keep = "pass keep_parent=True: one more parallel edge then holds what the graph leaves of the filter"
-    others = "try method='stepwise' or fill='dense', which hold some filters of low rank"
+    keep = "pass keep_parent=True, which adds a parallel edge for the remainder of the filter"
+    others = "try method='stepwise' or fill='dense', which can represent some filters of low rank"
     found = (verdict.remedy, others if low_rank else "", keep if verdict.beside and not keeps else "")
     return tuple(filter(None, found))
 
@@ -234,8 +234,8 @@ def infeasible(
 ) -> InfeasibleMorph:
     """Return the error to raise where no layout holds the target; see `remedies_of`."""
     return InfeasibleMorph(
-        "the graph cannot hold every filter of this shape"
-        + (", and pointwise fill does not meet this one" if low_rank else "")
+        "the graph cannot represent every filter of this shape"
+        + (", and pointwise fill cannot represent this one" if low_rank else "")
         + f": {verdict.reason}"
         + (f" ({verdict.missing})" if verdict.missing and verdict.missing != verdict.reason else ""),
         missing=verdict.missing,
@@ -267,7 +267,7 @@ def explained(error: InfeasibleMorph, prepared: Prepared, site: ConvSpec, *, see
         enough = False
     if enough:
         keep = [remedy for remedy in error.remedies if remedy.startswith("pass keep_parent")]
-        error.remedies = ("give the activated blobs twice the channels", SLOPE, *keep)
+        error.remedies = ("give the blobs with an activation twice the channels", SLOPE, *keep)
     else:
         error.remedies = tuple(
             f"{each}; pairs need twice that" if each.startswith("widen to") else each for each in error.remedies
@@ -331,7 +331,7 @@ def by_rank(verdict: Verdict, seed: int) -> Verdict:
         return Verdict(layout, True, "the drawn matrices have full rank", condition=condition, drawn=drawn)
     if any(rank is False for rank in known):
         return _lacking(layout, min(factor.share for factor in factors.values()))
-    return Verdict(layout, None, "only the residual decides (several edges cross a middle cut)", score=0.95)
+    return Verdict(layout, None, "undecided until solved: several edges cross a middle cut", score=0.95)
 
 
 def _lacking(layout: Layout, share: float) -> Verdict:

@@ -17,7 +17,7 @@ class Status(enum.Enum):
 
     EXACT = "the module filter equals the target for any filter of the site's shape"
     EXACT_FOR_TARGET = (
-        "the module filter equals this target; the graph cannot hold every filter of the site's shape, or nothing tells"
+        "the module filter equals this target; the graph may be unable to represent every filter of the site's shape"
     )
     KEPT_PARENT = (
         "the graph could not hold the target: one more parallel edge, `parent`, holds what the others leave of it"

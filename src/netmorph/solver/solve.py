@@ -129,16 +129,18 @@ def solve(  # noqa: PLR0913 - every option of the public verb
     try:
         seed = index(seed)  # NumPy's integers print otherwise, and noise follows from what is printed
     except TypeError as error:
-        raise NetmorphError(f"a seed is a whole number, not {seed!r:.80}") from error
+        raise NetmorphError(f"expected an integer as seed, got {seed!r:.80}") from error
     options = Options(method, fill, seed, noise, keep_parent, balanced, max_iter)
     if not (isinstance(noise, Real) and 0 <= noise < float("inf")):
-        raise NetmorphError(f"noise is a size from 0, relative to the target, not {noise!r:.80}")
+        raise NetmorphError(f"noise must be finite and at least 0 (it is relative to the target), got {noise!r:.80}")
     if not dtype.is_floating_point:
-        raise NetmorphError(f"filters are floating point, not {dtype}", remedies=["leave dtype= out, or cast later"])
+        raise NetmorphError(
+            f"expected a floating-point dtype, got {dtype}", remedies=["leave dtype= out, or cast later"]
+        )
     solver = _solvers().get((method, fill if method == "closed-form" else "pointwise"))
     if solver is None:
         raise NetmorphError(
-            f"there is no method {method!r} with fill {fill!r}",
+            f"unknown method {method!r} with fill {fill!r}",
             remedies=["method is 'closed-form', 'alternating' or 'stepwise'; fill is 'pointwise' or 'dense'"],
         )
     device = filter_.weight.device
@@ -187,7 +189,7 @@ def _pointwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Opti
         check_cancellation(graph, filters, target, residual, options.noise)
     if first.feasible:
         raise NetmorphError(
-            "the max-flow says that the graph holds this site, yet the solution misses it: a bug in netmorph",
+            "the graph can represent the filter by its maximum flow, but the solution does not: a bug in netmorph",
             graph=str(graph),
             shapes=str(site),
             remedies=["report it with graph, site and seed", "try another seed"],

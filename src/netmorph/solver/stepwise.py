@@ -77,7 +77,7 @@ class Walk:
     def refuse(self, what: str) -> InfeasibleMorph:
         """Return the error that names the operation at which the sequence ends."""
         return InfeasibleMorph(
-            f"step {len(self.checks) + 1} of the morphing sequence cannot be done by itself: {what}",
+            f"step {len(self.checks) + 1} of the morphing sequence cannot be solved separately: {what}",
             missing=what,
             graph=str(self.graph),
             shapes=str(self.site),
@@ -96,7 +96,7 @@ def step_through(
     """
     if any(e.stride is not None or e.groups != 1 or (e.fixed and e.fixed.kind != "id") for e in graph.edges):
         raise GraphError(
-            "the stepwise method takes graphs without named strides, groups and pooling",
+            "the stepwise method supports only graphs without explicit strides, groups and pooling",
             graph=str(graph),
             remedies=["use method='closed-form'"],
         )

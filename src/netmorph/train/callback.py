@@ -89,12 +89,12 @@ class GrowCallback(Callback):
     ) -> None:
         if callable(grow) and (options or calibration is not None or example_inputs is not None):
             raise NetmorphError(
-                "a function grows by its own arguments: example_inputs, calibration and further options belong there"
+                "with a function as grow=, pass example_inputs, calibration and other options inside the function"
             )
         if "inplace" in options:
             raise NetmorphError("GrowCallback morphs in place: leave out inplace=")
         if type(at_epoch) is not int:
-            raise NetmorphError(f"at_epoch= is the number of an epoch, counted from 0, not {at_epoch!r}")
+            raise NetmorphError(f"at_epoch must be the index of an epoch (counted from 0), got {at_epoch!r}")
         check_factor(newborn_lr_factor)
         check_birth(options.get("birth", "slope"))
         self.grow, self.at_epoch, self.attribute = grow, at_epoch, attribute
@@ -249,7 +249,7 @@ class GrowCallback(Callback):
         if trainer.world_size > 1:
             well = trainer.strategy.reduce_boolean_decision(error is None, all=True)
             if not well and error is None:
-                raise NetmorphError("another process could not grow the network; its message tells why")
+                raise NetmorphError("another process could not grow the network; see its message")
         if error is not None:
             raise error
         assert result is not None
@@ -260,7 +260,7 @@ class GrowCallback(Callback):
             result = self.grow(network)
             if not isinstance(result, Result):
                 raise NetmorphError(
-                    f"grow= returned a {type(result).__name__}, by which no training can go on",
+                    f"grow= returned a {type(result).__name__}, with which training cannot continue",
                     remedies=["return the result of morph, widen, deepen, grow_kernel or regrow"],
                 )
             return result
@@ -306,8 +306,8 @@ class GrowCallback(Callback):
             each.grown and not (state and Regrowth.of(state).records) for each, state in family.items()
         ):
             raise NetmorphError(
-                "the network has grown, and that checkpoint is from before the growth",
-                remedies=["load it into a fresh module, with a fresh GrowCallback"],
+                "the network has grown, and the checkpoint is from before the growth",
+                remedies=["load it into a new module, with a new GrowCallback"],
             )
         for callback, state in family.items():
             if state is not None:
@@ -323,7 +323,7 @@ class GrowCallback(Callback):
             return
         if not known:
             raise NetmorphError(
-                "what wrote the checkpoint grew by other GrowCallbacks than this trainer has",
+                "the checkpoint was written with other GrowCallbacks than those of this trainer",
                 remedies=["give the trainer the same ones: of that class, with that at_epoch=, attribute= and grow="],
             )
         self._held = dict(checkpoint)
@@ -357,7 +357,7 @@ def grow_as_saved(module: LightningModule, checkpoint: Mapping[str, Any]) -> Non
             network = module.get_submodule(attribute if isinstance(attribute, str) else "?")
         except AttributeError as error:
             raise NetmorphError(
-                f"{type(module).__name__} has no network {attribute!r}, which grew in what wrote the checkpoint",
+                f"{type(module).__name__} has no network {attribute!r}, which had grown in the checkpoint",
                 remedies=["build the module as it was built for that training"],
             ) from error
         _repeat(network, averages_in(module, str(attribute)), Regrowth.of(growth))

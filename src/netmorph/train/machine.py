@@ -61,7 +61,7 @@ class Machine:
         _check("compile", self.compile, (None, *get_args(Compile)))
         _check("strategy", self.strategy, ("auto", "ddp", "ddp_find_unused_parameters_true"))
         if not isinstance(self.devices, int) or isinstance(self.devices, bool) or self.devices < 1:
-            raise NetmorphError(f"devices= is how many processes there shall be, 1 or more, not {self.devices!r}")
+            raise NetmorphError(f"devices must be at least 1, got {self.devices!r}")
         if self.compile == "cuda-graphs" and self.devices > 1:
             raise NetmorphError(
                 f"compile='cuda-graphs' is for one process, not {self.devices}", remedies=["use 'reduce-overhead'"]

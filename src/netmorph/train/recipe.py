@@ -72,7 +72,7 @@ class Recipe:
         self._check_schedule()
         if not (self.newborn_lr > 0 and self.gamma > 0):
             raise NetmorphError(
-                f"factors on a rate must be above zero, not newborn_lr {self.newborn_lr} and gamma {self.gamma}"
+                f"factors on a rate must be positive, got newborn_lr {self.newborn_lr} and gamma {self.gamma}"
             )
         if not (0 <= self.momentum < 1 and 0 <= self.warmup < 1 and self.weight_decay >= 0 and self.pad >= 0):
             raise NetmorphError(

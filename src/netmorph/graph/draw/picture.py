@@ -49,7 +49,7 @@ def draw_graph(graph: ModuleGraph, marks: Marks | None = None, *, legend: bool =
     """
     if not is_drawable(graph):
         raise GraphError(
-            f"a picture of {len(graph.edges)} edges could not be read",
+            f"a drawing of {len(graph.edges)} edges would be illegible",
             remedies=[f"draw at most {LARGEST} edges", "write DOT (.dot) and lay it out with a tool for large graphs"],
         )
     marks = marks or Marks()

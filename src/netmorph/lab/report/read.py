@@ -41,11 +41,11 @@ def read_run(folder: Path) -> Run:
             return _quickstart(folder) if (folder / "child").is_dir() else _fit(folder)
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError, csv.Error) as error:
         raise NetmorphError(
-            f"a file in {folder} is not what netmorph wrote: {type(error).__name__}: {error}",
-            remedies=["run the command that made it again"],
+            f"a file in {folder} was not written by netmorph: {type(error).__name__}: {error}",
+            remedies=["repeat the command that created it"],
         ) from error
     raise NetmorphError(
-        f"there is nothing in {folder} to report on",
+        f"{folder} contains no run or checkpoint to report on",
         remedies=["name the folder that netmorph morph, quickstart, fit, reproduce or netmorph.save wrote"],
     )
 
@@ -125,7 +125,7 @@ def _fit(folder: Path) -> Run:
         tuple(_sites(records)),
         tuple(_parity(f"morph before phase {each['phase']}", each) for each in results["morphs"]),
         networks=(heads, [cells]),
-        readings=("There is no control in this run: what the morph changed, netmorph reproduce tells, which has them.",)
+        readings=("There is no control in this run; netmorph reproduce runs experiments with controls.",)
         if births
         else (),
         curves=(Curve("the network", points),),

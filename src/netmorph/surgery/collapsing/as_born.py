@@ -38,7 +38,7 @@ def as_born(module: MorphedModule) -> MorphedModule | str:
         return module
     blob = next(iter(plain))
     kind = type(module.acts[blob]).__name__
-    trained = f"the activation of blob {blob!r} is now a {kind}, for its channels are not as a birth makes them"
+    trained = f"the activation of blob {blob!r} is now a {kind}, and its channels are no longer as initialised"
     if not all(_is_neutral(norm) for norm in module.norms.children()):
         return f"{trained}: a norm of the module is not the identity"
     slopes = [

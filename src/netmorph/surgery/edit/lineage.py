@@ -95,7 +95,7 @@ def check_result(result: object) -> None:
     """
     if not isinstance(getattr(result, "_lineage", None), Lineage):
         raise NetmorphError(
-            f"expected the result of morph or of another verb that changes a network, got a {type(result).__name__}",
+            f"expected the result of morph or of another function that grows a network, got a {type(result).__name__}",
             remedies=["pass result, not result.model"],
         )
 

@@ -152,7 +152,7 @@ def present_filter(module: MorphedModule, name: str) -> Filter:
     weight = own_weight(name, module.edges[name], spec).detach().cpu().double()
     if not weight.isfinite().all():
         raise GraphError(
-            f"the weight of edge {name!r} holds NaN or infinite numbers",
+            f"the weight of edge {name!r} contains NaN or infinite values",
             remedies=["go back to a checkpoint from before the training diverged"],
         )
     return Filter.of(weight, spec)
@@ -172,7 +172,7 @@ def set_filter(module: MorphedModule, name: str, given: Filter) -> None:
         placed = given.regroup(spec.groups).place(spec.offset, spec.dilation, spec.kernel)
     except GraphError as error:
         raise GraphError(
-            f"edge {name!r} cannot do what is done there now: {error.what}",
+            f"edge {name!r} cannot represent the current filter: {error.what}",
             graph=str(module.layout.graph),
             shapes=f"kernel {given.kernel} stride {given.stride} dilation {given.dilation} groups {given.groups} now, "
             f"{spec} in the graph",

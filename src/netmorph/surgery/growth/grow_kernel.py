@@ -140,7 +140,7 @@ def larger(spec: ConvSpec, kernel: tuple[int, ...], site: str) -> tuple[int, ...
         raise SiteError(
             "a kernel can only become larger",
             site=site,
-            shapes=f"{'x'.join(map(str, spec.kernel))} now, {'x'.join(map(str, sides))} asked for",
+            shapes=f"{'x'.join(map(str, spec.kernel))} now, {'x'.join(map(str, sides))} requested",
         )
     return sides
 

@@ -85,13 +85,13 @@ class Growing:
         notices += said_of_norms
         if self.norm == "auto" and norm is None and self.calibrated:
             notices.append(
-                "calibration= is of no use: new edges have no norm, as the module's others (norm= names one)"
+                "calibration= has no effect: new edges have no norm, like the module's others (set one with norm=)"
             )
         if norm_kind(norm) not in NEEDY or self.calibrated:
             return Defaults(act, norm), notices
         if self.norm != "auto":
             raise SiteError(
-                f"norm {norm!r} needs data to measure its statistics",
+                f"norm {norm!r} needs calibration data for its statistics",
                 remedies=["pass calibration=batches", "use norm='neutral', which is exact in eval mode only"],
             )
         notices.append(f"new edges have no norm, since {norm!r} needs data and no calibration= was given")

@@ -122,4 +122,5 @@ def _unfit(model: nn.Module, place: Place, natures: Collection[Nature], verb: st
         edges = model.get_submodule(f"{place.name}.edges".lstrip(".")).named_children()
         names = [f"{place.name}.edges.{key}".lstrip(".") for key, _ in edges]
         remedy = f"name one of its edges: {', '.join(map(repr, names))}"
-    return SiteError(f"{verb} acts on {wanted}, and this is {_WORDS[place.nature]}", site=place.name, remedies=[remedy])
+    what = f"{verb} acts on {wanted}, and {place.name!r} is {_WORDS[place.nature]}"
+    return SiteError(what, site=place.name, remedies=[remedy])

@@ -106,7 +106,7 @@ def _measure(before: Segment, after: Segment, source: str, x: Tensor) -> Measure
     y = before.run(x)
     if not y.isfinite().all():
         raise ParityError(
-            "the present output is not finite: there is nothing to compare with",
+            "the present output is not finite: nothing can be compared with it",
             site=before.start,
             remedies=["look for NaN or inf in the example inputs and in the network's weights"],
         )

@@ -62,7 +62,7 @@ def notice_of(found: Mapping[str, nn.Module | Tensor], site: str, before: int, a
     listed = ", ".join(map(repr, names[:_MOST])) + (f" and {len(names) - _MOST} more" if len(names) > _MOST else "")
     return (
         f"the example does not reach {listed}, which may read {site!r} elsewhere and still expect {before} channels, "
-        f"where {site!r} has {after} now: if so, widen with an example that reaches them",
+        f"where {site!r} has {after} now: in that case, widen with an example that reaches them",
     )
 
 

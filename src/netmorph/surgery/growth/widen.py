@@ -131,7 +131,7 @@ def _unfit(model: nn.Module, name: str, blob: str | None) -> SiteError:
     inner = morphed_at(model, name).layout.graph.inner
     listed = ", ".join(map(repr, inner))
     return SiteError(
-        "it is a morphed module, whose output cannot become wider",
+        "it is a morphed module, whose output cannot be widened",
         site=name,
         remedies=[f"name an inner blob, blob={inner[0]!r} of {listed}" if inner else "deepen one of its edges first"],
     )

@@ -228,7 +228,7 @@ def _norm(
     needy = sorted(name for name in named if name in NEEDY)
     if needy and not calibrated:
         raise SiteError(
-            f"norm {needy[0]!r} needs data to measure its statistics",
+            f"norm {needy[0]!r} needs calibration data for its statistics",
             remedies=[
                 "pass calibration=batches",
                 "use norm='neutral', which is exact in eval mode only",
@@ -236,7 +236,7 @@ def _norm(
             ],
         )
     if "paper" in named:
-        notices.append("norm 'paper' does not keep the function: parity is reported, not asserted")
+        notices.append("norm 'paper' does not keep the function: parity is reported but not checked")
     return norm, notices
 
 
@@ -252,8 +252,8 @@ def _notices(grafts: Sequence[Graft], before: Run) -> list[str]:
             notices.append(f"{name!r} is not reached by the example: its parity was measured on synthetic inputs")
         if graft.record.status == "KEPT_PARENT":
             notices.append(
-                f"{name!r}: the graph cannot hold the layer's filter; one more parallel edge, 'parent', holds what the "
-                "other paths leave of it"
+                f"{name!r}: the graph cannot represent the layer's filter; an additional parallel edge, "
+                "'parent', represents the remainder"
             )
         note = notice(graft.layer)
         if note is not None:

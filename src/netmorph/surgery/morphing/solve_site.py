@@ -84,13 +84,13 @@ def check_layer(site: Site, layer: nn.Module) -> None:
     for name, parameter in layer.named_parameters(recurse=False):
         if parameter.is_meta:
             raise SiteError(
-                f"its {name} is on the meta device and holds no numbers",
+                f"its {name} is on the meta device and has no values",
                 site=site.name,
                 remedies=["load the network's weights first"],
             )
         if not parameter.isfinite().all():
             raise SiteError(
-                f"its {name} holds NaN or infinite numbers",
+                f"its {name} contains NaN or infinite values",
                 site=site.name,
                 shapes=f"{name} {tuple(parameter.shape)}",
                 remedies=["go back to a checkpoint from before the training diverged"],

@@ -163,7 +163,7 @@ def _add_groups(optimizer: Optimizer, change: Change) -> None:
     except Exception as error:
         del optimizer.param_groups[before:]
         raise NetmorphError(
-            f"the {type(optimizer).__name__} takes no group for new parameters: {error}",
+            f"the {type(optimizer).__name__} does not accept a group for new parameters: {error}",
             remedies=[
                 "pass groups={'*.acts.*': None}: another optimizer may train the slopes of activations",
                 "morph with act=None",

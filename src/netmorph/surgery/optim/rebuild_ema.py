@@ -31,7 +31,7 @@ from netmorph.surgery.running.calibrate import has_newborn_norm
 from netmorph.surgery.running.wrappers import check_unwrapped
 from netmorph.surgery.sites.site import Site
 
-_FRESH = "start a fresh average: AveragedModel(child)"
+_FRESH = "start a new average: AveragedModel(child)"
 _PLACES = ("module", "ema")  # of torch's AveragedModel and timm's ModelEmaV2 and V3; of timm's first ModelEma
 
 
@@ -72,7 +72,7 @@ def rebuild_ema(result: Result, averaged: nn.Module | Any) -> tuple[SiteParity, 
     """
     if not isinstance(result, Result):
         raise NetmorphError(
-            f"an average cannot follow a {type(result).__name__}",
+            f"expected the result of a function that grows a network, got a {type(result).__name__}",
             remedies=["pass the result of morph, widen, deepen, grow_kernel or regrow", _FRESH],
         )
     place = next((key for key in _PLACES if isinstance(getattr(averaged, key, None), nn.Module)), None)
@@ -90,7 +90,7 @@ def rebuild_ema(result: Result, averaged: nn.Module | Any) -> tuple[SiteParity, 
         model, parities = _grown(result, result._again.perform(network), network)
     else:
         raise NetmorphError(
-            f"this is no result of morph or of a layer-level operation ({type(record).__name__})",
+            f"expected the result of morph or of a layer-level operation, got one with a {type(record).__name__}",
             remedies=["pass the result itself, not a copy or pickle", _FRESH],
         )
     remember(model, record)
@@ -166,7 +166,7 @@ def _check_same(morphed: nn.Module, child: nn.Module) -> None:
         odd = min({key for key, _ in set(own) ^ set(other)}, default="the order of its parameters")
         raise NetmorphError(
             f"the averaged network is not one of the parent: it differs at {odd!r}",
-            remedies=["call rebuild_ema right after morph", "start a fresh average: AveragedModel(result.model)"],
+            remedies=["call rebuild_ema right after morph", "start a new average: AveragedModel(result.model)"],
         )
 
 
@@ -194,7 +194,7 @@ def _settle(
             raise NetmorphError(
                 "the averaged layer needs another layout of the graph than the parent's: they cannot be averaged",
                 graph=str(site.graph),
-                remedies=["start a fresh average: AveragedModel(result.model)"],
+                remedies=["start a new average: AveragedModel(result.model)"],
             )
         module.load_filters(_scaled_like(twin.filters(), site.layout, solution.filters))
     except NetmorphError as error:

@@ -175,7 +175,7 @@ def check_factor(factor: float) -> None:
     """
     if not (math.isfinite(factor) and factor > 0):
         raise NetmorphError(
-            f"newborn_lr_factor= is a factor above zero, not {factor!r}",
+            f"newborn_lr_factor must be positive, got {factor!r}",
             remedies=["let rebuild_optimizer leave new parameters out with groups={'*': None}"],
         )
 
@@ -184,7 +184,7 @@ def _check_model(model: nn.Module) -> None:
     wrapper = wrapper_of(model)
     if wrapper is not None:
         raise SiteError(
-            f"the child is already wrapped ({wrapper}), so its parameters may be others by now",
+            f"the child is already wrapped ({wrapper}), so its parameters may have been replaced",
             remedies=["call rebuild_optimizer right after morph, then wrap or compile the child"],
         )
 
@@ -194,12 +194,12 @@ def _check_optimizer(optimizer: Optimizer) -> None:
     if not isinstance(optimizer, Optimizer):
         raise NetmorphError(
             f"this is a {kind}, not a torch.optim.Optimizer",
-            remedies=["pass the optimizer inside, if it is a wrapper", "build a fresh one on netmorph.param_groups"],
+            remedies=["pass the optimizer inside, if it is a wrapper", "create a new one on netmorph.param_groups"],
         )
     if kind == "ZeroRedundancyOptimizer":
         raise NetmorphError(
-            "a ZeroRedundancyOptimizer spreads its state over the ranks and cannot be rebuilt",
-            remedies=["build a fresh one on netmorph.param_groups(child, lr=...)"],
+            "a ZeroRedundancyOptimizer shards its state over the ranks and cannot be rebuilt",
+            remedies=["create a new one on netmorph.param_groups(child, lr=...)"],
         )
     inner = next((name for name, value in vars(optimizer).items() if isinstance(value, Optimizer)), None)
     if inner is not None:
@@ -209,6 +209,6 @@ def _check_optimizer(optimizer: Optimizer) -> None:
     # LBFGS and its kin: one flat history of all parameters, filed under the first.
     if isinstance(optimizer, torch.optim.LBFGS) or hasattr(optimizer, "_numel_cache"):
         raise NetmorphError(
-            f"the state of {kind} is over all parameters at once, so none of it survives when some are replaced",
-            remedies=["build a fresh one on the child's parameters"],
+            f"the state of {kind} is shared by all parameters and cannot be kept when some are replaced",
+            remedies=["create a new one on the child's parameters"],
         )

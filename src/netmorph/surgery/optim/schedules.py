@@ -33,10 +33,10 @@ def all_schedulers(given: Any, optimizer: Optimizer) -> list[Any]:
         for each in _nested(scheduler):
             driven = getattr(each, "optimizer", None)
             if inside(driven) is not inside(optimizer):
-                what = "drives another optimizer" if isinstance(driven, Optimizer) else "is no learning-rate scheduler"
+                what = "drives another optimizer" if isinstance(driven, Optimizer) else "is not a scheduler"
                 raise NetmorphError(
                     f"schedulers= holds a {type(each).__name__}, which {what}",
-                    remedies=["pass the schedulers of this very optimizer"],
+                    remedies=["pass the schedulers of this optimizer"],
                 )
             found[id(each)] = each
     return list(found.values())
@@ -54,8 +54,8 @@ def check_known(optimizer: Optimizer, given: Any) -> None:
         raise NetmorphError(
             "a learning-rate scheduler drives this optimizer, which gets a new parameter group",
             remedies=[
-                "pass schedulers=scheduler, so that it learns of the group",
-                "pass schedulers=None if its work is done",
+                "pass schedulers=scheduler, so that it is updated with the new group",
+                "pass schedulers=None if it is no longer used",
             ],
         )
 

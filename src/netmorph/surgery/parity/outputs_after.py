@@ -33,7 +33,7 @@ def run_child(
         calls, expected = after.seen[name].calls, before.seen[name].calls
         if calls < expected:
             raise SiteError(
-                "the network holds another reference to the layer and goes on calling that",
+                "the network holds another reference to the layer and continues to call it",
                 site=name,
                 shapes=f"{calls} of {expected} calls reach the new module",
                 remedies=["keep layers in registered modules only, not in plain lists or bound methods"],

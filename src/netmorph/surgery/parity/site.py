@@ -173,7 +173,7 @@ def _measure(original: nn.Module, morphed: nn.Module, spec: ConvSpec, site: str,
     y = original.eval().forward(x)
     if not y.isfinite().all():
         raise ParityError(
-            "the layer's own output is not finite: there is nothing to compare with",
+            "the layer's own output is not finite: nothing can be compared with it",
             site=site,
             shapes=f"input {tuple(x.shape)}",
             remedies=["look for NaN or inf in the example inputs and in the network's weights"],

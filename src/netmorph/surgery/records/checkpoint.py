@@ -181,9 +181,9 @@ def _write(folder: Path, content: dict[str, Any], packed: Packed) -> None:
         text = json.dumps({**content, "digest": _digest(content)}, indent=1)
         if len(text) > LARGEST:
             raise NetmorphError(
-                "the description of the network is larger than a checkpoint's can be",
+                "the description of the network is too large for a checkpoint",
                 shapes=f"{len(text):,} bytes, {LARGEST:,} at most",
-                remedies=["keep the weights alone, by safetensors.torch.save_file(model.state_dict(), file)"],
+                remedies=["save only the weights with safetensors.torch.save_file(model.state_dict(), file)"],
             )
         (aside / CONFIG).write_text(text, encoding="utf-8")
         (aside / WEIGHTS).chmod((aside / CONFIG).stat().st_mode)  # safetensors writes for the owner alone
@@ -214,7 +214,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     version = config.get("version")
     if type(version) is not int or version not in _KEYS:
         raise NetmorphError(
-            f"{path} has version {version!r}, this netmorph reads 1 to {VERSION}",
+            f"{path} has version {version!r}, this version of netmorph reads 1 to {VERSION}",
             remedies=["use a newer netmorph"],
         )
     content = {key: value for key, value in config.items() if key != "digest"}
@@ -251,15 +251,15 @@ def _parent(
     """Build the parent, once a sketch of it without memory has been found to lead to these tensors."""
     if parent is None or build is None:
         raise NetmorphError(
-            f"the checkpoint in {folder} does not say how to build its parent"
+            f"the checkpoint in {folder} does not name a model from which to build its parent"
             if parent is None
             else f"the parent {parent['name']!r} cannot be built here",
-            remedies=["pass the parent, not yet morphed, as into="],
+            remedies=["pass the parent, before it was morphed, as into="],
         )
     if "name" in parent["args"]:
         raise NetmorphError(
             f"the parent {parent['name']!r} cannot be built with a second 'name' among its arguments",
-            remedies=["pass the parent, not yet morphed, as into="],
+            remedies=["pass the parent, before it was morphed, as into="],
         )
     made = partial(build, parent["name"], **parent["args"])
     sketch = on_no_device(made)
@@ -269,7 +269,7 @@ def _parent(
         raise NetmorphError(
             f"the parent {parent['name']!r} that the checkpoint in {folder} names is too large to be its parent",
             shapes=f"{wanted:,} numbers, the checkpoint's weights {held:,}",
-            remedies=["pass the parent, not yet morphed, as into="],
+            remedies=["pass the parent, before it was morphed, as into="],
         )
     with replayed(sketch, _beyond(sketch, history), bare=True) as replay:
         check_fits(replay.model, shapes)

@@ -60,7 +60,7 @@ class CollapsedPlace:
                 "the parent's layer is not the one that was morphed and collapsed",
                 site=self.name,
                 shapes=f"expected {self.before or 'a morphed module'}, found {found}",
-                remedies=["load into the parent that the child was made of, not yet morphed"],
+                remedies=["load into the original parent, before it was morphed"],
             )
         return found
 

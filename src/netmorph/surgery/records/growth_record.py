@@ -280,5 +280,5 @@ def _other(name: str, wanted: str, found: nn.Module) -> NetmorphError:
         "the parent's module is not the one that grew",
         site=name,
         shapes=f"expected {wanted}, found {class_of(found)}",
-        remedies=["load into the parent that the child was made of, not yet morphed"],
+        remedies=["load into the original parent, before it was morphed"],
     )

@@ -80,7 +80,7 @@ class Plain:
         try:
             made.build(device="meta", dtype=None)
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-            raise NetmorphError(f"PyTorch refuses such a layer: {reason(error)}", shapes=str(spec)) from error
+            raise NetmorphError(f"PyTorch cannot create such a layer: {reason(error)}", shapes=str(spec)) from error
         return made
 
     def __str__(self) -> str:

@@ -51,7 +51,7 @@ class Replay:
         except NetmorphError as error:
             raise error.located(site.name) from error
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-            raise NetmorphError(f"PyTorch refuses such a module: {reason(error)}", site=site.name) from error
+            raise NetmorphError(f"PyTorch cannot create such a module: {reason(error)}", site=site.name) from error
         for tensor in chain(module.parameters(), module.buffers()):
             if tensor.is_meta and self.bare:
                 self.homes.setdefault(tensor, home)
@@ -122,7 +122,7 @@ def check_history(model: nn.Module) -> tuple[Record, ...]:
         raise NetmorphError(
             f"the network's history cannot be replayed: a morphed module is {found}",
             site=odd[0],
-            remedies=["save the very network that was morphed, not a part of it"],
+            remedies=["save the network that was morphed, not a part of it"],
         )
     return history
 
@@ -151,7 +151,7 @@ def _layer(model: nn.Module, site: MorphedSite) -> nn.Module:
             "the parent's layer is not the one that was morphed",
             site=site.name,
             shapes=f"expected {site.kind} {site.layout.site}{' with bias' if site.bias else ''}, found {layer}",
-            remedies=["load into the parent that the child was made of, not yet morphed"],
+            remedies=["load into the original parent, before it was morphed"],
         )
     return layer
 

@@ -85,7 +85,7 @@ def check_real(model: nn.Module) -> None:
             )
         if tensor.is_meta:
             raise NetmorphError(
-                f"{name!r} of the network to load into is on the meta device, which holds no numbers",
+                f"{name!r} of the network to load into is on the meta device, which has no values",
                 remedies=["build the network on a real device"],
             )
 
@@ -101,8 +101,8 @@ def check_fits(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     if missing or extra:
         raise NetmorphError(
             "the weights are not those of this network",
-            shapes=f"missing {missing[:3]}, left over {extra[:3]}, of {len(own)} tensors",
-            remedies=["load into the parent that the child was made of"],
+            shapes=f"missing {missing[:3]}, superfluous {extra[:3]}, of {len(own)} tensors",
+            remedies=["load into the original parent"],
         )
     for name, tensor in tensors.items():
         if own[name].shape != tensor.shape or _kind(own[name].dtype) != _kind(tensor.dtype):
@@ -110,7 +110,7 @@ def check_fits(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             raise NetmorphError(
                 f"the weight {name!r} does not fit this network",
                 shapes=f"checkpoint {told[0]}, network {told[1]}",
-                remedies=["load into the parent that the child was made of"],
+                remedies=["load into the original parent"],
             )
 
 

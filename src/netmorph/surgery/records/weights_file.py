@@ -43,11 +43,11 @@ def read_shapes(path: Path) -> dict[str, Tensor]:
             raise SafetensorError(f"its header has {size:,} bytes, {LARGEST:,} at most")
         header = parse_json(file.read(size).decode("utf-8"))
         if not isinstance(header, dict):
-            raise SafetensorError("its header is no table")
+            raise SafetensorError("its header is not a table")
         shapes = {name: _shape(name, entry) for name, entry in header.items() if name != "__metadata__"}
         told, found = sum(tensor.nbytes for tensor in shapes.values()), os.fstat(file.fileno()).st_size - 8 - size
         if told != found:
-            raise SafetensorError(f"it holds {found:,} bytes of numbers, and its header tells of {told:,}")
+            raise SafetensorError(f"it contains {found:,} bytes of data, but its header declares {told:,}")
         return shapes
 
 

@@ -142,7 +142,7 @@ def own_activation(model: nn.Module, heard: Heard, name: str) -> tuple[str, str 
         found = _handwritten(module)
         if found is not None:
             act, gap = found
-            like = f"the network's {type(module).__name__} is no activation of torch.nn: new ones are like {act}"
+            like = f"the network's {type(module).__name__} is not an activation of torch.nn: new ones are like {act}"
             return act, like if gap > _EQUAL else None
     gate = _commonest(heard.tally.items())
     if gate is not None:

@@ -40,7 +40,7 @@ def calibrate(child: nn.Module, batches: Any) -> nn.Module:
     modules = dict(_outermost(child, ""))
     if not any(map(has_newborn_norm, modules.values())):
         raise SiteError(
-            "there is no newborn BatchNorm to calibrate", remedies=["morph with norm='calibrated' or norm='neutral'"]
+            "there is no BatchNorm left to calibrate", remedies=["morph with norm='calibrated' or norm='neutral'"]
         )
     run_through(child, modules, batches)
     return child
@@ -51,7 +51,8 @@ def run_through(child: nn.Module, modules: Mapping[str, nn.Module], batches: Any
     batches = [batches] if isinstance(batches, Tensor | Mapping) else batches
     if not isinstance(batches, Iterable):
         raise NetmorphError(
-            f"calibration takes batches, not {type(batches).__name__}", remedies=["pass a data loader or [batch, ...]"]
+            f"expected batches for calibration, got {type(batches).__name__}",
+            remedies=["pass a data loader or [batch, ...]"],
         )
     device = next((tensor.device for tensor in (*child.parameters(), *child.buffers())), torch.device("cpu"))
     most = _arguments(child)

@@ -70,7 +70,7 @@ class Call:
                 shapes=f"{what} {describe(self)}",
                 remedies=[
                     *one,
-                    f"pass {what} as its forward takes them: a tensor, a tuple of arguments or a dictionary",
+                    f"pass {what} in the form that its forward accepts: a tensor, a tuple of arguments or a dictionary",
                     "move them to the model's device and dtype",
                 ],
             ) from error

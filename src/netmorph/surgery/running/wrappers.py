@@ -28,7 +28,7 @@ _INSIDE = {
 }
 
 
-_ANEW = ", then wrap or compile the child anew: the old wrapper knows the old parameters only"
+_ANEW = ", then wrap or compile the child again, since the old wrapper refers to the old parameters"
 
 
 def wrapper_of(module: nn.Module) -> str | None:
@@ -49,8 +49,8 @@ def check_network(model: object) -> None:
     """
     if not isinstance(model, nn.Module):
         raise SiteError(
-            f"a network (nn.Module) is wanted, not {model!r:.80}",
-            remedies=["build it first: nm.build(name) takes names" if isinstance(model, str) else "pass the network"],
+            f"expected an nn.Module, got {model!r:.80}",
+            remedies=["build the model first: nm.build(name)" if isinstance(model, str) else "pass the network"],
         )
 
 
@@ -83,7 +83,7 @@ def wrapped_above(model: nn.Module, name: str) -> str | None:
     for ancestor in _ancestors(model, name):
         wrapper = wrapper_of(ancestor)
         if wrapper is not None:
-            return f"it is inside {wrapper}: morph before wrapping, then wrap the child anew"
+            return f"it is inside {wrapper}: morph before wrapping, then wrap the child again"
     return None
 
 

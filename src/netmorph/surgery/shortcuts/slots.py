@@ -118,7 +118,7 @@ def fill_empty(block: nn.Module, name: str, module: nn.Module) -> Undo:
     if name not in empty_attributes(block):
         raise SiteError(
             f"{type(block).__name__} has no attribute {name!r} that is None",
-            remedies=["load into the parent that the child was made of, not yet morphed"],
+            remedies=["load into the original parent, before it was morphed"],
         )
     registered = name in block._modules
     setattr(block, name, module)

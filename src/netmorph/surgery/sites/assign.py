@@ -71,7 +71,7 @@ def check_mapping(mapping: object) -> None:
     """
     if not isinstance(mapping, Mapping) or not mapping or not all(isinstance(key, str) for key in mapping):
         raise SiteError(
-            f"the mapping takes names of sites to graphs, not {mapping!r}",
+            f"expected a dict from names of sites to graphs, got {mapping!r}",
             remedies=['write {"layer1.*.conv1": "3x3 > 1x1 | 1x1"}'],
         )
 
@@ -86,7 +86,7 @@ def read_graph(value: ModuleGraph | str) -> ModuleGraph:
         return value
     if not isinstance(value, str):
         raise GraphError(
-            f"a site becomes a graph, a notation or a name of the catalogue, not {value!r}",
+            f"expected a graph, its notation or a name of the catalogue, got {value!r}",
             remedies=["write '3x3 > 1x1 | 1x1'"],
         )
     name = value.strip()

@@ -106,7 +106,7 @@ def notice(layer: nn.Module) -> str | None:
         return None
     return (
         f"the {type(layer).__name__} standardised its weight in every call; "
-        "the weights of the module that replaces it are trained as they are"
+        "the weights of the module that replaces it are not standardised"
     )
 
 

@@ -131,7 +131,7 @@ class Sites(Sequence[Site]):
         if len(self) != count:
             skipped = f"; refused: {', '.join(map(repr, self.refused))}" if self.refused else ""
             raise SiteError(
-                f"{count} sites were expected and {len(self)} found",
+                f"expected {count} sites, found {len(self)}",
                 shapes=f"found {_listed(self.names)}{skipped}",
                 remedies=["change the patterns or the expected count"],
             )
@@ -148,7 +148,7 @@ class Sites(Sequence[Site]):
         if skipped:
             name, why = next(iter(skipped.items()))
             raise SiteError(
-                f"everything that {pattern!r} matches is refused, such as {name!r}: {why}",
+                f"every layer that {pattern!r} matches is refused, such as {name!r}: {why}",
                 shapes=f"{len(skipped)} places",
             )
         raise self._nothing(pattern)
@@ -161,7 +161,7 @@ class Sites(Sequence[Site]):
         remedies = []
         what = f"no site matches {pattern!r}"
         if pattern in self._others:
-            what += f" (a module of type {self._others[pattern]} is none itself)"
+            what += f" (a module of type {self._others[pattern]} is not a site itself)"
         if inside:
             remedies.append(f"its sites are {_listed(inside)}: name one, or write {pattern + '.*'!r}")
         else:
