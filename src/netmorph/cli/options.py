@@ -46,18 +46,16 @@ def add_model(parser: Any) -> None:
         "--model-args",
         type=dict[str, bool | int | float | str | None],
         default={},
-        help="arguments of the model: --model-args.num_classes=10, or --model-args '{\"num_classes\": 10}'",
+        help="arguments of the constructor: --model-args.num_classes=10, or --model-args '{\"num_classes\": 10}'",
     )
-    parser.add_argument("--weights", type=str | None, default=None, help="a safetensors file with the model's weights")
+    parser.add_argument("--weights", type=str | None, default=None, help="safetensors file with the model's weights")
     add_input(parser)
 
 
 def add_input(parser: Any) -> None:
     """Add what the network is tried on."""
-    parser.add_argument(
-        "--input-shape", type=str, default="1,3,224,224", help="shape of the input that the network is tried on"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed of every random choice")
+    parser.add_argument("--input-shape", type=str, default="1,3,224,224", help="shape of the random example input")
+    parser.add_argument("--seed", type=int, default=0, help="random seed")
 
 
 def add_sites(parser: Any) -> None:
@@ -67,14 +65,14 @@ def add_sites(parser: Any) -> None:
         type=Text(),
         action="append",
         required=True,
-        help="which layers: a qualified name or a pattern such as 'layer1.*.conv1'; repeatable",
+        help="layers to morph: a qualified name, or a pattern such as 'layer1.*.conv1'; repeatable",
     )
     parser.add_argument(
         "--to",
         type=Text(),
         action="append",
         required=True,
-        help="the module for the --at of the same place: a graph such as '3x3 > 1x1 | id', or a name; repeatable",
+        help="module for the corresponding --at: a graph such as '3x3 > 1x1 | id', or a name; repeatable",
     )
 
 
@@ -84,7 +82,7 @@ def add_birth(parser: Any) -> None:
         "--birth",
         type=str,
         default="slope",
-        help="how modules are born: slope (parametric activations), pair, zero or cancel (plain activations)",
+        help="initialisation of modules: slope (parametric activations), pair, zero or cancel (plain activations)",
     )
 
 

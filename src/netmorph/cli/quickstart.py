@@ -1,8 +1,8 @@
-"""See the main job on real data: train, morph, prove, train on, compare.
+"""Demonstrate netmorph on real data: train, morph, check, continue training, compare.
 
-Trains a small network on a subset of Fashion-MNIST that netmorph ships until it has learned most of what it can, morphs
-two of its convolutions into larger modules, prints the parity of each, trains on, and compares with three controls at
-equal compute. Writes a run folder.
+Trains a small network on a subset of Fashion-MNIST that is part of netmorph until it has learned most of what it can,
+morphs two of its convolutions into larger modules, prints the parity of each, continues training, and compares the
+result with three controls at equal compute. Writes a run folder.
 """
 
 from __future__ import annotations
@@ -25,20 +25,22 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: Any) -> None:
     """Add the command's options."""
-    parser.add_argument("--seed", type=int, default=0, help="seed of every random choice")
+    parser.add_argument("--seed", type=int, default=0, help="random seed")
     parser.add_argument(
         "--epochs",
         type=int | None,
         default=None,
-        help="epochs of the child after the morph; the parent has four times as many (default: 8)",
+        help="number of epochs of the child after the morph; the parent is trained for four times as many (default: 8)",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="few images and one epoch: shows every step, its figures mean nothing"
+        "--quick",
+        action="store_true",
+        help="use few images and one epoch: shows every step, but the results are meaningless",
     )
     parser.add_argument(
         "--out", type=str | None, default=None, help="folder of the run (default: runs/quickstart-DATE-TIME)"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON, and nothing on the way")
+    parser.add_argument("--json", action="store_true", help="print JSON, and no progress")
 
 
 def run(options: Any) -> int:

@@ -1,7 +1,7 @@
-"""Write one HTML file about a morph or a training run: drawings, parity, cost, curves, slopes, how to do it again.
+"""Write an HTML report of a morph or a training run: drawings, parity, cost, curves, slopes, how to repeat it.
 
-RUN is a folder that netmorph morph, quickstart, fit, reproduce or netmorph.save wrote. The file needs no network, and
-reads on a phone, in the dark and on paper. Exit code 2 where a morph did not keep the function.
+RUN is a folder written by netmorph morph, quickstart, fit, reproduce or netmorph.save. The file works without a network
+connection, on small screens, in dark mode and in print. Exit code 2: a morph did not preserve the function.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: Any) -> None:
     """Add the command's options."""
-    parser.add_argument("run", type=str, help="the folder of a run or a checkpoint")
-    parser.add_argument("--out", type=str | None, default=None, help="the file (default: report.html in the folder)")
+    parser.add_argument("run", type=str, help="folder of a run or a checkpoint")
+    parser.add_argument("--out", type=str | None, default=None, help="output file (default: report.html in the folder)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -47,25 +47,25 @@ def add_data(parser: Any, default: str | None, why: str) -> None:
         default=None,
         help="folder of the data set (default: netmorph/data in the user's cache)",
     )
-    parser.add_argument("--download", action="store_true", help="fetch the data into --data where it is missing")
+    parser.add_argument("--download", action="store_true", help="download the data into --data if it is missing")
 
 
 def add_machine(parser: Any) -> None:
     """Add what the training runs on."""
     parser.add_argument(
-        "--accelerator", type=str, default="auto", help="auto (a GPU where there is one), cpu, cuda or mps"
+        "--accelerator", type=str, default="auto", help="auto (a GPU if there is one), cpu, cuda or mps"
     )
     parser.add_argument(
         "--precision",
         type=Literal["32-true", "bf16-mixed", "16-mixed"],
         default="32-true",
-        help="of the training's arithmetic",
+        help="numerical precision of the training",
     )
     parser.add_argument(
         "--compile",
         type=Literal["none", "default", "reduce-overhead", "cuda-graphs"],
         default="none",
-        help="make the network faster: torch.compile, in its reduce-overhead with CUDA graphs; or CUDA graphs alone",
+        help="speed up the network: torch.compile, the same with CUDA graphs (reduce-overhead), or CUDA graphs alone",
     )
 
 
@@ -76,7 +76,7 @@ def add_time_limit(parser: Any) -> None:
         type=float | None,
         default=None,
         metavar="SECONDS",
-        help=f"begin no epoch that would not end within this time; exit with {AGAIN}, the same command then goes on",
+        help=f"start no epoch that would not end within this time; exit with {AGAIN}; repeat the command to continue",
     )
 
 

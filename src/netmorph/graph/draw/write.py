@@ -66,7 +66,7 @@ def draw(what: ModuleGraph | Drawable | str, path: str | Path, *, strip: bool = 
         what: a graph, its notation, the plan of a site (channels, the edges that carry the layer's filter and blobs
             that are too narrow are shown), or a site of a morph's result.
         path: the file: .svg, .png (needs matplotlib), .dot or .gv (Graphviz), .mmd (Mermaid).
-        strip: draw the morphing sequence, a picture for each step (SVG and PNG).
+        strip: draw the morphing sequence, with one picture for each step (SVG and PNG).
 
     Returns:
         The path.

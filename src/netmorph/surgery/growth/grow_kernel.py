@@ -39,23 +39,23 @@ def grow_kernel(
     inplace: bool = False,
     check: bool = True,
 ) -> Result:
-    """Give convolutions a larger kernel and keep what they compute: zeros around the present taps, padding to match.
+    """Give convolutions a larger kernel without changing the function: the kernel is padded with zeros.
 
-    The zeros learn from the first step, for their gradient is that of any tap. Positions, size of the output, border
-    and stride stay as they are. The side that an even kernel adds lies behind, as in "same" padding. Padding by
-    reflection or wrapping needs larger inputs then, which `notices` tells.
+    The new zeros learn from the first step on. The padding of the convolution is adjusted so that positions, output
+    size, border and stride stay the same. An even kernel is padded at its end, as for "same" padding. With reflect or
+    circular padding the convolution then needs larger inputs; `notices` says so.
 
     Args:
         model: any network, in train or eval mode.
-        site: name or glob of plain convolutions, or of edges inside morphed modules (`layer1.0.shortcut.edges.s_a`).
-        kernel: taps, for each dimension or one number for all.
+        site: name or glob of plain convolutions, or of edges of morphed modules (`layer1.0.shortcut.edges.s_a`).
+        kernel: the new kernel size, one number for all dimensions or one for each.
         example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments.
-        seed: of nothing that is new here: zeros; kept so that all operations are called alike.
-        inplace: change `model` itself; else a copy.
-        check: raise where parity is above the tolerance.
+        seed: has no effect, since the new weights are zeros; all functions that grow a network have this argument.
+        inplace: change `model` itself instead of a copy.
+        check: raise an error if parity is above the tolerance.
 
     Returns:
-        What `morph` returns.
+        The same as `morph`.
 
     Raises:
         SiteError: if there is no such convolution, the edge has no weights, the kernel is not larger than the present

@@ -138,18 +138,18 @@ def plan(
     birth: Birth = "slope",
     seed: int = 0,
 ) -> ModelPlan:
-    """Say what `morph` with the same mapping would do: reduction, cut, feasibility and cost of each site.
+    """Report what `morph` would do with the same mapping: reduction, cut, feasibility and cost of each site.
 
-    Weights are not looked at. The model runs on the example and is left as it is.
+    The result does not depend on the weights. The model runs on the example inputs and is not changed.
 
     Args:
         model: any network.
-        mapping: as for `morph`.
-        example_inputs: as for `morph`.
-        fill: as for `morph`.
-        act: as for `morph`; it decides whether a module can be born in pairs.
-        birth: as for `morph`; "pair" counts half of the channels of each activated blob.
-        seed: as for `morph`; it draws the noise whose rank decides where the max-flow does not.
+        mapping: as in `morph`.
+        example_inputs: as in `morph`.
+        fill: as in `morph`.
+        act: as in `morph`; not every activation supports birth="pair".
+        birth: as in `morph`; with "pair", each blob with an activation counts with half of its channels.
+        seed: as in `morph`; it draws the noise whose rank decides where the maximum flow cannot.
 
     Raises:
         SiteError: as for `morph`.

@@ -96,14 +96,14 @@ def _worst(word: str, all_of_them: Sequence[OutputParity | SiteParity], most: in
 def verify(parent: nn.Module, child: nn.Module, example_inputs: Any, *, tolerance: float | None = None) -> Parity:
     """Measure the difference between two models on the same inputs, with the same random numbers.
 
-    Both are left as they are. Equal outputs of whole models do not prove that every module inside is right (one may
-    hardly matter to the output): `morph` measures each site besides.
+    Neither model is changed. Equal outputs do not prove that every module inside is correct, since a module may hardly
+    affect the output; `morph` therefore measures each site as well.
 
     Args:
-        parent: the model to compare with.
-        child: the other one.
+        parent: the reference model.
+        child: the model to compare with it.
         example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments.
-        tolerance: raise above this relative difference in eval mode; None: only report.
+        tolerance: raise an error if the relative difference in eval mode exceeds this value; None: only report.
 
     Raises:
         SiteError: if a model raised on the example.

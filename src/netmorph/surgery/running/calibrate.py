@@ -18,17 +18,17 @@ from netmorph.surgery.running.wrappers import check_network
 
 
 def calibrate(child: nn.Module, batches: Any) -> nn.Module:
-    """Calibrate, in place, the BatchNorms that `morph` put into a network and that have not yet learned (eq. 9).
+    """Set the statistics of the BatchNorms that `morph` has added and that have not been trained yet, in place (eq. 9).
 
-    The batches run through the network once, in eval mode and without gradients. Each newborn BatchNorm then holds the
-    measured statistics with gamma = sqrt(var + eps) and beta = mean: the identity in eval mode, close to it in train
-    mode. Everything else is left as it is; if a batch fails, everything is.
+    The batches run through the network once, in eval mode and without gradients. Each new BatchNorm then has the
+    measured statistics, gamma = sqrt(var + eps) and beta = mean, so that it is the identity in eval mode and close to
+    it in train mode. Nothing else is changed; if a batch fails, nothing is changed at all.
 
     Args:
         child: a morphed network.
-        batches: an iterable of batches, each a tensor, a tuple of arguments or a dictionary. Of a tuple or list with
-            more items than the network's forward takes arguments (images and labels, as data loaders yield), the first
-            ones are used. A single tensor or dictionary is one batch.
+        batches: an iterable of batches, each a tensor, a tuple of arguments or a dictionary. If a tuple or list has
+            more items than the network's forward has parameters (images and labels from a data loader), the first items
+            are used. A single tensor or dictionary is one batch.
 
     Returns:
         The network itself.
