@@ -22,12 +22,12 @@ __all__ = ["load", "load_weights", "open_model"]
 
 
 def load(folder: str | os.PathLike[str], into: nn.Module | None = None) -> nn.Module:
-    """Read a network that ``save`` wrote: the parent is morphed again without solving and takes the weights.
+    """Load a network that ``save`` has written: its history is replayed without solving, and the weights are loaded.
 
     Args:
         folder: the checkpoint.
-        into: the parent, not yet morphed; changed in place. None: built by the name that the checkpoint holds, with
-            those of its arguments that a file may give (decision 14); nothing is downloaded.
+        into: the parent, before it was morphed; changed in place. None: the parent is built by the name in the
+            checkpoint, with arguments that a file may give (decision 14); nothing is downloaded.
 
     Returns:
         The child.

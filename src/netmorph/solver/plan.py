@@ -137,16 +137,16 @@ def plan_site(
     birth: Birth = "slope",
     acts: Mapping[str, Symmetry] | None = None,
 ) -> SitePlan:
-    """Explain what `graph` would do at a site.
+    """Report whether `graph` can replace the layer of a site, how, and at what cost.
 
     Args:
         graph: the module graph, or its notation.
         site: geometry of the layer.
-        fill: "pointwise", or "dense", where a solve for a random filter decides: `morph` makes the same choice by it.
-        seed: of the noise whose rank decides where the max-flow does not.
-        birth: as for `morph`.
-        acts: what the activations of the graph's inner blobs do to x and -x, where `birth` asks; a blob that is missing
-            has none.
+        fill: "pointwise", or "dense", for which a solve for a random filter decides, as in `morph`.
+        seed: random seed of the noise whose rank decides where the maximum flow cannot.
+        birth: as in `morph`.
+        acts: how the activation of each inner blob acts on x and -x, if `birth` depends on it; blobs that are not
+            listed have none.
 
     Raises:
         GraphError: if the graph does not fit the site (widths, groups, strides, dimensions), dense fill does not

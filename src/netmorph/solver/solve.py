@@ -89,27 +89,28 @@ def solve(  # noqa: PLR0913 - every option of the public verb
 
     The default is closed-form and exact at zero-padded borders (beyond the paper). `method="alternating"` is the
     paper's Algorithm 2: one edge at a time by least squares from random noise; its solution runs with
-    `border="halo"` and may leave a residual, which `status` tells.
+    `border="halo"` and may leave a residual, as `status` reports.
 
-    Solves on the CPU; the filters come back on the target's device.
+    The computation runs on the CPU in float64; the filters are returned on the target's device.
 
     Args:
         target: weight (c_out, c_in / groups, *kernel), a filter, or a convolution or linear layer.
         graph: the module graph, or its notation.
-        spec: geometry of a bare weight; else `stride`, `dilation` and `padding` give it.
-        stride: of a bare weight.
-        dilation: of a bare weight.
-        padding: of a bare weight; "same" by default.
+        spec: geometry, if the target is a plain weight; or pass `stride`, `dilation` and `padding`.
+        stride: stride, if the target is a plain weight.
+        dilation: dilation, if the target is a plain weight.
+        padding: padding, if the target is a plain weight; "same" by default.
         method: "closed-form", "alternating" or "stepwise".
-        fill: "pointwise" (one tap everywhere but at the cut) or "dense" (noise in all taps, border="halo").
-        seed: of all noise; the same seed gives the same filters everywhere.
-        noise: size of what cancels within the cut, relative to the target; it breaks symmetry.
-        keep_parent: where the graph cannot hold the target, add one more parallel edge of its kernel, `parent`, and
-            solve with it: it holds the target less what the other paths compute (small, but not zero, so that
-            they learn).
-        balanced: scale blobs by powers of two so that the factors' norms are alike.
-        max_iter: sweeps of the alternating method.
-        dtype: of the filters that come back; solved is in float64.
+        fill: "pointwise" (a single non-zero tap in all edges outside the cut) or "dense" (noise in all taps,
+            border="halo").
+        seed: random seed; the same seed gives the same filters on every machine.
+        noise: size, relative to the target, of the random weights that cancel within the cut and break symmetry.
+        keep_parent: if the graph cannot represent the target, add a parallel edge `parent` with the target's kernel.
+            Its filter is the target minus what the other paths compute (which is small, but not zero, so that they
+            learn).
+        balanced: scale blobs by powers of two so that the factors have similar norms.
+        max_iter: maximum number of sweeps of the alternating method.
+        dtype: dtype of the returned filters.
 
     Raises:
         InfeasibleMorph: if the graph cannot represent the target exactly; the message states what is missing.

@@ -32,42 +32,42 @@ Grow = Callable[[nn.Module], Result]
 
 
 class GrowCallback(Callback):
-    """Morphs a network at the beginning of an epoch, inside the user's own ``Trainer``.
+    """Grows a network at the beginning of an epoch, inside your own ``Trainer``.
 
-    The optimizers keep the state and the group of all that survives, and their schedulers go along, as
-    `netmorph.rebuild_optimizer` says. Checkpoints taken afterwards are resumed by ``trainer.fit(..., ckpt_path=...)``
-    with the network as it is built at first and this callback: the growth is repeated without solving, then weights and
-    optimizers are loaded. ``load_from_checkpoint`` knows no callbacks: let the ``LightningModule``'s
-    ``on_load_checkpoint`` call `grow_as_saved`.
+    The state of optimizers and schedulers is transferred as by `netmorph.rebuild_optimizer`. To resume from a
+    checkpoint that was saved afterwards, call ``trainer.fit(..., ckpt_path=...)`` with the network in its original
+    structure and the same callback: the growth is repeated without solving, then weights and optimizer states are
+    loaded. ``load_from_checkpoint`` does not run callbacks; call `grow_as_saved` in ``on_load_checkpoint`` of the
+    ``LightningModule``.
 
-    Averages grow along, as `netmorph.rebuild_ema` says: those of Lightning's ``WeightAveraging`` and
-    ``EMAWeightAveraging`` and of ``StochasticWeightAveraging``, and every ``AveragedModel`` and timm's ``ModelEma`` in
-    the ``LightningModule``. Refused at the start are ``BackboneFinetuning``, its kin and ``ModelPruning``, which know
-    groups and layers by their places, and optimizers that cannot follow (`netmorph.check_optimizer`).
+    Weight averages grow with the network, as by `netmorph.rebuild_ema`: those of Lightning's ``WeightAveraging``,
+    ``EMAWeightAveraging`` and ``StochasticWeightAveraging``, and every ``AveragedModel`` or timm ``ModelEma`` in the
+    ``LightningModule``. ``BackboneFinetuning`` and similar callbacks, ``ModelPruning``, and optimizers that cannot be
+    rebuilt (`netmorph.check_optimizer`) are refused when training starts.
 
-    A growth is told in one line, and the number of parameters goes to the trainer's loggers, as ``parameters``: at the
-    start and after each growth.
+    Each growth is reported in one line. The number of parameters is logged to the trainer's loggers as ``parameters``,
+    at the start and after each growth.
 
-    Under DDP every process grows its own copy, then DDP is set up anew around them, which takes the first one's
-    weights; gradients are shared as before. Where one process cannot grow, all stop. Strategies that split the network
-    (FSDP, DeepSpeed) are refused at the start. BatchNorms that the growth brings are not made ``SyncBatchNorm``.
+    Under DDP every process grows its own copy, and DDP is then set up again around the copies with the weights of the
+    first process. If one process cannot grow, all stop. Strategies that shard the network (FSDP, DeepSpeed) are refused
+    when training starts. New BatchNorms are not converted to ``SyncBatchNorm``.
 
-    For several growths give several callbacks.
+    To grow several times, use several callbacks.
 
     Args:
-        grow: what `netmorph.morph` takes as ``mapping``; or a function that takes the network and returns the result of
+        grow: the ``mapping`` of `netmorph.morph`, or a function that takes the network and returns the result of
             `morph`, `widen`, `deepen`, `grow_kernel` or `regrow`.
-        at_epoch: epoch at whose beginning to grow, counted from 0 as ``trainer.current_epoch``; a training that is
-            further already grows at its next epoch.
-        attribute: name of the network in the ``LightningModule``; dots reach inside.
-        example_inputs: as `morph` takes them; None: the ``LightningModule``'s ``example_input_array``. On any device.
-        calibration: batches, as `morph` takes them; or a function that takes the trainer and returns them.
-        seed: of the noise; the same in every process.
-        newborn_lr_factor: as `netmorph.rebuild_optimizer` takes it.
+        at_epoch: the epoch at whose beginning to grow, counted from 0 as ``trainer.current_epoch``. If training has
+            passed it already, the network grows at the next epoch.
+        attribute: attribute of the ``LightningModule`` that holds the network; may be dotted.
+        example_inputs: as in `morph`, on any device. None: the ``LightningModule``'s ``example_input_array``.
+        calibration: batches, as in `morph`, or a function that takes the trainer and returns them.
+        seed: random seed, the same in every process.
+        newborn_lr_factor: as in `netmorph.rebuild_optimizer`.
         options: further arguments of `morph`, such as ``birth``.
 
     Attributes:
-        result: of the growth, once it has happened in this process; where it was repeated, it stays None.
+        result: the result of the growth in this process; None before it, and if the growth was repeated on resuming.
 
     Example:
         >>> callback = GrowCallback({"layer*.conv1": "3x3 > 1x1 | 1x1"}, at_epoch=10, attribute="net")
@@ -332,17 +332,18 @@ class GrowCallback(Callback):
 
 
 def grow_as_saved(module: LightningModule, checkpoint: Mapping[str, Any]) -> None:
-    """Grow a ``LightningModule`` as it is built at first to what wrote a checkpoint, so that its weights can be loaded.
+    """Grow a newly built ``LightningModule`` to the structure of a checkpoint, so that its weights can be loaded.
 
-    For its ``on_load_checkpoint``, which ``load_from_checkpoint`` calls. Nothing is solved for, and the weights are yet
-    to be loaded. Where they fit already (nothing has grown, or `GrowCallback` was there first), nothing happens.
+    Call it in the module's ``on_load_checkpoint``, which ``load_from_checkpoint`` runs. Nothing is solved for, and the
+    weights are loaded afterwards. If the structures agree already, nothing happens.
 
     Args:
         module: the module.
-        checkpoint: as Lightning loads it, also with ``weights_only=True``.
+        checkpoint: the checkpoint that Lightning has loaded, also with ``weights_only=True``.
 
     Raises:
-        NetmorphError: if the module is not built as that one was, or the record of its growths cannot be read.
+        NetmorphError: if the module was not built like the one in the checkpoint, or the record of its growth is
+            invalid.
 
     Example:
         >>> class Classifier(LightningModule):

@@ -25,26 +25,26 @@ _SCHEDULES = ("cosine", "step")
 
 @dataclass(frozen=True)
 class Recipe:
-    """Stochastic gradient descent with momentum, as in section 4.2 of the paper, and what goes with it.
+    """Settings of a training run: stochastic gradient descent with momentum, as in section 4.2 of the paper.
 
-    Numbers may come as text (YAML reads ``1e-4`` as text), milestones as any sequence.
+    Numbers may be given as text (YAML reads ``1e-4`` as text), and milestones as any sequence.
 
     Attributes:
-        epochs: passes over the training split.
-        batch_size: images a step, over all processes.
+        epochs: number of passes over the training split.
+        batch_size: images per step, over all processes.
         lr: peak learning rate.
-        momentum: share of the last update that goes on.
-        weight_decay: decay of all parameters except the slopes of activations.
-        warmup: share of all steps over which the rate climbs to its peak.
-        pad: the largest random shift, in pixels, where the data set's augmentation is a shift.
-        schedule: how the rate falls: ``"cosine"``, half a cosine down to zero (beyond the paper), or ``"step"``.
-        milestones: with ``"step"``: when the rate falls, in epochs; below 1, as shares of all epochs.
-        gamma: with ``"step"``: what the rate is multiplied by at each milestone.
-        nesterov: whether momentum looks ahead (beyond the paper).
-        newborn_lr: factor on the rate of the parameters of morphed modules, their biases apart, which were the
-            layers' (beyond the paper).
-        anneal: share of all steps over which newborn slopes are drawn from 1 to 0; 0 leaves them to their gradients
-            (beyond the paper).
+        momentum: momentum factor.
+        weight_decay: weight decay of all parameters except the slopes of activations.
+        warmup: fraction of all steps over which the rate increases to its peak.
+        pad: maximum random shift in pixels, if the data set is augmented by shifts.
+        schedule: how the rate decreases: ``"cosine"``, half a cosine down to zero (beyond the paper), or ``"step"``.
+        milestones: with ``"step"``: when the rate decreases, in epochs; values below 1 are fractions of all epochs.
+        gamma: with ``"step"``: factor on the rate at each milestone.
+        nesterov: whether to use Nesterov momentum (beyond the paper).
+        newborn_lr: factor on the rate of the new parameters of morphed modules, that is, all but their biases (beyond
+            the paper).
+        anneal: fraction of all steps over which new slopes are moved from 1 to 0; with 0 they follow their gradients
+            only (beyond the paper).
     """
 
     epochs: int = 10

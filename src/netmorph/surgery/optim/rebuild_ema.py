@@ -36,23 +36,23 @@ _PLACES = ("module", "ema")  # of torch's AveragedModel and timm's ModelEmaV2 an
 
 
 def rebuild_ema(result: Result, averaged: nn.Module | Any) -> tuple[SiteParity, ...]:
-    """Morph an averaged copy of the parent as the parent was, in place, so that averaging goes on with the child.
+    """Grow an averaged copy of the parent, in place, as the parent was grown, so that averaging can continue.
 
     The copy gets the same module graphs, or grows at the same places (`widen`, `deepen`, `grow_kernel`, `regrow`). Its
-    new weights are solved for from the *averaged* layers, so that the function
-    of the average is kept, not replaced by the child's. Drawn from the same seeds and scaled alike, they lie as near to
-    the child's weights as the averaged layers do to the parent's: averages of the two are meaningful. Newborn
-    BatchNorms take the child's statistics and are the identity in eval mode. Counters such as `n_averaged` stay.
+    new weights are solved for from the *averaged* layers, so that the function of the average is preserved. Since they
+    are drawn from the same seeds and scaled alike, they are as close to the child's weights as the averaged layers are
+    to the parent's, and can be averaged with them. New BatchNorms take the child's statistics and are the identity in
+    eval mode. Counters such as `n_averaged` are not changed.
 
-    Call it right after the operation, before the child is trained on.
+    Call this right after the operation, before the child is trained.
 
     Args:
-        result: of the operation, as it was returned: a copy or pickle of a layer-level operation's does not do.
+        result: the result of the operation itself, not a copy or pickle of it.
         averaged: `torch.optim.swa_utils.AveragedModel`, timm's `ModelEmaV3`, `ModelEmaV2` or `ModelEma`, or any object
             that holds the averaged network as `module` or `ema`.
 
     Returns:
-        The measured difference at each site, between the averaged layer and its module.
+        For each site, the measured difference between the averaged layer and its module.
 
     Raises:
         NetmorphError: if the argument contains no averaged network, or not one of the parent. Nothing is changed then.

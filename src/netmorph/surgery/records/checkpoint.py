@@ -47,14 +47,14 @@ def save(
     parent_name: str | None = None,
     parent_args: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a network to a folder: `model.safetensors` and `config.json`, written aside and renamed.
+    """Write a network to a folder: `model.safetensors` and `config.json`.
 
     Args:
         child: the network, morphed any number of times.
-        folder: where to; made if need be, an older checkpoint in it is replaced.
-        parent_name: name by which the parent can be built again, such as "torchvision:resnet18". None: a network that
-            `build` made remembers it, unless layers were since changed by hand.
-        parent_args: arguments for building it, JSON-ready.
+        folder: the output folder. It is created if necessary; an existing checkpoint in it is replaced.
+        parent_name: name from which the parent can be built again, such as "torchvision:resnet18". None: the name that
+            `build` has stored in the network, unless its layers were changed by hand since.
+        parent_args: arguments for building the parent, serialisable as JSON.
 
     Returns:
         The folder.

@@ -20,20 +20,21 @@ from netmorph.surgery.sites.layers import Kind
 
 @dataclass(frozen=True, repr=False)
 class Site(Brief):
-    """One place of a network that can be morphed.
+    """A layer or identity shortcut of a network that can be morphed.
 
     Attributes:
         name: qualified name; "" is the model itself.
         kind: "conv", "linear" or "identity".
-        spec: geometry of the layer; of an identity, one tap on its channels.
-        bias: whether the layer has one.
-        dtype: of its weight; of an identity, of its input.
-        device: likewise.
-        input_shape: of the first call on the example; None where the example does not reach it.
-        output_shape: likewise.
-        calls: how often the example calls it.
-        same_padding: whether the layer pads by what its input's size asks for; `spec` is then that behind the padding.
-        slot: of a shortcut for which no module stands, how its place comes about; None where a module stands.
+        spec: geometry of the layer; for an identity, a 1x1 kernel on its channels.
+        bias: whether the layer has a bias.
+        dtype: dtype of the weight; for an identity, of the input.
+        device: device of the weight; for an identity, of the input.
+        input_shape: input shape of the first call on the example; None if the example does not reach the site.
+        output_shape: output shape of this call.
+        calls: number of calls on the example.
+        same_padding: whether the padding depends on the input size ("same"); `spec` then describes the convolution
+            after the padding.
+        slot: for a shortcut without a module, how a module is put in its place; otherwise None.
     """
 
     name: str
@@ -64,13 +65,13 @@ class Site(Brief):
 
 
 class Sites(Sequence[Site]):
-    """The sites of a network, in its order.
+    """The sites of a network, in the order of its modules.
 
     Args:
         sites: the sites.
-        refused: why each other layer cannot be morphed, by name.
-        others: type names of all other modules, by name; they make errors helpful.
-        heard: the activations of the run in which they were seen.
+        refused: for each other layer, by name, the reason why it cannot be morphed.
+        others: type names of all other modules, by name, for error messages.
+        heard: the activations that were called in the example run.
     """
 
     def __init__(
