@@ -97,7 +97,7 @@ def parse_json(text: str) -> Any:
     for _ in range(DEEPEST):
         for value in level:
             if isinstance(value, str):
-                value.encode()  # what nothing could print is told here
+                value.encode()  # raises for text that could not be printed
         level = [inner for value in level for inner in _inside(value)]
         if not level:
             return data

@@ -32,7 +32,7 @@ class TrainBatches:
     The last, smaller batch of an epoch is dropped, since BatchNorm dislikes it.
 
     Args:
-        images: ``(n, c, h, w)``, uint8, where the batches shall lie.
+        images: ``(n, c, h, w)``, uint8, on the device of the batches.
         labels: ``(n,)``, int64.
         normalise: maps uint8 images to what the network sees.
         batch_size: images a batch, over all ranks; a split smaller than that makes one batch.
@@ -109,7 +109,7 @@ class EvalBatches:
     """A split in its own order, as it is, in batches as even as can be; see `netmorph.data.dataset.Batches`.
 
     Args:
-        images: ``(n, c, h, w)``, uint8, where the batches shall lie.
+        images: ``(n, c, h, w)``, uint8, on the device of the batches.
         labels: ``(n,)``, int64.
         normalise: maps uint8 images to what the network sees.
         batch_size: images a batch at most, over all ranks.

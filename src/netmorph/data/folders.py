@@ -113,7 +113,7 @@ class Folders:
         return self._finish(torch.stack([evaluation_views(each, _SIDE, 1) for each in pictures]))
 
     def _finish(self, images: Tensor) -> Tensor:
-        """Normalise ``(n, views, h, w, c)`` of uint8 where they shall lie."""
+        """Normalise ``(n, views, h, w, c)`` of uint8 on their device."""
         images = images.to(self.device, non_blocking=True).flatten(0, 1).permute(0, 3, 1, 2)
         return normalised(images, self.mean, self.std)
 
@@ -127,7 +127,7 @@ class FolderBatches:
         length: number of batches of an epoch.
         finish: makes what a network sees of stacked images.
         workers: number of processes; 0 reads in this one.
-        device: where the batches shall lie.
+        device: device of the batches.
 
     Attributes:
         epoch: what the next iteration serves.

@@ -30,16 +30,16 @@ def load_data(
 
     Args:
         name: ``cifar10``, ``cifar100`` (binary version or the Hub's Parquet files), ``fashion-mnist`` (idx files),
-            ``fashion-mnist-subset`` (comes with the package), ``imagefolder`` (any images in folders ``train/CLASS/``
+            ``fashion-mnist-subset`` (part of the package), ``imagefolder`` (any images in folders ``train/CLASS/``
             and ``val/CLASS/``) or ``imagenet`` (the same).
-        root: the folder where it lies; default: ``netmorph/data`` in the user's cache.
-        download: whether to fetch what is missing into ``root``; images in folders cannot be fetched.
-        train_limit: how many training images to keep; the rest is as if it were not there.
-        test_limit: how many test images to keep.
-        workers: for images in folders: processes that read them.
+        root: folder of the data set; default: ``netmorph/data`` in the user's cache.
+        download: whether to download missing files into ``root``; not possible for images in folders.
+        train_limit: number of training images to use.
+        test_limit: number of test images to use.
+        workers: number of processes that read images in folders.
 
     Returns:
-        The data, on the CPU: `Data.to` moves it. Its name says what was read.
+        The data, on the CPU; `Data.to` moves them. The name states what was read.
 
     Raises:
         NetmorphError: if the data set is unknown, is not in ``root``, or is damaged.

@@ -16,8 +16,8 @@ from netmorph.filters.filter import Filter
 def compose(outer: Filter, inner: Filter) -> Filter:
     """Return the filter that equals `outer` after `inner` (eq. 2).
 
-    PyTorch cross-correlates, so the taps compose by a true convolution; offsets add, scaled by the inner stride:
-    offset `o1 + s1*o2`, stride `s1*s2`. Cost: one matrix product a tap of `outer`.
+    Since PyTorch cross-correlates, the taps compose by a true convolution. Offsets add, scaled by the inner stride:
+    offset `o1 + s1*o2`, stride `s1*s2`. The cost is one matrix product for each tap of `outer`.
 
     Args:
         outer: (c_out, c_mid) filter, applied second.

@@ -15,7 +15,7 @@ Ints = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Filter:
-    """A function on (out channel, in channel, offset), zero outside a finite grid of offsets.
+    """A function of (out channel, in channel, offset) that is zero outside a finite grid of offsets.
 
     It maps a signal x to `y[q] = sum_k weight[..., k] x[stride*q + offset + k*dilation]` (cross-correlation, as
     PyTorch convolves), the paper's eq. 1 with the "extended definition" of section 3.4: infinite, with finite support.

@@ -59,7 +59,7 @@ class Width:
 
 @dataclass(frozen=True)
 class Fixed:
-    """What an edge without weights does: a scaled identity, or the mean over its kernel's window.
+    """The operation of an edge without weights: a scaled identity, or average pooling over its kernel.
 
     Attributes:
         kind: "id" or "avg".

@@ -29,11 +29,11 @@ class Edge:
         source: blob it reads.
         sink: blob it writes.
         kernel: one number (every dimension) or one for each spatial dimension of the site.
-        stride: None: netmorph decides (the edges that cross the cut take the site's).
-        dilation: None: the site's where the edge crosses the cut, else 1.
-        groups: a number, or "dw": as many as the blob it reads is wide.
-        norm: None: what `morph(norm=...)` says; else a norm's name for this edge.
-        fixed: what an edge without weights does, also as text ("id", "avg", "0.5*id"); None for a convolution.
+        stride: stride. None: the site's stride if the edge crosses the cut, else 1.
+        dilation: dilation. None: the site's dilation if the edge crosses the cut, else 1.
+        groups: number of groups, or "dw" for as many as the blob that it reads has channels.
+        norm: name of the norm of this edge. None: as given by `morph(norm=...)`.
+        fixed: the operation of an edge without weights, also as text ("id", "avg", "0.5*id"); None for a convolution.
     """
 
     name: str
@@ -78,12 +78,12 @@ class Edge:
 class ModuleGraph(Brief):
     """A module: a single-source, single-sink acyclic multigraph of convolutions (Definition 1), without weights.
 
-    Immutable and hashable. Validated when made: every blob lies on a path from source to sink, named strides agree at
-    joins.
+    Immutable and hashable. The graph is validated when it is created: every blob lies on a path from source to sink,
+    and explicit strides agree where paths meet.
 
     Attributes:
         edges: in the order given.
-        width_items: (blob, width), sorted; a blob that is missing is as wide as the site's output.
+        width_items: (blob, width), sorted; other blobs are as wide as the site's output.
         activation_items: (blob, activation), sorted; overrides `morph(act=...)` for that blob.
         source: name of the blob that the site reads.
         sink: name of the blob that the site writes.

@@ -27,7 +27,7 @@ class Symmetry:
 
 
 def check_birth(birth: str, known: tuple[str, ...] = BIRTHS) -> None:
-    """Raise where a birth is none of those that are known.
+    """Raise an error if a birth is unknown.
 
     Raises:
         GraphError: if the birth is unknown; the message suggests the nearest name.

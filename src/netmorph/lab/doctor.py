@@ -134,7 +134,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def lightning_release() -> Check:
-    """Check that Lightning is none of the releases that must not be used."""
+    """Check that Lightning is not one of the releases that must not be used."""
     found = {name: _version(name) for name in ("lightning", "pytorch-lightning")}
     for name, number in found.items():
         if number in BAD_LIGHTNING:
@@ -191,7 +191,7 @@ def _nvidia() -> bool:
 
 
 def bfloat16(probe: Probe, again: Callable[[Mapping[str, str]], Probe] | None = None) -> Check:
-    """Judge the step in bfloat16; where it died, try the remedy before it is told.
+    """Judge the step in bfloat16; if it crashed, try the remedy before it is suggested.
 
     On some virtual machines that announce AMX, oneDNN's bfloat16 convolutions raise SIGILL or compute nonsense.
 

@@ -34,7 +34,7 @@ def open_for(name: str, arguments: Mapping[str, Any], weights: Path | None, data
         name: such as ``netmorph:resnet20``, or the folder of a checkpoint.
         arguments: of its constructor; none for a checkpoint.
         weights: a safetensors file with its weights.
-        data: what it shall learn.
+        data: the data set to train on.
         seed: of its weights, where it begins with random ones.
 
     Returns:

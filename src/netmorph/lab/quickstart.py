@@ -151,7 +151,7 @@ def quickstart(setting: Setting, out: Path, listener: Listener) -> Outcome:
     Args:
         setting: what to do.
         out: the folder to write; must not exist yet, or be empty.
-        listener: hears of each step.
+        listener: object that is called at each step.
 
     Returns:
         What was found.

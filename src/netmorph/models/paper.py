@@ -161,7 +161,7 @@ def check_reach(source: str, target: str) -> None:
 
 
 def name_of(model: nn.Module, depth: int) -> str:
-    """Return what the paper calls a network, told by its shortcuts.
+    """Return the paper's name of a network, inferred from its shortcuts.
 
     Args:
         model: the network; its width, classes and weights are free, and so are its other layers.

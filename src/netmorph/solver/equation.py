@@ -24,14 +24,14 @@ Partial = dict[str, Filter | None]
 
 @on_cpu
 def module_filter(graph: ModuleGraph | str, filters: Mapping[str, Filter | Tensor]) -> Filter:
-    """Return the one filter that the linear module equals: the sum over all s-t paths of composed filters (eq. 5).
+    """Return the filter that equals the linear module: the sum over all s-t paths of composed filters (eq. 5).
 
-    O(V + E) compositions, so a ladder with 2^40 paths costs milliseconds.
+    It takes O(V + E) compositions, so that a ladder with 2^40 paths takes milliseconds.
 
     Args:
         graph: the module graph, or its notation.
-        filters: by edge name; a bare tensor (c_out, c_in / groups, *kernel) counts as "same"-padded, with the stride
-            and dilation that the edge names (default 1). Edges without weights need none.
+        filters: filters by edge name. A tensor (c_out, c_in / groups, *kernel) is taken as "same"-padded, with the
+            stride and dilation of the edge (default 1). Edges without weights need no filter.
 
     Raises:
         GraphError: if an edge has no filter, or channels or strides do not fit.

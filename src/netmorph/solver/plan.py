@@ -38,20 +38,20 @@ class SitePlan(Brief):
     Attributes:
         graph: the module graph.
         site: geometry of the layer that it would replace.
-        feasible: whether it can hold any filter of the site's shape exactly; None: only the residual decides.
-        reason: one sentence.
-        missing: what is too narrow or too small; empty where nothing is.
-        remedies: what would do.
+        feasible: whether it can represent any filter of the site's shape exactly; None: undecided until solved.
+        reason: the reason, as one sentence.
+        missing: what is too narrow or too small; empty if feasible.
+        remedies: suggestions.
         bottleneck: blobs that are too narrow.
-        layout: how the module would run; None if it fits the site in no way.
+        layout: how the module would run; None if it does not fit the site.
         carrying: names of the edges that are solved for.
         is_simple: whether the graph reduces to a single edge (Algorithm 1).
         core: edges of the irreducible core.
         paths: number of s-t paths.
         params: weights of the edges, without norms, slopes and bias.
-        parent_params: weights of the site.
+        parent_params: weights of the layer.
         macs: multiply-accumulates of the module for each position of its output.
-        parent_macs: those of the site.
+        parent_macs: multiply-accumulates of the layer for each position of its output.
     """
 
     graph: ModuleGraph

@@ -1,4 +1,4 @@
-"""Reading what a module shall equal: a weight tensor, a filter, or a layer."""
+"""Read the target of a solve: a weight tensor, a filter, or a layer."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ class GrowCallback(Callback):
                 remedies=["use one device or strategy='ddp'", "morph between two trainings, before the Trainer wraps"],
             )
         if _family(trainer)[0] is self:
-            # Lightning loads weights before it tells callbacks of a checkpoint; only the module hears of it earlier.
+            # Lightning loads weights before it calls the callbacks' hooks; only the module's hook runs earlier.
             theirs = type(pl_module).on_load_checkpoint.__get__(pl_module)
 
             def on_load_checkpoint(checkpoint: dict[str, Any]) -> None:
@@ -146,7 +146,7 @@ class GrowCallback(Callback):
                 theirs(checkpoint)
 
             pl_module.on_load_checkpoint = on_load_checkpoint  # type: ignore[method-assign]
-            # It alone hears of a checkpoint of weights only, too.
+            # Only this hook also runs for a checkpoint of weights only.
             theirs_too = type(pl_module).on_save_checkpoint.__get__(pl_module)
 
             def on_save_checkpoint(checkpoint: dict[str, Any]) -> None:

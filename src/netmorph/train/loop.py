@@ -44,7 +44,7 @@ class Paused(Exception):  # noqa: N818 - not an error
 
     Args:
         rows: of the epochs that are through.
-        epochs: how many there shall be.
+        epochs: the total number of epochs.
     """
 
     def __init__(self, rows: list[EpochRow], epochs: int) -> None:

@@ -109,7 +109,7 @@ def load_recipe(name_or_path: str | Path, **overrides: Any) -> Recipe:
 
     Args:
         name_or_path: one of `recipe_names`, or a file.
-        **overrides: what differs from the file.
+        **overrides: values that replace those of the file.
 
     Returns:
         The recipe.

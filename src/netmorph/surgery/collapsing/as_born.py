@@ -1,4 +1,4 @@
-"""A module with plain activations as the linear one that it was born as, or why it is none now (beyond the paper)."""
+"""A module with plain activations as the linear one it was born as, or why it no longer is (beyond the paper)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def as_born(module: MorphedModule) -> MorphedModule | str:
 
 
 def _with_linear_parts(module: MorphedModule) -> MorphedModule | str:
-    """Return a module with the linear ones in place of the morphed modules inside it, or why one of these is none."""
+    """Return a module with linear ones in place of the morphed modules inside it, or why one is not linear."""
     inner: dict[str, MorphedModule] = {}
     for name in module.edges:
         child = module.edges[name]

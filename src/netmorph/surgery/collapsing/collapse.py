@@ -34,10 +34,10 @@ class CollapseResult:
 
     Attributes:
         model: the network.
-        collapsed: what became of each module, in the network's order.
-        kept: why each other morphed module stays, by qualified name.
+        collapsed: the collapsed modules, in the network's order.
+        kept: for each other morphed module, by qualified name, the reason why it was kept.
         parity: the measured difference of the whole model; None without `example_inputs`.
-        cost: of the model before and after; None without `example_inputs`.
+        cost: cost of the model before and after; None without `example_inputs`.
         notices: what the user should know, one sentence each.
     """
 

@@ -57,7 +57,7 @@ def adopt(
         new: the larger one.
         kept: by name of an edge of the larger graph, the edge of the present one that goes on in it.
         defaults: of the module.
-        wanted: what new edges and blobs shall have.
+        wanted: norm and activation of new edges and blobs.
 
     Raises:
         GraphError: if the larger graph names another norm or activation for what the module has already.

@@ -131,7 +131,7 @@ def _again(
 
 
 def like_of(model: nn.Module, module: nn.Module) -> Tensor:
-    """Return a tensor of the dtype and on the device that new parameters of a module shall have."""
+    """Return a tensor with the dtype and device of new parameters of a module."""
     own = (tensor for tensor in (*module.parameters(), *model.parameters()) if tensor.is_floating_point())
     return next(own, torch.empty(0))
 

@@ -79,7 +79,7 @@ def segment_parity(before: Segment, after: Segment, recorded: Tensor, spec: Conv
 
     Args:
         before: the present segment.
-        after: the one that shall replace it.
+        after: the segment that is to replace it.
         recorded: an input of the first layer.
         spec: geometry of the first layer before.
         check: raise where the difference is above the tolerance.

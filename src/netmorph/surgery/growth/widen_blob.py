@@ -175,7 +175,7 @@ def like_of(module: nn.Module) -> Tensor:
 
 
 def gather_into(new: nn.Module, old: nn.Module, index: Tensor) -> None:
-    """Copy a module's parameters and buffers into a wider one of its kind, channel by channel; modes go along.
+    """Copy a module's parameters and buffers into a wider one of its kind, channel by channel, and its mode.
 
     Args:
         new: the wider one.

@@ -68,8 +68,8 @@ class ModelPlan(Sequence[PlannedSite]):
 
     Attributes:
         sites: one plan for each matched site, in the network's order.
-        refused: places that globs met and that cannot be morphed, with reasons.
-        cost: of parent and child as far as it can be told: new norms, activations and biases are not counted.
+        refused: layers that globs match and that cannot be morphed, with reasons.
+        cost: cost of parent and child, without new norms, activations and biases.
     """
 
     sites: tuple[PlannedSite, ...]

@@ -80,7 +80,7 @@ class Inheritance:
         """Choose the group of every new parameter; return the names of those that get none.
 
         Args:
-            wanted: groups by name or pattern, as they are.
+            wanted: groups by name or pattern, as the user gave them.
             factor: on the learning rate of the others.
         """
         left_out, unused = [], set(wanted)

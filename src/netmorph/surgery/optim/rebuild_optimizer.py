@@ -22,13 +22,13 @@ from netmorph.surgery.running.wrappers import check_unwrapped, wrapper_of
 
 @dataclass(frozen=True, repr=False)
 class RebuiltOptimizer:
-    """What `rebuild_optimizer` did; printed, it is one line.
+    """What `rebuild_optimizer` has changed.
 
     Attributes:
         kept: names of the parameters that keep their state and group.
-        departed: names of the parent's parameters that left, with their state.
-        joined: by name of a new parameter, the index of its group.
-        left_out: names of new parameters that this optimizer does not train, as it did not train their layer.
+        departed: names of the parent's parameters that were removed, with their state.
+        joined: index of the group of each new parameter, by name.
+        left_out: names of new parameters that this optimizer does not train, since it did not train their layer.
         new_groups: indices of the groups that were added: for slopes, and for new parameters with a rate of their own.
     """
 

@@ -26,14 +26,14 @@ class Parity(Brief):
     """The difference between two models on one call.
 
     Attributes:
-        outputs: in eval mode, one for each tensor that the models return.
-        train: in train mode, with the same random numbers; None where it is not measurable, and where `morph` need not
-            run the child in train mode: no new module has a norm, or anything else that knows the mode.
-        note: why it is None.
-        repeat: largest difference of the parent's output from its own in a second run; 0 where it is deterministic.
-        tolerance: largest relative difference that the dtypes account for in one layer: the weights' and, where
-            autocast inside the model chooses a coarser one, that one.
-        sites: the difference at each morphed site, where it was measured.
+        outputs: differences in eval mode, one for each tensor that the models return.
+        train: differences in train mode, with the same random numbers. None if they cannot be measured, or if `morph`
+            did not need to run the child in train mode, since no new module depends on the mode.
+        note: why `train` is None.
+        repeat: largest difference between two runs of the parent; 0 if it is deterministic.
+        tolerance: largest relative difference that rounding in one layer can explain, in the dtype of the weights or,
+            if autocast inside the model chooses a coarser one, in that dtype.
+        sites: the difference at each morphed site, if it was measured.
     """
 
     outputs: tuple[OutputParity, ...]

@@ -71,9 +71,10 @@ class SiteParity(Brief):
 
     Attributes:
         site: qualified name.
-        dtype: in which it was measured: the layer's own.
+        dtype: dtype of the layer, in which the difference was measured.
         tolerance: largest relative difference allowed in eval mode.
-        measured: on the recorded input (synthetic where the example does not reach the site), and on a second size.
+        measured: differences on the recorded input (random if the example does not reach the site), and on random input
+            of a second size.
     """
 
     site: str

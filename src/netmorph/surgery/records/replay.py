@@ -34,7 +34,7 @@ class Replay:
     Attributes:
         model: the network; another object than the parent only where its root was morphed.
         bare: whether the history's modules are built on no device.
-        homes: for each of their tensors then, the device that it shall have.
+        homes: for each of their tensors, its future device.
     """
 
     model: nn.Module
@@ -157,6 +157,6 @@ def _layer(model: nn.Module, site: MorphedSite) -> nn.Module:
 
 
 def _like(model: nn.Module, layer: nn.Module) -> Tensor:
-    """Return a tensor whose dtype and device a new module shall have."""
+    """Return a tensor with the dtype and device of a new module."""
     own = (tensor for tensor in chain(layer.parameters(), model.parameters()) if tensor.is_floating_point())
     return next(own, torch.empty(0))

@@ -15,7 +15,7 @@ from netmorph.surgery.sites.site import Site, Sites
 
 @dataclass(frozen=True)
 class Assignment:
-    """A site and the graph that it shall become.
+    """A site and the graph that replaces it.
 
     Attributes:
         site: the site.

@@ -143,7 +143,7 @@ def _ordered(modules: list[str], found: Iterable[str]) -> list[str]:
 
 
 def _site(model: nn.Module, name: str, layer: nn.Module, seen: Seen) -> Site | str:
-    """Return the site of a layer, or why it is none."""
+    """Return the site of a layer, or why it is not one."""
     if seen.odd is not None:
         return seen.odd
     shapes = (seen.input_shape, seen.output_shape, seen.calls)
