@@ -1,10 +1,10 @@
 """
-Border effects seen
-===================
+Border effects
+==============
 
-Two zero-padded 3x3 convolutions in series are one 5x5 convolution, except near the border: there the map between
-them is cut off, and the second convolution reads zeros where the composed one would read what the first had computed.
-This example shows by how much, and that netmorph's modules have no such error.
+Two zero-padded 3x3 convolutions in series equal one 5x5 convolution, except near the border of the image. There the
+feature map between them is cut off, and the second convolution reads zeros where the composed one would read the output
+of the first. This example measures the difference, and shows that netmorph's modules do not have this error.
 """
 
 import sys

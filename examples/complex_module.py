@@ -2,8 +2,8 @@
 A complex module, and why the paper needs Algorithm 2
 =====================================================
 
-Two kinds of steps, splitting an edge in series and in parallel, make many modules of a single convolution. Not all: the
-paper's module (D) is reached by no sequence of such steps (Proposition 7). Its filters must be solved for.
+Many modules can be built from a single convolution by splitting edges in series and in parallel, but not all of them:
+no sequence of such steps leads to the paper's module (D) (Proposition 7). Its filters have to be solved for jointly.
 """
 
 import sys

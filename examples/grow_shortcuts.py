@@ -2,8 +2,8 @@
 Grow a ResNet's shortcuts
 =========================
 
-The paper's experiments leave a ResNet's convolutions alone and grow its identity shortcuts (section 4.1): one half of
-each identity stays, the other half becomes two 1x1 convolutions, which are born as that half.
+The paper's experiments keep a ResNet's convolutions and grow its identity shortcuts (section 4.1): one half of each
+identity stays, and the other half becomes two 1x1 convolutions that initially compute the same.
 """
 
 import sys

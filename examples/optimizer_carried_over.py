@@ -1,10 +1,10 @@
 """
-The optimizer goes along
-========================
+Keep the optimizer's state
+==========================
 
-Growing a network in the middle of training replaces parameters. An optimizer that does not hear of it trains the old
-ones, and nothing complains; one that is built afresh has forgotten what it knew of all the others.
-``rebuild_optimizer`` does neither. Here all three are tried on the same child, with the same data.
+Growing a network in the middle of training replaces parameters. An unchanged optimizer keeps updating the old
+parameters, without an error, and a new optimizer starts without the state of the parameters that remain.
+``rebuild_optimizer`` avoids both. This example compares the three on the same child, with the same data.
 """
 
 import copy

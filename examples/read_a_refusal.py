@@ -1,9 +1,9 @@
 """
-Read a refusal, and fix it
-==========================
+Understand and fix an error
+===========================
 
-A bottleneck of a quarter of the channels cannot hold what a full convolution has learned. netmorph says so before it
-touches a weight, and says what would do.
+A bottleneck with a quarter of the channels cannot represent what a full convolution has learned. netmorph reports this
+before it changes anything, and suggests a remedy.
 """
 
 import sys

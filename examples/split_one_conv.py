@@ -2,7 +2,7 @@
 Split one convolution
 =====================
 
-The smallest morph: one trained convolution becomes three, and the network computes what it did.
+The smallest morph: one trained convolution becomes three, and the network computes the same function.
 """
 
 import sys

@@ -2,15 +2,16 @@
 Train, then collapse
 ====================
 
-Morph without activations, train, collapse: a network that was trained larger than it runs.
+Morph without activations, train, collapse: the network has more parameters during training than at inference.
 
-Trains a small ResNet on the Fashion-MNIST subset that netmorph ships, then goes on in three ways, with the same images
-in the same order: the network as it is; the same at twice the learning rate (parallel branches learn together, which
-is much like a larger step, so that this is the control that counts); and its 3x3 convolutions morphed into three
-parallel linear branches, which are collapsed after training. All three end as the same architecture.
+This example trains a small ResNet on the Fashion-MNIST subset that comes with netmorph. It then continues in three
+ways, with the same images in the same order: with the unchanged network; with the unchanged network at twice the
+learning rate (parallel branches learn together, which has an effect similar to larger steps, so that this is the most
+important control); and with its 3x3 convolutions morphed into three parallel linear branches, which are collapsed
+after training. All three have the same architecture in the end.
 
-``python examples/train_then_collapse.py FOLDER --seeds 0 1 2`` compares them; ``--quick``, as on this page, shows the
-way only: few images, one epoch, and figures that mean nothing.
+``python examples/train_then_collapse.py FOLDER --seeds 0 1 2`` compares them. ``--quick``, as on this page, uses few
+images and one epoch to show the procedure only; its results are meaningless.
 """
 
 from __future__ import annotations

@@ -63,18 +63,18 @@ def test_sockets_cannot_be_opened(tmp_path: Path) -> None:
 def test_sizes_are_bounded_whatever_the_file_says(tmp_path: Path) -> None:
     (tmp_path / "exact").write_text("x" * 10)
     assert read_text(tmp_path / "exact", most=10) == "x" * 10
-    with pytest.raises(NetmorphError, match="larger than such a file can be .9 bytes at most"):
+    with pytest.raises(NetmorphError, match="too large for such a file .9 bytes at most"):
         read_text(tmp_path / "exact", most=9)
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(40 << 30)
-    with pytest.raises(NetmorphError, match="larger than such a file can be"):
+    with pytest.raises(NetmorphError, match="too large for such a file"):
         read_json(tmp_path / "sparse")
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's /proc")
 def test_files_that_say_that_they_are_empty(tmp_path: Path) -> None:
     assert Path("/proc/self/maps").stat().st_size == 0
-    with pytest.raises(NetmorphError, match="larger than such a file can be"):
+    with pytest.raises(NetmorphError, match="too large for such a file"):
         read_text(Path("/proc/self/maps"), most=100)
 
 

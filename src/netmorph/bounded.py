@@ -31,15 +31,15 @@ def open_regular(path: Path, most: int | None = None) -> BufferedReader:
         most: bytes that it may have; None: any number, for who does not read it whole.
 
     Raises:
-        NetmorphError: it is a device, a pipe, a folder or a socket, or larger.
-        OSError: it cannot be opened.
+        NetmorphError: if it is a device, a pipe, a folder or a socket, or is larger than the limit.
+        OSError: if the file cannot be opened.
     """
     handle = os.open(path, os.O_RDONLY | sum(getattr(os, flag, 0) for flag in _FLAGS))
     try:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
             raise NetmorphError(
-                f"{path} is not a regular file", remedies=["put the file itself there, not a device, pipe or folder"]
+                f"{path} is not a regular file", remedies=["pass a regular file, not a device, pipe or folder"]
             )
         if most is not None and found.st_size > most:
             raise _too_large(path, most)
@@ -57,9 +57,9 @@ def read_text(path: Path, most: int = LARGEST) -> str:
         most: bytes that it may have.
 
     Raises:
-        NetmorphError: it is no regular file, or larger.
-        OSError: it cannot be read.
-        ValueError: it is not UTF-8.
+        NetmorphError: if it is not a regular file, or is larger than the limit.
+        OSError: if the file cannot be read.
+        ValueError: if the file is not UTF-8.
     """
     with open_regular(path, most) as file:
         content = file.read(most + 1) or b""
@@ -76,9 +76,9 @@ def read_json(path: Path, most: int = LARGEST) -> Any:
         most: bytes that it may have.
 
     Raises:
-        NetmorphError: it is no regular file, or larger.
-        OSError: it cannot be read.
-        ValueError: it is not JSON in UTF-8, is nested more than `DEEPEST` deep, or holds half a character.
+        NetmorphError: if it is not a regular file, or is larger than the limit.
+        OSError: if the file cannot be read.
+        ValueError: if it is not JSON in UTF-8, is nested deeper than `DEEPEST`, or contains an unpaired surrogate.
     """
     return parse_json(read_text(path, most))
 
@@ -87,7 +87,7 @@ def parse_json(text: str) -> Any:
     """Read JSON whose length is bounded already.
 
     Raises:
-        ValueError: it is not JSON, is nested more than `DEEPEST` deep, or holds half a character.
+        ValueError: if it is not JSON, is nested deeper than `DEEPEST`, or contains an unpaired surrogate.
     """
     try:
         data = json.loads(text)
@@ -97,7 +97,7 @@ def parse_json(text: str) -> Any:
     for _ in range(DEEPEST):
         for value in level:
             if isinstance(value, str):
-                value.encode()  # what nothing could print is told here
+                value.encode()  # raises for text that could not be printed
         level = [inner for value in level for inner in _inside(value)]
         if not level:
             return data
@@ -112,9 +112,9 @@ def _inside(value: Any) -> list[Any]:
 
 def _too_large(path: Path, most: int) -> NetmorphError:
     return NetmorphError(
-        f"{path} is larger than such a file can be",
+        f"{path} is too large for such a file",
         shapes=f"{most:,} bytes at most",
-        remedies=["name a file that netmorph wrote"],
+        remedies=["pass a file that netmorph wrote"],
     )
 
 

@@ -50,14 +50,14 @@ def did_you_mean(name: object, known: Sequence[str], *, most: int = 1, cutoff: f
 
 
 class NetmorphError(Exception):
-    """Base of every error that a user of netmorph can cause.
+    """Base class of all errors that a user of netmorph can cause.
 
     Args:
         what: what is wrong, as one sentence without a full stop.
-        site: qualified name of the place in the network; `""` is the model itself.
+        site: qualified name of the layer or shortcut in the network; `""` is the model itself.
         graph: the module graph concerned, as notation.
         shapes: the shapes or numbers that disagree.
-        remedies: what the user may do, most likely first.
+        remedies: what the user can do, the most likely remedy first.
     """
 
     def __init__(
@@ -95,11 +95,11 @@ class NetmorphError(Exception):
 
 
 class GraphError(NetmorphError):
-    """A module graph is not one: a cycle, two sinks, widths or strides that do not fit."""
+    """The module graph is invalid: it has a cycle or two sinks, or its widths or strides do not fit."""
 
 
 class NotationError(GraphError):
-    """A graph's notation cannot be read.
+    """The notation of a graph is invalid.
 
     Args:
         what: what is wrong at that place.
@@ -118,13 +118,13 @@ class NotationError(GraphError):
 
 
 class SiteError(NetmorphError):
-    """A place in a network cannot be morphed, or a pattern names none."""
+    """A layer cannot be morphed or grown, or a pattern matches no site."""
 
 
-class InfeasibleMorph(NetmorphError):  # noqa: N818 - the public name of DESIGN 7
-    """The graph cannot hold the site's filter exactly.
+class InfeasibleMorph(NetmorphError):  # noqa: N818 - a public name
+    """The graph cannot represent the filter of the site exactly.
 
-    `missing` says what is too narrow or too small.
+    `missing` states what is too narrow or too small.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a file says of a history: plain values are written, exactly the same keys and types read (section 6)."""
+"""What a file says of a history: plain values are written, exactly the same keys and types read."""
 
 from __future__ import annotations
 
@@ -22,13 +22,11 @@ def expect(data: Any, types: Mapping[str, type | UnionType], what: str) -> None:
         what: is described, for the message.
 
     Raises:
-        NetmorphError: it is not.
+        NetmorphError: if the data are anything else.
     """
     if not isinstance(data, dict) or data.keys() != types.keys():
         found = sorted(map(str, data)) if isinstance(data, dict) else type(data).__name__
-        raise NetmorphError(
-            f"this is not the description of {what}", shapes=f"keys {sorted(types)}, found {found!s:.200}"
-        )
+        raise NetmorphError(f"invalid description of {what}", shapes=f"keys {sorted(types)}, found {found!s:.200}")
     for key, wanted in types.items():
         value = data[key]
         if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
@@ -39,7 +37,7 @@ def check_length(history: Sequence[Any]) -> None:
     """Raise where a history, as JSON has it, names more than can be built in seconds.
 
     Raises:
-        NetmorphError: it does.
+        NetmorphError: if the history is too long.
     """
     sites = [site for record in history for site in _entry(record, "sites", list)]
     graphs = [_entry(_entry(site, key, dict), "graph", dict) for site in sites for key in ("before", "layout")]
@@ -47,10 +45,10 @@ def check_length(history: Sequence[Any]) -> None:
     steps = len(history) + len(sites) + sum(edges)
     if max(edges, default=0) > MOST_EDGES or steps > MOST_STEPS:
         raise NetmorphError(
-            "the history is longer than a checkpoint's can be",
+            "the history is too long for a checkpoint",
             shapes=f"{max(edges, default=0):,} edges in one module, {MOST_EDGES:,} at most; {steps:,} records, places "
             f"and edges, {MOST_STEPS:,} at most",
-            remedies=["keep the weights alone, by safetensors.torch.save_file(model.state_dict(), file)"],
+            remedies=["save only the weights with safetensors.torch.save_file(model.state_dict(), file)"],
         )
 
 
@@ -68,7 +66,7 @@ def as_json(data: Any, what: str) -> Any:
         what: is described, for the message.
 
     Raises:
-        NetmorphError: it holds something else.
+        NetmorphError: if a value has no JSON representation.
     """
     try:
         return json.loads(json.dumps(data, default=_number))
@@ -82,5 +80,5 @@ def _number(value: Any) -> bool | int | float:
     """Return a scalar of another library, such as `np.int64(3)`, as Python's own."""
     number = value.item() if hasattr(value, "item") else None
     if not isinstance(number, bool | int | float):
-        raise TypeError(f"a {type(value).__name__} is none of its values")
+        raise TypeError(f"a {type(value).__name__} is not a valid value")
     return number

@@ -17,7 +17,7 @@ def as_path(value: object) -> Path:
     """Return a path that a user gave.
 
     Raises:
-        NetmorphError: it is none.
+        NetmorphError: if the argument is not a path.
     """
     if not isinstance(value, str | os.PathLike):
         raise NetmorphError(
@@ -46,7 +46,7 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write a file aside, then rename it; its folder is made if need be, and its permissions are the usual ones.
 
     Raises:
-        OSError: it cannot be written; nothing is left beside it.
+        OSError: if the file cannot be written; no temporary file remains.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")

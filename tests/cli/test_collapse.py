@@ -47,7 +47,7 @@ def test_what_was_morphed_is_collapsed_and_saved(capsys, child):
 
 def test_what_stays_is_said_and_told_by_the_exit_code(capsys, bent):
     out = call(capsys, "collapse", "--model", "bent", *INPUT, "--out", "back", code=2).out
-    assert "  stays: fc: the activation of blob 'a' is not the identity: its slopes reach from 0.5 to 1" in out
+    assert "  stays: fc: the activation of blob 'a' is not the identity: its slopes range from 0.5 to 1" in out
     assert type(load("back").layer1[0].conv1) is torch.nn.Conv2d
     assert load("back").fc.edges is not None
 

@@ -81,7 +81,7 @@ def test_growth_from_a_config_file_is_that_of_the_options(capsys, tmp_path):
 def test_a_time_limit_ends_with_75_and_the_same_command_goes_on(capsys):
     command = ["--epochs", "3", "--out", "run"]
     said = fit(capsys, *command, "--time-limit", "1e-9", code=75).out
-    assert "The time is up" in said
+    assert "Time limit reached" in said
     assert "Repeat the command" in said
     stopped = json.loads(fit(capsys, *command, "--time-limit", "1e-9", "--json", code=75).out)
     assert stopped == {"done": False, "folder": "run"}
@@ -104,14 +104,14 @@ def test_a_checkpoint_is_trained_on(capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--seed", "-1"], "--seed is not negative"),
-        (["--seed", "99999999999999999999"], "--seed is at most 2^50"),
-        (["--time-limit", "0"], "--time-limit is above 0"),
+        (["--seed", "-1"], "--seed must be non-negative"),
+        (["--seed", "99999999999999999999"], "--seed must be at most 2^50"),
+        (["--time-limit", "0"], "--time-limit must be positive"),
         (["--at", "fc", "--to", "1 > 1"], "1 --at but 0 --grow-at"),
         (["--at", "nope", "--to", "1 > 1", "--grow-at", "0"], "nope"),
         (["--recipe", "shrot"], "there is no recipe 'shrot'"),
-        (["--data-name", "cifar"], "there is no data set 'cifar'"),
-        (["--data", "images"], "which comes with netmorph. Remedy: add --data-name cifar10"),
+        (["--data-name", "cifar"], "unknown data set 'cifar'"),
+        (["--data", "images"], "which is part of netmorph. Remedy: add --data-name cifar10"),
         (["--download"], "mean nothing for fashion-mnist-subset"),
         (["--model", "torchvision:resnet18"], "refuses"),
         (["--model", "netmorph:resnet81"], "depth"),
@@ -185,7 +185,7 @@ def test_an_older_folder_without_a_birth_is_the_same_run(capsys):
     ("birth", "to", "said"),
     [
         ("pears", "3x3:2x > 3x3", "expected a birth of slope, pair, zero, cancel, got 'pears'"),
-        ("pair", "3x3 > 3x3", "give the activated blobs twice the channels"),
+        ("pair", "3x3 > 3x3", "give the blobs with an activation twice the channels"),
         ("zero", "3x3 > 3x3", "has no path without one"),
     ],
 )

@@ -72,7 +72,7 @@ def test_the_first_process_alone_writes_and_speaks(two):
         "config.json", "metrics.csv", "results.json", "model", "phase-1", "phase-2", "phase-3"
     }  # fmt: skip
     out = ran.stdout
-    for said, times in (("The time is up", 2), ("Written to", 2), ("phase 3: epoch 3/3", 2), ("Parity of each", 4)):
+    for said, times in (("Time limit reached", 2), ("Written to", 2), ("phase 3: epoch 3/3", 2), ("Parity of each", 4)):
         assert out.count(said) == times, out
     assert ran.stderr.count("netmorph: ") == 1
     assert "batch" in ran.stderr
@@ -151,7 +151,7 @@ def test_what_torchrun_started_otherwise_is_refused(monkeypatch, devices, here, 
 
 def test_no_devices_are_refused(capsys):
     assert main(["fit", "--model", "netmorph:resnet8", "--devices", "0", "--out", "run"]) == 2
-    assert "--devices is 1 or more" in capsys.readouterr().err
+    assert "--devices must be at least 1" in capsys.readouterr().err
 
 
 def test_devices_that_are_not_there_are_refused_before_any_process_is_started(capsys, tmp_path):

@@ -148,7 +148,7 @@ def test_a_models_argument_called_name_is_refused(capsys):
     model = ["--model", "netmorph:resnet8", "--model-args.name=x"]
     for command in (["plan", *model, "--at", "fc", "--to", "id"], ["fit", *model, "--out", "run"]):
         assert main(command) == 2
-        assert "netmorph: --model-args.name is no argument of a model. Remedy: name" in capsys.readouterr().err
+        assert "netmorph: --model-args.name is not an argument of a model. Remedy: name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -212,10 +212,10 @@ def test_a_full_disk_behind_the_output_is_told():
         (PermissionError(13, "Permission denied", "/x"), 2, "netmorph: Permission denied: /x\n"),
         (OSError("odd"), 2, "netmorph: odd\n"),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "odd"), 2, "netmorph: a file that is given is not text in UTF-8"),
-        (KeyboardInterrupt(), 130, "netmorph: interrupted; nothing was left half-written\n"),
+        (KeyboardInterrupt(), 130, "netmorph: interrupted; no file was left half-written\n"),
         (ModuleNotFoundError("no rich", name="rich"), 2, "netmorph: rich is not installed. Remedy: pip install"),
         (ModuleNotFoundError("a typo", name="netmorph.typo"), 1, "netmorph: ModuleNotFoundError: a typo"),
-        (MemoryError(), 2, "netmorph: there is too little memory. Remedy: try a smaller"),
+        (MemoryError(), 2, "netmorph: out of memory. Remedy: try a smaller"),
         (
             RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
             2,

@@ -85,7 +85,7 @@ def test_a_child_is_a_model_like_any_other(capsys, child):
 def test_random_weights_are_announced_and_the_same_in_every_command(capsys):
     sites = ["--at", "layer1.0.conv1", "--to", "3x3 > 1x1", "--input-shape", "1,3,32,32"]
     assert main(["morph", "--model", "torchvision:resnet18", *sites, "--out", "child"]) == 0
-    assert "torchvision:resnet18 has random weights" in capsys.readouterr().err
+    assert "torchvision:resnet18 is randomly initialised" in capsys.readouterr().err
     call(capsys, "verify", "torchvision:resnet18", "child", "--input-shape", "1,3,32,32", "--seed", "1")
 
 
@@ -140,14 +140,14 @@ def test_a_config_file_may_name_one_site_or_a_list(capsys, tmp_path, at, code):
     ("arguments", "said"),
     [
         ([*MODEL, *INPUT, "--at", "conv1", "--at", "fc", "--to", "3x3"], "2 --at but 1 --to"),
-        ([*MODEL, *INPUT, *["--at", "conv1", "--to", "3x3"] * 2], "stands twice"),
+        ([*MODEL, *INPUT, *["--at", "conv1", "--to", "3x3"] * 2], "is given twice"),
         ([*MODEL, *INPUT, "--at", "nope*", "--to", "3x3"], "no site matches 'nope*'"),
         ([*MODEL, "--input-shape", "2,3,12,12", *SITES], "1 channels"),
         ([*MODEL, "--input-shape", "x", *SITES], "is not a shape"),
         ([*MODEL, "--input-shape", "0,3", *SITES], "is not a shape"),
         ([*MODEL, "--input-shape", "2,1,,12,12", *SITES], "--input-shape '2,1,,12,12' is not a shape"),
         ([*MODEL, "--input-shape", "99999999999999999999,1", *SITES], "99999999999999999999,1 is too large"),
-        ([*MODEL, *INPUT, "--seed", "99999999999999999999", *SITES], "--seed is at most 2^50"),
+        ([*MODEL, *INPUT, "--seed", "99999999999999999999", *SITES], "--seed must be at most 2^50"),
         (["--model", "torchvision:resnet81", *INPUT, *SITES], "did you mean"),
         (["--model", "nowhere", *INPUT, *SITES], "no model source"),
         ([*MODEL, "--model-args.depths=3", *INPUT, *SITES], "refuses"),
@@ -203,9 +203,9 @@ def test_births(capsys):
 def test_births_that_cannot_be(capsys):
     narrow = ["--at", "layer1.0.conv1", "--to", "3x3 > 3x3", "--birth", "pair"]
     assert main(["plan", *MODEL, *INPUT, *narrow]) == 2
-    assert "give the activated blobs twice the channels" in capsys.readouterr().out
+    assert "give the blobs with an activation twice the channels" in capsys.readouterr().out
     wide = ["--at", "layer1.0.conv1", "--to", "3x3:2x > 3x3", "--birth", "pair"]
-    assert "cannot be born in pairs" in call(capsys, "plan", *MODEL, *INPUT, *wide, "--act", "elu", code=2)
+    assert "does not support birth='pair'" in call(capsys, "plan", *MODEL, *INPUT, *wide, "--act", "elu", code=2)
     call(capsys, "plan", *MODEL, *INPUT, *wide, "--act", "none")
     for verb, more in (("plan", []), ("morph", ["--out", "child"])):
         error = call(capsys, verb, *MODEL, *INPUT, *wide[:-1], "pears", *more, code=2)

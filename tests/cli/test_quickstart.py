@@ -28,13 +28,13 @@ def test_it_prints_parity_table_reading_and_folder(ran):
     for said in (
         "conv2",
         "3x3:4x > 3x3",
-        "right or wrong has changed: 0 of 500",
+        "classification became right or wrong: 0 of 500",
         "parent, trained on",
         "from scratch, longer",
         "The child against the parent trained on, at the same compute:",
         "from scratch, at the same further compute:",
         "from scratch, at the same compute in all:",
-        "the figures mean nothing",
+        "the results are meaningless",
         "Written to run",
     ):
         assert said in done.stdout
@@ -90,7 +90,7 @@ def test_a_run_whose_folder_is_taken_meanwhile_says_where_it_is(tmp_path, capsys
     assert main(["quickstart", "--quick", "--json", "--out", str(tmp_path / "run")]) == 0
     said = capsys.readouterr()
     assert said.out == (tmp_path / "run-2" / "results.json").read_text()
-    assert f"another run has taken {tmp_path / 'run'}; this one is in {tmp_path / 'run-2'}" in said.err
+    assert f"another run has taken {tmp_path / 'run'}; this run is in {tmp_path / 'run-2'}" in said.err
 
 
 def test_the_child_can_be_loaded_by_its_name(ran):
@@ -119,7 +119,7 @@ def test_ctrl_c_leaves_nothing(tmp_path):
         finally:
             process.kill()
     assert process.returncode == 130
-    assert error.splitlines()[-1] == "netmorph: interrupted; nothing was left half-written"
+    assert error.splitlines()[-1] == "netmorph: interrupted; no file was left half-written"
     assert "Traceback" not in error
     assert list(tmp_path.iterdir()) == []
 
@@ -141,7 +141,7 @@ def test_help_tells_the_true_default(capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--epochs", "0"], "--epochs is at least 1"),
+        (["--epochs", "0"], "--epochs must be at least 1"),
         (["--seed", "-1"], "--seed"),
         (["--out", "file/run"], "cannot write"),
     ],

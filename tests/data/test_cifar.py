@@ -120,7 +120,7 @@ def test_what_was_looked_for_is_told(tmp_path):
 )  # fmt: skip
 def test_the_python_version_is_not_read_and_that_is_said(tmp_path, kind, name):
     (tmp_path / name).mkdir()
-    with pytest.raises(NetmorphError, match="only be unpickled"):
+    with pytest.raises(NetmorphError, match="run arbitrary code"):
         load_cifar(kind, tmp_path)
 
 

@@ -178,7 +178,7 @@ def test_sixteen_bits_become_their_upper_eight(tmp_path, form, kind):
 @pytest.mark.parametrize("kind", ["float32", "int32"])
 def test_numbers_without_a_range_are_no_picture(tmp_path, kind):
     path = written(tmp_path / "numbers.tiff", np.ones((9, 9), kind), "TIFF")
-    with pytest.raises(NetmorphError, match="numbers.tiff cannot be read: nothing says which of its numbers is white"):
+    with pytest.raises(NetmorphError, match="numbers.tiff cannot be read: the range of its values is unknown"):
         open_picture(path)
 
 
@@ -206,7 +206,7 @@ def test_an_image_that_cannot_be_read_is_one_message_from_workers_too(tmp_path, 
 
 
 def test_workers_are_counted_from_none(root):
-    with pytest.raises(NetmorphError, match="workers= is a number of processes, 0 or more, not -1"):
+    with pytest.raises(NetmorphError, match="workers must be a non-negative number of processes, got -1"):
         load_folders(root, workers=-1)
 
 

@@ -92,9 +92,9 @@ def test_the_default_folder_is_in_the_users_cache(tmp_path, monkeypatch):
 
 
 def test_mistakes_are_told(tmp_path):
-    with pytest.raises(NetmorphError, match="no data set 'mnist'.*cifar10, cifar100, fashion-mnist"):
+    with pytest.raises(NetmorphError, match="unknown data set 'mnist'.*cifar10, cifar100, fashion-mnist"):
         load_data("mnist")
-    with pytest.raises(NetmorphError, match="test_limit must be above zero, not 0"):
+    with pytest.raises(NetmorphError, match="test_limit must be positive, got 0"):
         load_data("cifar10", tmp_path, test_limit=0)
     with pytest.raises(NetmorphError, match="imagenet cannot be downloaded"):
         load_data("imagenet", tmp_path, download=True)

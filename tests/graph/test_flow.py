@@ -155,7 +155,7 @@ def test_what_the_identity_cannot_take_goes_by_the_fewest_convolutions() -> None
 
 
 def test_identities_carry_flow_though_not_rank() -> None:
-    """DESIGN section 4: two blobs of 4 joined to two others by four identities have a flow of 8 and a rank of 4."""
+    """Two blobs of 4 joined to two others by four identities have a flow of 8 and a rank of 4."""
     graph = parse("s-a:3, s-b:3, a-c:id, a-d:id, b-c:id, b-d:id, c-t:1, d-t:1 {a: 4, b: 4, c: 4, d: 4}")
     assert flow(graph, all_widths(graph, 8), ends(graph, "down"), "down").value == 8
 

@@ -169,15 +169,15 @@ def test_as_many_cuts_as_dimensions() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"border": "mirror"}, "border is 'zeros' or 'halo', not 'mirror'"),
+        ({"border": "mirror"}, "border must be 'zeros' or 'halo', got 'mirror'"),
         ({"cut": ["t"]}, r"\['t'\] is not the source's side of a monotone cut"),
         ({"cut": ["s", "x"]}, "not the source's side"),
         ({"cut": ["s", "b"]}, "not the source's side"),
         ({"cuts": [["s"], ["s", "a", "b", "t"]]}, "not the source's side"),
         ({"cuts": [["s"]]}, "1 cuts for 2"),
-        ({"cuts": 3}, "not the description of a layout"),
-        ({"cut": None}, "not the description of a layout"),
-        ({"site": {}}, "not the description of a convolution"),
+        ({"cuts": 3}, "invalid description of a layout"),
+        ({"cut": None}, "invalid description of a layout"),
+        ({"site": {}}, "invalid description of a convolution"),
     ],
 )
 def test_strange_descriptions_are_refused(change: dict[str, object], message: str) -> None:

@@ -41,10 +41,10 @@ def test_what_is_no_module_names_the_culprit(edges: list[tuple[object, ...]], me
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"widths": {"z": 3}}, "a width is given for 'z', which is no blob"),
+        ({"widths": {"z": 3}}, "a width is given for 'z', which is not a blob"),
         ({"widths": {"t": 3}}, "a width is given for 't', but source and sink take theirs from the site"),
-        ({"activations": {"a": ""}}, "the activation of 'a' is a name, not ''"),
-        ({"activations": {"a": 3}}, "the activation of 'a' is a name, not 3"),
+        ({"activations": {"a": ""}}, "the activation of 'a' must be given by name, got ''"),
+        ({"activations": {"a": 3}}, "the activation of 'a' must be given by name, got 3"),
         ({"activations": {"s": "relu"}}, "an activation is given for 's'"),
         ({"source": "t"}, "source and sink are both named 't'"),
     ],

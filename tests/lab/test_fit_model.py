@@ -44,7 +44,7 @@ def test_a_network_of_three_channels_is_refused_grey_images(data):
 
 
 def test_other_numbers_of_classes_are_refused(data):
-    with pytest.raises(NetmorphError, match=r"does not answer with one number for each of 10 classes.*\(2, 7\)"):
+    with pytest.raises(NetmorphError, match=r"does not return one number for each of 10 classes.*\(2, 7\)"):
         open_for("netmorph:resnet8", {"width": 4, "num_classes": 7}, None, data, 0)
 
 

@@ -41,7 +41,7 @@ def test_morphs_cut_the_epochs(at, when, phases):
         ([], [], [1], "--grow-at but no --at"),
         (["a"], ["3x3"], [10], "--grow-at 10 does not lie within the 10 epochs"),
         (["a"], ["3x3"], [-1], "--grow-at -1"),
-        (["a", "a"], ["3x3"] * 2, [3], "'a' stands twice"),
+        (["a", "a"], ["3x3"] * 2, [3], "'a' is given twice"),
         (["a"], ["3x3 >> 1x1"], [3], "3x3 >> 1x1"),
     ],
 )
@@ -71,14 +71,14 @@ def test_a_phase_may_name_its_recipe():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ([], "a phase or more"),
+        ([], "at least one phase"),
         ([3], "phase 1 is not a mapping"),
         ([{"epoch": 3}], "epoch"),
         ([{}, {"at": "a"}], "phase 2: 1 --at but 0 --to"),
         ([{}, {3: 4}], "phase 2 has no key 3"),
         ([{"name_or_path": "foo"}], "phase 1 has no key 'name_or_path'. Remedy: write at, to, grow, recipe"),
         ([{"at": 3, "to": "id"}], "phase 1: at is a text"),
-        ([{"at": ["a", "a"], "to": ["id", "id"]}], "stands twice"),
+        ([{"at": ["a", "a"], "to": ["id", "id"]}], "is given twice"),
     ],
 )
 def test_wrong_phases_are_refused(given, said):

@@ -208,7 +208,7 @@ def test_two_runs_at_once_in_one_folder_are_refused(data, setting, tmp_path):
 
     class Curious(Quiet):
         def epoch(self, row):
-            with pytest.raises(NetmorphError, match="another netmorph fit is at work in") as caught:
+            with pytest.raises(NetmorphError, match="another netmorph fit is using") as caught:
                 training_run(setting, data, tmp_path / "run", Quiet(), machine=MACHINE)
             refused.append(caught)
 

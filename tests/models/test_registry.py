@@ -68,7 +68,7 @@ def test_refused_arguments_are_one_message():
 @pytest.mark.parametrize(
     ("name", "given", "said"),
     [
-        (None, {}, "a model's name is text, not None"),
+        (None, {}, "expected a model's name as a string, got None"),
         ("netmorph:resnet8", {"seed": 1.5}, "netmorph:resnet8 refuses .*seed=1.5"),
         ("netmorph:resnet20", {"depth": 32}, "resnet20 has a depth of 20, not of 32.*leave out depth="),
         ("netmorph:morph20_1c1", {"depth": 8}, "morph20_1c1 has a depth of 20, not of 8"),

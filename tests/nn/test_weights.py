@@ -50,8 +50,8 @@ def test_a_graph_without_weights() -> None:
 
 
 WRONG = {
-    "missing": (lambda f: {"s_a": f["s_a"]}, r"missing \['a_t', 's_t'\], left over \[\]"),
-    "left over": (lambda f: {**f, "x": f["s_a"]}, r"missing \[\], left over \['x'\]"),
+    "missing": (lambda f: {"s_a": f["s_a"]}, r"missing \['a_t', 's_t'\], superfluous \[\]"),
+    "superfluous": (lambda f: {**f, "x": f["s_a"]}, r"missing \[\], superfluous \['x'\]"),
     "channels": (lambda f: {**f, "a_t": f["s_a"]}, "filter of edge 'a_t' does not fit"),
     "offset": (lambda f: {**f, "s_a": replace(f["s_a"], offset=(0, 0))}, "filter of edge 's_a' does not fit"),
     "stride": (lambda f: {**f, "s_a": replace(f["s_a"], stride=(2, 2))}, "filter of edge 's_a' does not fit"),

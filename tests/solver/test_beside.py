@@ -102,9 +102,9 @@ def test_random_weights_have_hes_scale() -> None:
     ("notation", "birth", "why"),
     [
         ("3x3 | 1x1", "zero", "need a branch with an activation"),
-        ("3x3 | 3x3 > id", "zero", "edge 'a_t' ends a branch and has no weights that could be zero"),
+        ("3x3 | 3x3 > id", "zero", "edge 'a_t' ends a branch and has no weights that could be initialised as zero"),
         ("3x3 | 3x3:3 > 3x3", "cancel", "blob 'a' has an odd number of channels, 3"),
-        ("3x3 | 3x3 > 3x3*dw", "cancel", "edge 'a_t' reads twins apart"),
+        ("3x3 | 3x3 > 3x3*dw", "cancel", "edge 'a_t' reads the channels of a pair separately"),
         ("3x3 | 3x3*dw > 3x3", "cancel", "edge 's_a' writes each channel once"),
         ("3x3 | 1x1 > 3x3:3 > 1x1", "cancel", "blob 'b' has an odd number of channels, 3"),
     ],
@@ -119,7 +119,7 @@ def test_refusals(notation: str, birth: str, why: str) -> None:
 
 
 def test_twins_whose_readers_are_zero_would_stay_alike() -> None:
-    with pytest.raises(GraphError, match=r"with noise=0 they are zero.*birth='zero'"):
+    with pytest.raises(GraphError, match=r"with noise=0 they would be zero.*birth='zero'"):
         born_at("cancel", "3x3 | 3x3 > 3x3", SITE, noise=0.0)
     assert_born(born_at("zero", "3x3 | 3x3 > 3x3", SITE, noise=0.0), "zero")
 

@@ -20,11 +20,11 @@ from netmorph.solver.born import born
 from netmorph.solver.solution import Status
 from netmorph.solver.solve import Options
 
-NO_TAPS = "taps of the site are in no edge's kernel"
+NO_TAPS = "kernel positions of the site are covered by no edge"
 REFUSED = {  # of pairs, with twice the channels, at 3x3
     "bottleneck": "half of the channels of 'a', 'b'",
     "dbb": "'t' is read without an activation, or written by other edges, too",
-    "inception": "edge 's_c' has no weights and cannot enter a blob of pairs",
+    "inception": "edge 's_c' has no weights and cannot enter a blob whose channels are pairs",
     "inverted_residual": NO_TAPS,
     "inverted_residual_wide": "it changes the number of channels",
     "mlp": NO_TAPS,
@@ -35,7 +35,7 @@ HELD_BESIDE = ("bottleneck_beside", "dense", "lora")  # their core holds any fil
 NO_CORE = "the graph has no path without one"
 NO_BRANCH = "need a branch with an activation, and the graph has none"
 NO_TWINS = "needs twin channels: edge 's_[ac]' writes each channel once"
-NO_END = "ends a branch and has no weights that could be zero"
+NO_END = "ends a branch and has no weights that could be initialised as zero"
 
 
 def beside(name: str) -> str:

@@ -205,9 +205,9 @@ def test_a_filter_of_low_rank_says_nothing_of_others(options: dict[str, Any]) ->
     solution = solve(target, "3x3:0.5x > 1x1", **options)
     assert solution.residual < 1e-10
     assert solution.status is Status.EXACT_FOR_TARGET
-    with pytest.raises(InfeasibleMorph, match="does not meet this one.*or try method='stepwise' or fill='dense'"):
+    with pytest.raises(InfeasibleMorph, match="cannot represent this one.*or try method='stepwise' or fill='dense'"):
         solve(target, "3x3:0.5x > 1x1")
-    with pytest.raises(InfeasibleMorph, match=r"cannot hold every filter of this shape: a bottleneck") as caught:
+    with pytest.raises(InfeasibleMorph, match=r"cannot represent every filter of this shape: a bottleneck") as caught:
         solve(random_filter(ConvSpec.same(8, 8), 0), "3x3:0.5x > 1x1")
     assert "stepwise" not in str(caught.value)
 
@@ -229,7 +229,7 @@ def test_stepwise_refuses_what_the_joint_cut_holds() -> None:
     ("graph", "error", "message"),
     [
         ("s-a:3x3, s-b:3x3, a-b:1x1, a-t:1x1, b-t:1x1", InfeasibleMorph, "complex"),
-        ("3x3/1 > 1x1", GraphError, "without named strides"),
+        ("3x3/1 > 1x1", GraphError, "without explicit strides"),
         ("3x3 > 0*id", InfeasibleMorph, "zero times the identity"),
         ("3x3 > (id | id)", InfeasibleMorph, "two edges without weights"),
         ("1x1 > 1x1", InfeasibleMorph, "taps of the site"),

@@ -84,7 +84,7 @@ def test_a_kept_edge_of_a_strided_site(fill: str) -> None:
         assert_born(born_at("pair", graph, ConvSpec.same(4, 4, 3, stride=2), fill=fill), "pair")
 
 
-APART = "keeps channels apart and would part the pairs of 'a'"
+APART = "acts on each channel separately and would break the pairs of 'a'"
 REFUSED = {
     "GELU twice": ("3x3:2x > 3x3*dw:2x > 1x1", "gelu", {}, "only ReLU and LeakyReLU pass a pair on twice"),
     "more maps": ("3x3:2x > 3x3*dw:4x > 1x1", "relu", {}, "it changes the number of channels"),
@@ -103,9 +103,14 @@ REFUSED = {
     ),
     "a mean of LeakyReLU": ("s-a:3x3, a-b:avg3x3, b-t:3x3 {a: 2x, b: 2x}", LEAKY, {}, "a mean over several taps"),
     "into the sink": ("s-a:3x3, a-t:id, s-t:3x3", "relu", {}, "'t' is read without an activation"),
-    "an identity of the source": ("s-a:id, a-t:3x3", "relu", {}, "has no weights and cannot enter a blob of pairs"),
-    "groups that part pairs": ("3x3:3x > 3x3*4:3x > 1x1", "gelu", {}, "groups that would part the pairs of blob 'a'"),
-    "one map of each channel": ("3x3*dw > 1x1", "relu", {}, "groups that would part the pairs of blob 'a'"),
+    "an identity of the source": (
+        "s-a:id, a-t:3x3",
+        "relu",
+        {},
+        "has no weights and cannot enter a blob whose channels are pairs",
+    ),
+    "groups that part pairs": ("3x3:3x > 3x3*4:3x > 1x1", "gelu", {}, "groups that would break the pairs of blob 'a'"),
+    "one map of each channel": ("3x3*dw > 1x1", "relu", {}, "groups that would break the pairs of blob 'a'"),
     "an odd blob": ("3x3:1.25x > 3x3", "relu", {}, "an even number of channels, and blob 'a' has 5"),
 }
 
@@ -131,7 +136,7 @@ def test_the_remedies_of_groups_and_odd_blobs_work() -> None:
     "act", ["elu", "mish", "tanh", "selu", "softshrink", "relu6", "rrelu", "leakyrelu(negative_slope=-1)"]
 )
 def test_activations_without_pairs(act: str) -> None:
-    with pytest.raises(GraphError, match=r"blob 'a' cannot be born in pairs.*birth='zero'"):
+    with pytest.raises(GraphError, match=r"blob 'a' does not support birth='pair'.*birth='zero'"):
         born_at("pair", "3x3:4x > 3x3", SITE, act)
 
 
@@ -143,7 +148,7 @@ def test_half_widths_count_and_the_remedy_is_twice_the_channels() -> None:
         with pytest.raises(InfeasibleMorph) as caught:
             born_at("pair", graph, SITE)
         for remedies in (plan.remedies, caught.value.remedies):
-            assert remedies[0] == "give the activated blobs twice the channels"
+            assert remedies[0] == "give the blobs with an activation twice the channels"
             assert "use birth='slope', which needs no pairs" in remedies
     assert planned("pair", "3x3:2x > 3x3", SITE).feasible is True
     assert planned("pair", "3x3:3x > 1x1:6x > 1x1", SITE).feasible is True

@@ -222,7 +222,7 @@ def test_a_checkpoint_from_before_the_growth_is_refused_by_the_grown_network(loa
     )
     run = trainer(callback, saves, epochs=2)
     run.fit(module, loader)
-    with pytest.raises(NetmorphError, match="from before the growth.*fresh module"):
+    with pytest.raises(NetmorphError, match="from before the growth.*new module"):
         run.test(module, loader, ckpt_path=tmp_path / "epoch=0.ckpt", weights_only=True, verbose=False)
     assert callback.grown
     run.test(module, loader, ckpt_path=tmp_path / "epoch=1.ckpt", weights_only=True, verbose=False)
@@ -260,9 +260,9 @@ def test_calibration_may_come_from_the_trainer(loader):
     [
         (lambda: growing(attribute="model"), "Module has no network 'model'.*one of 'net'"),
         (lambda: growing(inplace=False), "morphs in place"),
-        (lambda: growing(newborn_lr_factor=0), "a factor above zero"),
-        (lambda: growing(at_epoch="1"), "at_epoch= is the number of an epoch, counted from 0, not '1'"),
-        (lambda: GrowCallback(lambda net: None, at_epoch=1, norm=None), "a function grows by its own arguments"),
+        (lambda: growing(newborn_lr_factor=0), "must be positive"),
+        (lambda: growing(at_epoch="1"), "at_epoch must be the index of an epoch (counted from 0), got '1'"),
+        (lambda: GrowCallback(lambda net: None, at_epoch=1, norm=None), "with a function as grow="),
     ],
     ids=["attribute", "inplace", "factor", "epoch", "options of a function"],
 )
@@ -373,7 +373,9 @@ def test_the_hook_does_not_disturb_a_resumed_training(loader, tmp_path):
 
 def test_another_callback_than_the_checkpoints_is_told(finished, loader):
     for other in (growing(at_epoch=1), GrowCallback({"2": "3x3 > 1x1"}, at_epoch=2, attribute="net")):
-        with pytest.raises(NetmorphError, match="grew by other GrowCallbacks than this trainer has.*the same ones"):
+        with pytest.raises(
+            NetmorphError, match="written with other GrowCallbacks than those of this trainer.*the same ones"
+        ):
             trainer(other).fit(Module(), loader, ckpt_path=finished[2] / "epoch=3.ckpt", weights_only=True)
 
 

@@ -41,8 +41,8 @@ def plain(small):
         ({"precision": "8-bit"}, "precision= is not '8-bit'. Remedy: use one of '32-true', 'bf16-mixed', '16-mixed'"),
         ({"compile": "fast"}, "compile= is not 'fast'.*one of None, 'default', 'reduce-overhead'"),
         ({"strategy": "fsdp"}, "strategy= is not 'fsdp'"),
-        ({"devices": 0}, "1 or more, not 0"),
-        ({"devices": "auto"}, "1 or more, not 'auto'"),
+        ({"devices": 0}, "at least 1, got 0"),
+        ({"devices": "auto"}, "at least 1, got 'auto'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

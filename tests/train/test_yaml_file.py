@@ -17,7 +17,7 @@ def test_yaml_is_read(tmp_path):
         ("a: &b [1]\nc: *b", "uses YAML aliases"),
         ("a: [", "cannot be read: while parsing"),
         ("a: " + "[" * 20_000, "cannot be read: maximum recursion depth"),
-        ("a" * (LARGEST + 1), "larger than such a file can be.*262,144 bytes at most"),
+        ("a" * (LARGEST + 1), "too large for such a file.*262,144 bytes at most"),
     ],
 )
 def test_what_is_refused(text, said, tmp_path):

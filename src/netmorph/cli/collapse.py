@@ -1,7 +1,7 @@
-"""Turn morphed modules that are linear back into single layers, and save the network.
+"""Merge linear modules into single layers, and save the network.
 
-BatchNorms are folded in, activations must be the identity (slope 1, or morphed with --act none). Exit code 0: no
-morphed module is left; 2: some cannot be collapsed and stay, which is said of each.
+BatchNorms are folded; activations must be the identity (slope 1, or morphed with --act none). Exit code 0: no morphed
+module is left; 2: some modules cannot be collapsed and are kept; the reason is printed for each.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ def add_arguments(parser: Any) -> None:
     """Add the command's options."""
     add_model(parser)
     parser.add_argument(
-        "--out", type=str, required=True, help="folder for the network; must not exist yet, or be empty"
+        "--out", type=str, required=True, help="output folder for the network; must not exist, or be empty"
     )
     parser.add_argument(
         "--tolerance",
         type=float | None,
         default=None,
-        help="largest difference relative to a layer's largest output (default: 1e-5 in float32)",
+        help="maximum difference relative to the largest output of a layer (default: 1e-5 in float32)",
     )
-    parser.add_argument("--approximate", action="store_true", help="accept any difference at the border")
+    parser.add_argument("--approximate", action="store_true", help="accept differences at the image border")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

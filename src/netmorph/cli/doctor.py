@@ -1,6 +1,6 @@
-"""Say what is installed, whether it works on this machine, and what to do where it does not.
+"""Check what is installed and whether netmorph works on this machine, and suggest remedies.
 
-torch is tried in processes of its own, so that a crash there is told. Exit code 0: netmorph works here (notes are about
+torch is checked in separate processes, so that a crash there is reported. Exit code 0: netmorph works (notes are about
 what not everybody needs); 2: it does not.
 """
 
@@ -25,7 +25,7 @@ def run(options: Any) -> int:
     from netmorph.lab.doctor import diagnose, summary
 
     if not options.json:
-        print("netmorph doctor: trying torch, which takes some seconds", file=sys.stderr)
+        print("netmorph doctor: checking torch, which takes some seconds", file=sys.stderr)
     checks = diagnose()
     found = summary(checks)
     if options.json:

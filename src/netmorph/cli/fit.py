@@ -1,10 +1,10 @@
-"""Train a network on a data set, and morph it on the way.
+"""Train a network on a data set, and morph it during training.
 
-Any network by name, or a checkpoint's folder, learns one of the data sets; its constructor is told their classes and
-channels. Morphs come between phases, by --at, --to and --grow-at, or by `phases` in a config file. The run's
-folder holds config.json, metrics.csv, results.json and model, a checkpoint that the other commands read. A run that was
-stopped goes on when the command is repeated. Exit code 75: --time-limit ended it before it was through. With --devices,
-or under torchrun, several processes train one network, each on its share of every batch.
+The network is a model built by name or the folder of a checkpoint; the number of classes and channels of the data set
+is passed to its constructor. Morphs take place between phases, as given by --at, --to and --grow-at, or by `phases` in
+a config file. The run's folder contains config.json, metrics.csv, results.json and model, a checkpoint for the other
+commands. If a run was stopped, repeat the command to continue it. Exit code 75: the run was ended by --time-limit. With
+--devices, or under torchrun, several processes train one network, each with its share of every batch.
 """
 
 from __future__ import annotations
@@ -43,25 +43,28 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: Any) -> None:
     """Add the command's options."""
     _add_network(parser)
-    add_data(parser, "fashion-mnist-subset", "fashion-mnist-subset, which netmorph ships")
+    add_data(parser, "fashion-mnist-subset", "fashion-mnist-subset, which is part of netmorph")
     for split in ("train", "test"):
         parser.add_argument(
-            f"--{split}-limit", type=int | None, default=None, help=f"use the first {split} images only"
+            f"--{split}-limit", type=int | None, default=None, help=f"use only the first {split} images"
         )
     parser.add_argument("--recipe", type=str, default="short", help="short, smoke, paper-cifar, ... or a YAML file")
     parser.add_argument(
-        "--epochs", type=int | None, default=None, help="in all, or of each of --phases (default: the recipe's)"
+        "--epochs",
+        type=int | None,
+        default=None,
+        help="number of epochs, in total or of each phase (default: as in the recipe)",
     )
-    parser.add_argument("--lr", type=float | None, default=None, help="peak learning rate (default: the recipe's)")
-    parser.add_argument("--batch-size", type=int | None, default=None, help="images a step (default: the recipe's)")
+    parser.add_argument("--lr", type=float | None, default=None, help="peak learning rate (default: as in the recipe)")
+    parser.add_argument("--batch-size", type=int | None, default=None, help="batch size (default: as in the recipe)")
     _add_growth(parser)
-    parser.add_argument("--out", type=str, required=True, help="folder of the run; one that was stopped goes on")
+    parser.add_argument("--out", type=str, required=True, help="folder of the run; a run that was stopped is continued")
     add_machine(parser)
     parser.add_argument(
         "--devices",
         type=int | None,
         default=None,
-        help="train on so many devices of this computer, a process each (DDP); under torchrun its processes are taken",
+        help="number of devices of this computer, one process for each (DDP); under torchrun its processes are used",
     )
     add_time_limit(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -74,7 +77,7 @@ def run(options: Any) -> int:
 
     require("lightning")
     if options.seed < 0:
-        raise NetmorphError(f"--seed is not negative, {options.seed} is")
+        raise NetmorphError(f"--seed must be non-negative, got {options.seed}")
     check_seed(options.seed)
     check_arguments(options.model_args)
     setting = RunSetting(
@@ -120,7 +123,7 @@ def _train(options: Any, setting: RunSetting, machine: Machine, team: Team) -> i
         said = {"done": False, "folder": str(out)}
         if not team.first:
             return 0
-        _tell(options.json, said, f"The time is up: {paused}. Repeat the command to go on.")
+        _tell(options.json, said, f"Time limit reached: {paused}. Repeat the command to continue.")
         return AGAIN
     team.leave()
     if not team.first:
@@ -137,11 +140,11 @@ def _machine(options: Any) -> Machine:
     """Return what the training runs on, and on how many devices.
 
     Raises:
-        NetmorphError: --devices and torchrun say different numbers, or torchrun spans several computers.
+        NetmorphError: if --devices contradicts torchrun, or torchrun spans several computers.
     """
     given: int | None = options.devices
     if given is not None and given < 1:
-        raise NetmorphError(f"--devices is 1 or more, not {given}")
+        raise NetmorphError(f"--devices must be at least 1, got {given}")
     if "TORCHELASTIC_RUN_ID" in os.environ:
         started, here = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
         if started != here:
@@ -170,43 +173,43 @@ def _add_network(parser: Any) -> None:
         "--model-args",
         type=dict[str, bool | int | float | str | None],
         default={},
-        help="further arguments of the model's constructor: --model-args.width=8",
+        help="additional arguments of the model's constructor: --model-args.width=8",
     )
-    parser.add_argument("--weights", type=str | None, default=None, help="a safetensors file with the model's weights")
-    parser.add_argument("--seed", type=int, default=0, help="seed of every random choice")
+    parser.add_argument("--weights", type=str | None, default=None, help="safetensors file with the model's weights")
+    parser.add_argument("--seed", type=int, default=0, help="random seed")
 
 
 def _add_growth(parser: Any) -> None:
     """Add what is morphed when."""
-    parser.add_argument("--at", type=Text(), action="append", default=[], help="which layers are morphed; repeatable")
     parser.add_argument(
-        "--to", type=Text(), action="append", default=[], help="the module for the --at of the same place"
+        "--at", type=Text(), action="append", default=[], help="layers to morph, by name or pattern; repeatable"
     )
+    parser.add_argument("--to", type=Text(), action="append", default=[], help="module for the corresponding --at")
     parser.add_argument(
         "--grow-at",
         type=_Epoch(),
         action="append",
         default=[],
         metavar="EPOCH",
-        help="after how many epochs: one number for all --at, or one for each; 0 is before the first epoch",
+        help="number of epochs after which to morph, for all --at or for each of them; 0 is before the first epoch",
     )
     parser.add_argument(
         "--phases",
         type=list[dict[str, Any]] | None,
         default=None,
-        help="instead of --at, --to and --grow-at, best in a config file: a list of phases, each with at and "
-        "to or grow (such as morph20_1c1), recipe, and keys of a recipe such as epochs and lr",
+        help="list of phases, best given in a config file, instead of --at, --to and --grow-at; each has at and to, "
+        "or grow (such as morph20_1c1), and optionally recipe and keys of a recipe such as epochs and lr",
     )
     parser.add_argument(
-        "--act", type=str, default="auto", help="activation of morphed modules: auto (as in the network), none, ..."
+        "--act", type=str, default="auto", help="activation in morphed modules: auto (as in the network), none, ..."
     )
     parser.add_argument(
-        "--norm", type=str, default="auto", help="norm of morphed modules: auto (as in the network), none, ..."
+        "--norm", type=str, default="auto", help="norm in morphed modules: auto (as in the network), none, ..."
     )
     parser.add_argument(
         "--keep-parent",
         action="store_true",
-        help="where a graph cannot hold the filter, put one of its kernel beside it",
+        help="if a graph cannot represent the filter, add a parallel edge with the layer's kernel",
     )
     add_birth(parser)
 

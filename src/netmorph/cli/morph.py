@@ -1,6 +1,6 @@
-"""Morph layers of a network into modules, prove that its function is kept, and save the child.
+"""Replace layers of a network by modules, check that its function is preserved, and save the child.
 
-The child's folder holds model.safetensors and config.json; netmorph.load reads it, and so do the other commands.
+The child's folder contains model.safetensors and config.json, for netmorph.load and the other commands.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ def add_arguments(parser: Any) -> None:
     """Add the command's options."""
     add_model(parser)
     add_sites(parser)
-    parser.add_argument("--out", type=str, required=True, help="folder for the child; must not exist yet, or be empty")
+    parser.add_argument(
+        "--out", type=str, required=True, help="output folder for the child; must not exist, or be empty"
+    )
     parser.add_argument(
         "--act",
         type=str,
@@ -26,12 +28,15 @@ def add_arguments(parser: Any) -> None:
         help="activation of the inner blobs: auto (as in the network), none, gelu, ...",
     )
     parser.add_argument(
-        "--norm", type=str, default="auto", help="norm of the new edges: auto (none without data), neutral, none, ..."
+        "--norm",
+        type=str,
+        default="auto",
+        help="norm of the new edges: auto (none without calibration data), neutral, none, ...",
     )
     parser.add_argument(
         "--keep-parent",
         action="store_true",
-        help="where a graph cannot hold the filter, put one of its kernel beside it",
+        help="if a graph cannot represent the filter, add a parallel edge with the layer's kernel",
     )
     add_birth(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -46,18 +46,16 @@ def add_model(parser: Any) -> None:
         "--model-args",
         type=dict[str, bool | int | float | str | None],
         default={},
-        help="arguments of the model: --model-args.num_classes=10, or --model-args '{\"num_classes\": 10}'",
+        help="arguments of the constructor: --model-args.num_classes=10, or --model-args '{\"num_classes\": 10}'",
     )
-    parser.add_argument("--weights", type=str | None, default=None, help="a safetensors file with the model's weights")
+    parser.add_argument("--weights", type=str | None, default=None, help="safetensors file with the model's weights")
     add_input(parser)
 
 
 def add_input(parser: Any) -> None:
     """Add what the network is tried on."""
-    parser.add_argument(
-        "--input-shape", type=str, default="1,3,224,224", help="shape of the input that the network is tried on"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed of every random choice")
+    parser.add_argument("--input-shape", type=str, default="1,3,224,224", help="shape of the random example input")
+    parser.add_argument("--seed", type=int, default=0, help="random seed")
 
 
 def add_sites(parser: Any) -> None:
@@ -67,14 +65,14 @@ def add_sites(parser: Any) -> None:
         type=Text(),
         action="append",
         required=True,
-        help="which layers: a qualified name or a pattern such as 'layer1.*.conv1'; repeatable",
+        help="layers to morph: a qualified name, or a pattern such as 'layer1.*.conv1'; repeatable",
     )
     parser.add_argument(
         "--to",
         type=Text(),
         action="append",
         required=True,
-        help="the module for the --at of the same place: a graph such as '3x3 > 1x1 | id', or a name; repeatable",
+        help="module for the corresponding --at: a graph such as '3x3 > 1x1 | id', or a name; repeatable",
     )
 
 
@@ -84,7 +82,7 @@ def add_birth(parser: Any) -> None:
         "--birth",
         type=str,
         default="slope",
-        help="how modules are born: slope (parametric activations), pair, zero or cancel (plain activations)",
+        help="initialisation of modules: slope (parametric activations), pair, zero or cancel (plain activations)",
     )
 
 
@@ -105,7 +103,7 @@ def read_sites(at: list[str] | str, to: list[str] | str) -> dict[str, ModuleGrap
     """Pair patterns with graphs.
 
     Raises:
-        NetmorphError: if they are not equally many, or a pattern stands twice.
+        NetmorphError: if they are not equally many, or a pattern is given twice.
         NotationError: if a graph cannot be read.
     """
     at, to = ([given] if isinstance(given, str) else given for given in (at, to))
@@ -113,7 +111,7 @@ def read_sites(at: list[str] | str, to: list[str] | str) -> dict[str, ModuleGrap
         raise NetmorphError(f"{len(at)} --at but {len(to)} --to", remedies=["give one --to for every --at"])
     twice = sorted({pattern for pattern in at if at.count(pattern) > 1})
     if twice:
-        raise NetmorphError(f"--at {twice[0]!r} stands twice", remedies=["give each pattern once"])
+        raise NetmorphError(f"--at {twice[0]!r} is given twice", remedies=["give each pattern once"])
     return {pattern: read_graph(text) for pattern, text in zip(at, to, strict=True)}
 
 
@@ -121,8 +119,8 @@ def read_graph(text: str) -> ModuleGraph:
     """Read a graph from its notation, its name in the catalogue, or a JSON file.
 
     Raises:
-        GraphError: it is none of these, or the file is no text.
-        OSError: the file cannot be read.
+        GraphError: if the argument is none of these, or the file is not a text file.
+        OSError: if the file cannot be read.
     """
     from netmorph.graph.codec import from_json
     from netmorph.surgery.sites.assign import read_graph as read
@@ -144,7 +142,7 @@ def open_model(name: str, arguments: Mapping[str, Any], weights: str | None) -> 
     if weights is not None:
         load_weights(model, Path(weights))
     elif not Path(name).is_dir() and not arguments.keys() & {"weights", "pretrained"}:
-        print(f"netmorph: {name} has random weights (--weights FILE.safetensors gives it others)", file=sys.stderr)
+        print(f"netmorph: {name} is randomly initialised (--weights FILE.safetensors loads weights)", file=sys.stderr)
     model.eval()  # an override of train may return nothing
     return model
 
@@ -164,7 +162,7 @@ def example(shape: str, seed: int) -> Tensor:
     if not sizes or min(sizes) < 1:
         raise NetmorphError(f"--input-shape {shape!r} is not a shape", remedies=["write sizes such as 1,3,224,224"])
     if math.prod(sizes) > _MOST_NUMBERS:
-        raise NetmorphError(f"--input-shape {shape} is too large", remedies=["try the network on less"])
+        raise NetmorphError(f"--input-shape {shape} is too large", remedies=["use a smaller input"])
     import torch
 
     return torch.randn(sizes, generator=torch.Generator().manual_seed(seed))
@@ -173,10 +171,10 @@ def example(shape: str, seed: int) -> Tensor:
 def check_arguments(arguments: Mapping[str, Any]) -> None:
     """Raise where a model's arguments name it, too."""
     if "name" in arguments:
-        raise NetmorphError("--model-args.name is no argument of a model", remedies=["name the network with --model"])
+        raise NetmorphError("--model-args.name is not a model argument", remedies=["name the network with --model"])
 
 
 def check_seed(seed: int) -> None:
     """Raise where a seed is too large to draw from, or to make others of."""
     if abs(seed) > _LARGEST_SEED:
-        raise NetmorphError(f"--seed is at most 2^50, not {seed}")
+        raise NetmorphError(f"--seed must be at most 2^50, got {seed}")

@@ -1,6 +1,6 @@
-"""Say what a morph would do, before any work: reduction, cut, feasibility and cost of each site.
+"""Report what a morph would do before any work: reduction, cut, feasibility and cost of each site.
 
-Exit code 0: every site can hold its filter, or only solving tells; 2: some site cannot.
+Exit code 0: every site is feasible, or undecided until solved; 2: a site is infeasible.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def add_arguments(parser: Any) -> None:
         "--act",
         type=str,
         default="auto",
-        help="activation of the inner blobs, which decides whether they can hold pairs: auto (as in the network), "
+        help="activation of the inner blobs, which must support pairs for --birth pair: auto (as in the network), "
         "none, gelu, ...",
     )
     add_birth(parser)

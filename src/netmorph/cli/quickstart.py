@@ -1,8 +1,8 @@
-"""See the main job on real data: train, morph, prove, train on, compare.
+"""Demonstrate netmorph on real data: train, morph, check, continue training, compare.
 
-Trains a small network on a subset of Fashion-MNIST that netmorph ships until it has learned most of what it can, morphs
-two of its convolutions into larger modules, prints the parity of each, trains on, and compares with three controls at
-equal compute. Writes a run folder.
+Trains a small network on a subset of Fashion-MNIST that is part of netmorph until it has learned most of what it can,
+morphs two of its convolutions into larger modules, prints the parity of each, continues training, and compares the
+result with three controls at equal compute. Writes a run folder.
 """
 
 from __future__ import annotations
@@ -25,28 +25,30 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: Any) -> None:
     """Add the command's options."""
-    parser.add_argument("--seed", type=int, default=0, help="seed of every random choice")
+    parser.add_argument("--seed", type=int, default=0, help="random seed")
     parser.add_argument(
         "--epochs",
         type=int | None,
         default=None,
-        help="epochs of the child after the morph; the parent has four times as many (default: 8)",
+        help="number of epochs of the child after the morph; the parent is trained for four times as many (default: 8)",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="few images and one epoch: shows every step, its figures mean nothing"
+        "--quick",
+        action="store_true",
+        help="use few images and one epoch: shows every step, but the results are meaningless",
     )
     parser.add_argument(
         "--out", type=str | None, default=None, help="folder of the run (default: runs/quickstart-DATE-TIME)"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON, and nothing on the way")
+    parser.add_argument("--json", action="store_true", help="print JSON, and no progress")
 
 
 def run(options: Any) -> int:
     """Run it and print what came out."""
     if options.epochs is not None and options.epochs < 1:
-        raise NetmorphError(f"--epochs is at least 1, not {options.epochs}")
+        raise NetmorphError(f"--epochs must be at least 1, got {options.epochs}")
     if options.seed < 0:
-        raise NetmorphError(f"--seed is not negative, {options.seed} is")
+        raise NetmorphError(f"--seed must be non-negative, got {options.seed}")
     check_seed(options.seed)
     require("lightning", "matplotlib")
     out = Path(options.out or time.strftime("runs/quickstart-%Y%m%d-%H%M%S"))
@@ -57,7 +59,7 @@ def run(options: Any) -> int:
     setting = Setting.quick(**given) if options.quick else Setting(**given)
     outcome = quickstart(setting, out, _Printer(quiet=options.json))
     if outcome.folder != out:
-        print(f"netmorph: another run has taken {out}; this one is in {outcome.folder}", file=sys.stderr)
+        print(f"netmorph: {out} was taken by another run; this run is in {outcome.folder}", file=sys.stderr)
     if options.json:
         print((outcome.folder / "results.json").read_text(encoding="utf-8"), end="")
     else:
@@ -75,7 +77,7 @@ class _Printer(TrainingPrinter):
         from netmorph.cli.print_morph import print_morph
 
         print_morph(self.console, result)
-        self.console.print(f"  test images on which being right or wrong has changed: {changed} of {images}\n")
+        self.console.print(f"  test images whose classification became right or wrong: {changed} of {images}\n")
 
 
 def _print_outcome(outcome: Outcome, *, quick: bool) -> None:
@@ -96,10 +98,10 @@ def _print_outcome(outcome: Outcome, *, quick: bool) -> None:
     ]
     heads = ("network", "error %", "parameters", "MACs/image", "epochs", "GMACs", "seconds")
     out = console()
-    title = "Epochs, GMACs (of forward passes) and seconds count all training that led to a network"
+    title = "Epochs, GMACs (of forward passes) and seconds include all training that led to a network"
     out.print(table(heads, rows, title=title))
     for reading in outcome.readings:
         out.print(reading)
     if quick:
-        out.print("With --quick the figures mean nothing: too few images and epochs.")
+        out.print("With --quick the results are meaningless: too few images and epochs.")
     out.print(f"Written to {outcome.folder} ({outcome.seconds:.0f} s in all)", soft_wrap=True)

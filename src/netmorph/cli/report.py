@@ -1,4 +1,4 @@
-"""Write one HTML file about a morph or a training run: drawings, parity, cost, curves, slopes, how to do it again.
+"""Write an HTML report of a morph or a training run: drawings, parity, cost, curves, slopes, how to repeat it.
 
 RUN is a folder that netmorph morph, quickstart, fit or netmorph.save wrote. The file needs no network, and
 reads on a phone, in the dark and on paper. Exit code 2 where a morph did not keep the function.
@@ -18,8 +18,8 @@ __all__ = ["add_arguments", "report_on", "run"]
 
 def add_arguments(parser: Any) -> None:
     """Add the command's options."""
-    parser.add_argument("run", type=str, help="the folder of a run or a checkpoint")
-    parser.add_argument("--out", type=str | None, default=None, help="the file (default: report.html in the folder)")
+    parser.add_argument("run", type=str, help="folder of a run or a checkpoint")
+    parser.add_argument("--out", type=str | None, default=None, help="output file (default: report.html in the folder)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -41,6 +41,6 @@ def report_on(about: Run, options: Any) -> int:
         found = {"report": str(path), "kind": about.kind, "sites_measured": len(sites), "sites_that_differ": wrong}
         print(json.dumps(found, indent=2))
     else:
-        said = f"the function was NOT kept at {', '.join(wrong)}" if wrong else "the function was kept"
-        print(f"{about.kind}: {said if sites else 'no parity is recorded in it'}\nWritten to {path}")
+        said = f"the function was NOT preserved at {', '.join(wrong)}" if wrong else "the function was preserved"
+        print(f"{about.kind}: {said if sites else 'it contains no parity'}\nWritten to {path}")
     return 2 if wrong else 0

@@ -1,7 +1,7 @@
-"""Show what a module graph is: its edges, morphing sequence, equation and feasibility.
+"""Show a module graph: its edges, morphing sequence, equation and feasibility.
 
 The graph is a notation such as '1x1 > 3x3 | id', an edge list such as 's-a:3x3, a-t:1x1', the name of a module of the
-catalogue such as module_d, or a JSON file. --out draws it into a file too.
+catalogue such as module_d, or a JSON file. --out also writes a drawing to a file.
 """
 
 from __future__ import annotations
@@ -30,9 +30,11 @@ _MOST_STEPS = 40
 
 def add_arguments(parser: Any) -> None:
     """Add the command's options."""
-    parser.add_argument("graph", type=str, help="a module graph, a name of the catalogue, or a JSON file")
-    parser.add_argument("--channels", type=int, default=64, help="output channels of the site")
-    parser.add_argument("--in-channels", type=int | None, default=None, help="input channels, where they differ")
+    parser.add_argument("graph", type=str, help="module graph, name of the catalogue, or JSON file")
+    parser.add_argument("--channels", type=int, default=64, help="number of output channels of the site")
+    parser.add_argument(
+        "--in-channels", type=int | None, default=None, help="number of input channels (default: --channels)"
+    )
     parser.add_argument("--kernel", type=str, default="3", help="kernel of the site: 3, 1x3, or 3x3x3")
     parser.add_argument("--stride", type=int, default=1, help="stride of the site")
     parser.add_argument("--dilation", type=int, default=1, help="dilation of the site")
@@ -42,9 +44,11 @@ def add_arguments(parser: Any) -> None:
         type=Text(),
         action="append",
         default=[],
-        help="draw it into this file: .svg, .png, .dot (Graphviz) or .mmd (Mermaid); repeatable",
+        help="write the drawing to this file: .svg, .png, .dot (Graphviz) or .mmd (Mermaid); repeatable",
     )
-    parser.add_argument("--strip", action="store_true", help="draw the morphing sequence, a picture for each step")
+    parser.add_argument(
+        "--strip", action="store_true", help="draw the morphing sequence, with one picture for each step"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -82,7 +86,7 @@ def _draw(plan: SitePlan, options: Any) -> list[str]:
     from netmorph.graph.draw.write import draw
 
     if options.strip and not options.out:
-        raise NetmorphError("--strip draws into a file", remedies=["name one with --out morphing.svg"])
+        raise NetmorphError("--strip needs an output file", remedies=["name one with --out morphing.svg"])
     given = [options.out] if isinstance(options.out, str) else options.out
     return [str(draw(plan, file, strip=options.strip)) for file in given]
 

@@ -47,25 +47,25 @@ def add_data(parser: Any, default: str | None, why: str) -> None:
         default=None,
         help="folder of the data set (default: netmorph/data in the user's cache)",
     )
-    parser.add_argument("--download", action="store_true", help="fetch the data into --data where it is missing")
+    parser.add_argument("--download", action="store_true", help="download the data into --data if it is missing")
 
 
 def add_machine(parser: Any) -> None:
     """Add what the training runs on."""
     parser.add_argument(
-        "--accelerator", type=str, default="auto", help="auto (a GPU where there is one), cpu, cuda or mps"
+        "--accelerator", type=str, default="auto", help="auto (a GPU if there is one), cpu, cuda or mps"
     )
     parser.add_argument(
         "--precision",
         type=Literal["32-true", "bf16-mixed", "16-mixed"],
         default="32-true",
-        help="of the training's arithmetic",
+        help="numerical precision of the training",
     )
     parser.add_argument(
         "--compile",
         type=Literal["none", "default", "reduce-overhead", "cuda-graphs"],
         default="none",
-        help="make the network faster: torch.compile, in its reduce-overhead with CUDA graphs; or CUDA graphs alone",
+        help="speed up the network: torch.compile, the same with CUDA graphs (reduce-overhead), or CUDA graphs alone",
     )
 
 
@@ -76,7 +76,7 @@ def add_time_limit(parser: Any) -> None:
         type=float | None,
         default=None,
         metavar="SECONDS",
-        help=f"begin no epoch that would not end within this time; exit with {AGAIN}, the same command then goes on",
+        help=f"start no epoch that would not end within this time; exit with {AGAIN}; repeat the command to continue",
     )
 
 
@@ -84,7 +84,7 @@ def require(*packages: str) -> None:
     """Find out now, rather than after the training, that a package is missing.
 
     Raises:
-        ModuleNotFoundError: one is.
+        ModuleNotFoundError: if a package is missing.
     """
     for package in packages:
         if find_spec(package) is None:
@@ -97,15 +97,15 @@ def data_loader(
     """Return what loads the data set: picklable, since worker processes load their own.
 
     Raises:
-        NetmorphError: there is no data set of that name, or it is not read from a folder.
+        NetmorphError: if the data set is unknown, or is not read from a folder.
     """
     from netmorph.data.sources import load_data
 
     if name not in DATA_NAMES:
-        raise NetmorphError(f"there is no data set {name!r}", remedies=[f"choose one of {', '.join(DATA_NAMES)}"])
+        raise NetmorphError(f"unknown data set {name!r}", remedies=[f"choose one of {', '.join(DATA_NAMES)}"])
     if name == _SHIPPED and (options.data is not None or options.download):
         raise NetmorphError(
-            f"--data and --download mean nothing for {name}, which comes with netmorph",
+            f"--data and --download have no effect for {name}, which is part of netmorph",
             remedies=["add --data-name cifar10, or whatever lies there", "leave them out"],
         )
     root = None if options.data is None else Path(options.data)
@@ -129,12 +129,12 @@ def deadline(seconds: float | None) -> Callable[[], bool] | None:
     An epoch takes as long as the last one did; what passes until the first question is no measure.
 
     Raises:
-        NetmorphError: the limit is not above zero.
+        NetmorphError: if the limit is not positive.
     """
     if seconds is None:
         return None
     if not seconds > 0:
-        raise NetmorphError(f"--time-limit is above 0, not {seconds}")
+        raise NetmorphError(f"--time-limit must be positive, got {seconds}")
     end, asked = time.monotonic() + seconds, [math.inf]
 
     def over() -> bool:

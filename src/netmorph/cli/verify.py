@@ -1,6 +1,7 @@
-"""Measure whether two networks compute the same, on the same random input.
+"""Measure whether two networks compute the same function, on the same random input.
 
-Each is a model by name or the folder of a checkpoint. Exit code 0: they agree within the tolerance; 2: they do not.
+Each network is a model built by name or the folder of a checkpoint. Exit code 0: they agree within the tolerance; 2:
+they do not.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ def add_arguments(parser: Any) -> None:
         parser.add_argument(name, type=str, help=f"the {name}: torchvision:resnet18, or the folder of a checkpoint")
     arguments = dict[str, bool | int | float | str | None]
     parser.add_argument("--model-args", type=arguments, default={}, help="arguments of the models given by name")
-    parser.add_argument("--weights", type=str | None, default=None, help="a safetensors file with the parent's weights")
+    parser.add_argument("--weights", type=str | None, default=None, help="safetensors file with the parent's weights")
     parser.add_argument(
         "--tolerance",
         type=float | None,
         default=None,
-        help="largest difference relative to the largest output (default: 1e-5 in float32)",
+        help="maximum difference relative to the largest output (default: 1e-5 in float32)",
     )
     add_input(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -32,7 +32,7 @@ class TrainBatches:
     The last, smaller batch of an epoch is dropped, since BatchNorm dislikes it.
 
     Args:
-        images: ``(n, c, h, w)``, uint8, where the batches shall lie.
+        images: ``(n, c, h, w)``, uint8, on the device of the batches.
         labels: ``(n,)``, int64.
         normalise: maps uint8 images to what the network sees.
         batch_size: images a batch, over all ranks; a split smaller than that makes one batch.
@@ -46,7 +46,7 @@ class TrainBatches:
         epoch: what the next iteration serves.
 
     Raises:
-        NetmorphError: the ranks cannot share a batch evenly.
+        NetmorphError: if the ranks cannot share a batch evenly.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class EvalBatches:
     """A split in its own order, as it is, in batches as even as can be; see `netmorph.data.dataset.Batches`.
 
     Args:
-        images: ``(n, c, h, w)``, uint8, where the batches shall lie.
+        images: ``(n, c, h, w)``, uint8, on the device of the batches.
         labels: ``(n,)``, int64.
         normalise: maps uint8 images to what the network sees.
         batch_size: images a batch at most, over all ranks.
@@ -120,7 +120,7 @@ class EvalBatches:
         epoch: how often it was gone through.
 
     Raises:
-        NetmorphError: there are fewer images than ranks.
+        NetmorphError: if there are fewer images than ranks.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ def shares(n: int, batch_size: int, rank: int, world: int) -> list[slice]:
         world: number of ranks.
 
     Raises:
-        NetmorphError: there are fewer images than ranks, or no such rank.
+        NetmorphError: if there are fewer images than ranks, or no such rank.
     """
     check_rank(rank, world)
     if batch_size < 1 or n < world:
@@ -175,7 +175,7 @@ def check_rank(rank: int, world: int) -> None:
     """Refuse a rank that is not there.
 
     Raises:
-        NetmorphError: as said.
+        NetmorphError: as described above.
     """
     if not 0 <= rank < world:
         raise NetmorphError(f"there is no process {rank} among {world}")
@@ -185,11 +185,11 @@ def check_world(batch_size: int, rank: int, world: int) -> None:
     """Refuse a batch that the ranks cannot share evenly: the mean of their gradients would not be the batch's.
 
     Raises:
-        NetmorphError: as said, or there is no such rank.
+        NetmorphError: as described above, or if there is no such rank.
     """
     check_rank(rank, world)
     if batch_size < 1 or batch_size % world:
         raise NetmorphError(
             f"batches of {batch_size} images cannot be shared evenly by {world} processes",
-            remedies=[f"take a batch size that {world} divides"],
+            remedies=[f"use a batch size that is divisible by {world}"],
         )

@@ -97,7 +97,7 @@ def load_cifar(
         The data set, on the CPU. Its name says so if the images were JPEG, which are not quite the original ones.
 
     Raises:
-        NetmorphError: nothing of the sort is there, or it is damaged.
+        NetmorphError: if the folder contains no such files, or they are damaged.
     """
     read = _binary(kind, root)
     found = None if read is not None else find_parquet(root, kind.columns)
@@ -136,12 +136,12 @@ def _unpacked(archive: Path, member: str) -> bytes:
                 pass  # on to the end of the stream, where its checksum is: tarfile stops before
             content = files.extractfile(member)
             if content is None:
-                raise KeyError(f"{member} is no file")
+                raise KeyError(f"{member} is not a file")
             return content.read()
     except (tarfile.TarError, KeyError, EOFError, OSError, zlib.error) as error:
         reason = " ".join(str(error).split())  # tarfile lists every format that it tried, a line each
         raise NetmorphError(
-            f"{archive} cannot be read: {reason}", remedies=["remove it and download it anew"]
+            f"{archive} cannot be read: {reason}", remedies=["delete it and download it again"]
         ) from error
 
 
@@ -178,7 +178,7 @@ def _missing(kind: Cifar, root: Path) -> NetmorphError:
         (root / name).exists()
         for name in (python, kind.folder.replace("bin", "py"), kind.folder.replace("-binary", "-python"))
     ):
-        note = "; the Python version that is there can only be unpickled, which may run any code, so it is not read"
+        note = "; the Python version in this folder is not supported, since unpickling it could run arbitrary code"
     return NetmorphError(
         f"there is no {kind.name} in {root}: neither {kind.folder}/{kind.test} and its like, nor {kind.archive}, nor "
         f"train*.parquet and test*.parquet with a column {' or '.join(kind.columns)}{note}",

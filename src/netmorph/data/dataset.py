@@ -168,7 +168,7 @@ class Dataset:
         A split smaller than a batch makes one batch.
 
         Raises:
-            NetmorphError: the ranks cannot share a batch evenly.
+            NetmorphError: if the ranks cannot share a batch evenly.
         """
         return TrainBatches(
             *(self.train.images, self.train.labels, self.normalise),
@@ -184,10 +184,10 @@ class Dataset:
         """Serve the test split in its own order.
 
         Raises:
-            NetmorphError: more than one view is asked for, or there are fewer images than ranks.
+            NetmorphError: if more than one view is requested, or there are fewer images than ranks.
         """
         if views != 1:
-            raise NetmorphError(f"{self.name} is evaluated on one view of each image, not on {views}")
+            raise NetmorphError(f"{self.name} is evaluated on one view of each image, got views={views}")
         return EvalBatches(
             *(self.test.images, self.test.labels, self.normalise), batch_size=batch_size, rank=rank, world=world
         )

@@ -29,7 +29,7 @@ def fetch(url: str, target: Path, md5: str) -> Path:
         ``target``.
 
     Raises:
-        NetmorphError: it cannot be had or written, or is not what it should be.
+        NetmorphError: if the file cannot be downloaded or written, or its checksum is wrong.
     """
     digest = hashlib.md5(usedforsecurity=False)
     try:

@@ -70,7 +70,7 @@ def load_full_fashion(
         The data set, on the CPU.
 
     Raises:
-        NetmorphError: a file is missing or damaged.
+        NetmorphError: if a file is missing or damaged.
     """
     folders = (root, root / "FashionMNIST" / "raw", root / "fashion-mnist")
     folder = next((each for each in folders if all(_packed(each / name) for name in _MD5)), root)
@@ -83,7 +83,7 @@ def load_full_fashion(
     if missing:
         raise NetmorphError(
             f"there is no Fashion-MNIST in {' or '.join(map(str, folders))}: {missing[0]}.gz is missing",
-            remedies=["allow the download", "take fashion-mnist-subset, which comes with netmorph"],
+            remedies=["allow the download", "use fashion-mnist-subset, which is part of netmorph"],
         )
     train, test = (
         _read_split(*(paths[f"{split}-{each}-ubyte"] for each in _KINDS), remedy="download it anew").first(limit)
@@ -136,7 +136,7 @@ def read_idx(raw: bytes) -> Tensor:
         A tensor of uint8.
 
     Raises:
-        ValueError: it is no idx file of uint8, or not as long as its header says.
+        ValueError: if it is not an idx file of uint8, or its length contradicts its header.
     """
     try:
         kind, dimensions = raw[2], raw[3]

@@ -70,7 +70,7 @@ class Folders:
         The shorter side of an image becomes 256 to 480 pixels, a random square of 224 is cut out, half are mirrored.
 
         Raises:
-            NetmorphError: the ranks cannot share a batch evenly.
+            NetmorphError: if the ranks cannot share a batch evenly.
         """
         size = min(batch_size, len(self.train))
         check_world(size, rank, world)
@@ -94,7 +94,7 @@ class Folders:
         the four in the corners, and the mirror images of all five.
 
         Raises:
-            NetmorphError: neither one view nor ten are asked for, or there are fewer images than ranks.
+            NetmorphError: if the number of views is neither 1 nor 10, or there are fewer images than ranks.
         """
         if views not in (1, 10):
             raise NetmorphError(f"{self.name} is evaluated on 1 view of each image or on 10, not on {views}")
@@ -113,7 +113,7 @@ class Folders:
         return self._finish(torch.stack([evaluation_views(each, _SIDE, 1) for each in pictures]))
 
     def _finish(self, images: Tensor) -> Tensor:
-        """Normalise ``(n, views, h, w, c)`` of uint8 where they shall lie."""
+        """Normalise ``(n, views, h, w, c)`` of uint8 on their device."""
         images = images.to(self.device, non_blocking=True).flatten(0, 1).permute(0, 3, 1, 2)
         return normalised(images, self.mean, self.std)
 
@@ -127,7 +127,7 @@ class FolderBatches:
         length: number of batches of an epoch.
         finish: makes what a network sees of stacked images.
         workers: number of processes; 0 reads in this one.
-        device: where the batches shall lie.
+        device: device of the batches.
 
     Attributes:
         epoch: what the next iteration serves.
@@ -231,10 +231,10 @@ def load_folders(
         The data; nothing is read yet. With 1,000 classes it is called ImageNet.
 
     Raises:
-        NetmorphError: a folder is missing or empty, the two do not hold the same classes, or `workers` is below 0.
+        NetmorphError: if a folder is missing or empty, the two do not hold the same classes, or `workers` is below 0.
     """
     if workers is not None and workers < 0:
-        raise NetmorphError(f"workers= is a number of processes, 0 or more, not {workers}")
+        raise NetmorphError(f"workers must be a non-negative number of processes, got {workers}")
     (names, train), (others, test) = _samples(root, "train"), _samples(root, "val")
     if names != others:
         differing = sorted(set(names) ^ set(others))

@@ -46,7 +46,7 @@ def find_parquet(root: Path, labels: Sequence[str]) -> ParquetFiles | None:
         The files; None if there are none.
 
     Raises:
-        NetmorphError: they are in several folders, or pyarrow is missing.
+        NetmorphError: if such files are in several folders, or pyarrow is missing.
     """
     folders = sorted({path.parent for path in root.rglob("train*.parquet")})
     both = [ParquetFiles(*(tuple(sorted(each.glob(f"{s}*.parquet"))) for s in ("train", "test"))) for each in folders]
@@ -75,7 +75,7 @@ def read_parquet(files: Sequence[Path], labels: Sequence[str], classes: int, lim
         The images in RGB with their labels, and whether any was a JPEG.
 
     Raises:
-        NetmorphError: a file or an image is damaged, or a label out of range.
+        NetmorphError: if a file or an image is damaged, or a label out of range.
     """
     encoded: list[bytes | None] = []
     targets: list[int] = []

@@ -24,7 +24,7 @@ def open_picture(path: str) -> Image:
     """Read an image as RGB.
 
     Raises:
-        NetmorphError: it cannot be read.
+        NetmorphError: if the image cannot be read.
     """
     from PIL import Image
 
@@ -39,14 +39,14 @@ def as_rgb(image: Image) -> Image:
     """Return an image with 8 bits for each of red, green and blue; of 16 bits the upper ones, as Pillow does in color.
 
     Raises:
-        ValueError: its pixels are numbers without a known range.
+        ValueError: if the range of its pixel values is unknown.
     """
     from PIL import Image
 
     if image.mode in _HIGH_BYTE:  # which Pillow itself would cut off at 255: almost all white
         image = Image.frombytes("L", image.size, image.tobytes()[_HIGH_BYTE[image.mode] :: 2])
     elif image.mode[0] in "IF":
-        raise ValueError(f"nothing says which of its numbers is white (Pillow's mode {image.mode})")
+        raise ValueError(f"the range of its values is unknown (Pillow's mode {image.mode})")
     return image.convert("RGB")
 
 

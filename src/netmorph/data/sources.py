@@ -30,28 +30,28 @@ def load_data(
 
     Args:
         name: ``cifar10``, ``cifar100`` (binary version or the Hub's Parquet files), ``fashion-mnist`` (idx files),
-            ``fashion-mnist-subset`` (comes with the package), ``imagefolder`` (any images in folders ``train/CLASS/``
+            ``fashion-mnist-subset`` (part of the package), ``imagefolder`` (any images in folders ``train/CLASS/``
             and ``val/CLASS/``) or ``imagenet`` (the same).
-        root: the folder where it lies; default: ``netmorph/data`` in the user's cache.
-        download: whether to fetch what is missing into ``root``; images in folders cannot be fetched.
-        train_limit: how many training images to keep; the rest is as if it were not there.
-        test_limit: how many test images to keep.
-        workers: for images in folders: processes that read them.
+        root: folder of the data set; default: ``netmorph/data`` in the user's cache.
+        download: whether to download missing files into ``root``; not possible for images in folders.
+        train_limit: number of training images to use.
+        test_limit: number of test images to use.
+        workers: number of processes that read images in folders.
 
     Returns:
-        The data, on the CPU: `Data.to` moves it. Its name says what was read.
+        The data, on the CPU; `Data.to` moves them. The name states what was read.
 
     Raises:
-        NetmorphError: there is no such data set, it is not in ``root``, or it is damaged.
+        NetmorphError: if the data set is unknown, is not in ``root``, or is damaged.
     """
     limits = {"train_limit": train_limit, "test_limit": test_limit}
     for key, limit in limits.items():
         if limit is not None and limit < 1:
-            raise NetmorphError(f"{key} must be above zero, not {limit}")
+            raise NetmorphError(f"{key} must be positive, got {limit}")
     if name == SUBSET:
         return load_fashion(**limits)
     if name not in DATA_NAMES:
-        raise NetmorphError(f"there is no data set {name!r}", remedies=[f"the names are {', '.join(DATA_NAMES)}"])
+        raise NetmorphError(f"unknown data set {name!r}", remedies=[f"the names are {', '.join(DATA_NAMES)}"])
     folder = _cache() if root is None else Path(root).expanduser()
     if name in CIFAR:
         return load_cifar(CIFAR[name], folder, download=download, **limits)

@@ -1,4 +1,4 @@
-"""Filters of finite support: pure tensor functions, no graphs (DESIGN section 2)."""
+"""Filters of finite support: pure tensor functions, no graphs."""
 
 from netmorph.filters.compose import add, compose
 from netmorph.filters.filter import Filter

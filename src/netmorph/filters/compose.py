@@ -16,15 +16,15 @@ from netmorph.filters.filter import Filter
 def compose(outer: Filter, inner: Filter) -> Filter:
     """Return the filter that equals `outer` after `inner` (eq. 2).
 
-    PyTorch cross-correlates, so the taps compose by a true convolution; offsets add, scaled by the inner stride:
-    offset `o1 + s1*o2`, stride `s1*s2`. Cost: one matrix product a tap of `outer`.
+    Since PyTorch cross-correlates, the taps compose by a true convolution. Offsets add, scaled by the inner stride:
+    offset `o1 + s1*o2`, stride `s1*s2`. The cost is one matrix product for each tap of `outer`.
 
     Args:
         outer: (c_out, c_mid) filter, applied second.
         inner: (c_mid, c_in) filter, applied first.
 
     Raises:
-        GraphError: the channels in the middle disagree.
+        GraphError: if the output channels of `inner` are not the input channels of `outer`.
     """
     if outer.c_in != inner.c_out or outer.dims != inner.dims:
         raise GraphError(
@@ -89,7 +89,7 @@ def add(*filters: Filter) -> Filter:
     """Return the sum of filters on the smallest grid that holds all their supports (eq. 4, Lemma 4).
 
     Raises:
-        GraphError: channels, strides or dimensions disagree.
+        GraphError: if the filters have different channels, strides or dimensions.
     """
     first = filters[0]
     for other in filters[1:]:

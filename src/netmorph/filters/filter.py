@@ -1,4 +1,4 @@
-"""A filter: the weights of a convolution as a function of finite support (DESIGN section 2)."""
+"""A filter: the weights of a convolution as a function of finite support."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Ints = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Filter:
-    """A function on (out channel, in channel, offset), zero outside a finite grid of offsets.
+    """A function of (out channel, in channel, offset) that is zero outside a finite grid of offsets.
 
     It maps a signal x to `y[q] = sum_k weight[..., k] x[stride*q + offset + k*dilation]` (cross-correlation, as
     PyTorch convolves), the paper's eq. 1 with the "extended definition" of section 3.4: infinite, with finite support.
@@ -49,7 +49,7 @@ class Filter:
         """Return the filter of a convolution's weight and geometry.
 
         Raises:
-            GraphError: the weight's shape is not the geometry's.
+            GraphError: if the weight's shape is not the geometry's.
         """
         if tuple(weight.shape) != spec.weight_shape:
             raise GraphError(
@@ -149,7 +149,7 @@ class Filter:
             trim: drop zeros around the support first, so that only non-zero taps need a place.
 
         Raises:
-            GraphError: a non-zero tap of the filter is not on the grid.
+            GraphError: if a non-zero tap of the filter is not on the grid.
         """
         if (self.offset, self.dilation, self.kernel) == (tuple(offset), tuple(dilation), tuple(kernel)):
             return self

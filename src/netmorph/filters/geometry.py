@@ -19,13 +19,13 @@ def per_dimension(value: int | Sequence[int], dims: int, what: str) -> tuple[int
     A single integer, or a sequence of length one, holds in every dimension.
 
     Raises:
-        GraphError: these are no whole numbers, or the sequence's length is neither 1 nor `dims`.
+        GraphError: if the values are not integers, or the length of the sequence is neither 1 nor `dims`.
     """
     try:
         values = tuple(map(index, value)) if isinstance(value, Iterable) else (index(value),)
     except TypeError as error:
         raise GraphError(
-            f"{what} is a whole number, or one for each dimension, not {value!r:.80}",
+            f"{what} must be an integer, or one for each dimension, got {value!r:.80}",
             remedies=[f"write {what}=1, for instance"],
         ) from error
     if len(values) == 1:
@@ -70,7 +70,7 @@ class ConvSpec:
         pads = tuple((int(before), int(after)) for before, after in self.padding) or ((0, 0),) * dims
         object.__setattr__(self, "padding", pads)
         if len(pads) != dims or dims > 3:
-            raise GraphError(f"a convolution has 0 to 3 dimensions and one pair of paddings for each, not {self}")
+            raise GraphError(f"a convolution must have 0 to 3 dimensions and one pair of paddings for each, got {self}")
         if min(self.c_in, self.c_out, self.groups, *self.kernel, *self.stride, *self.dilation) < 1:
             raise GraphError("channels, groups, kernel, stride and dilation must be at least 1", shapes=str(self))
         if self.c_in % self.groups or self.c_out % self.groups:
@@ -157,7 +157,7 @@ class ConvSpec:
         """Rebuild a geometry from `to_dict`'s output.
 
         Raises:
-            GraphError: keys or values are not those of a geometry.
+            GraphError: if keys or values are not those of a geometry.
         """
         try:
             return cls(
@@ -171,7 +171,7 @@ class ConvSpec:
                 padding_mode=str(data["padding_mode"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise GraphError(f"this is not the description of a convolution: {error!r}") from error
+            raise GraphError(f"invalid description of a convolution: {error!r}") from error
 
     def __str__(self) -> str:
         def show(values: tuple[int, ...]) -> str:

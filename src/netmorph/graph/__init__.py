@@ -1,4 +1,4 @@
-"""Module graphs: structure, notation and verdicts, no weights (DESIGN section 3).
+"""Module graphs: structure, notation and verdicts, no weights.
 
 The verbs `reduce`, `flow` and `catalogue` are imported from the modules of the same names, which they would hide here.
 """

@@ -29,7 +29,7 @@ class Width:
         whole = self.value.denominator == 1 or (self.relative and self.value.denominator < 10**9)
         if not whole or not 0 < self.value <= LARGEST:
             raise GraphError(
-                f"a width is a whole number of channels from 1, or a positive factor such as 4x, not {self}",
+                f"a width must be a positive number of channels, or a positive factor such as 4x, got {self}",
                 remedies=["write 64 for 64 channels, or 0.25x for a quarter of the site's output channels"],
             )
 
@@ -38,13 +38,13 @@ class Width:
         """Read a width from an integer, from text such as "64", "4x", "0.25x" or "1/3x", or from a width.
 
         Raises:
-            GraphError: it is none of these.
+            GraphError: if the text or value is not one of these.
         """
         if isinstance(value, Width):
             return value
         text = str(value).strip()
         if isinstance(value, bool) or not WIDTH.fullmatch(text):
-            raise GraphError(f"{value!r} is not a width", remedies=["write 64 for channels, or 4x, 0.25x for a factor"])
+            raise GraphError(f"{value!r} is not a valid width", remedies=["write 64 channels, or a factor: 4x, 0.25x"])
         return cls(Fraction(text.removesuffix("x")), text.endswith("x"))
 
     def resolve(self, c_out: int) -> int:
@@ -59,7 +59,7 @@ class Width:
 
 @dataclass(frozen=True)
 class Fixed:
-    """What an edge without weights does: a scaled identity, or the mean over its kernel's window.
+    """The operation of an edge without weights: a scaled identity, or average pooling over its kernel.
 
     Attributes:
         kind: "id" or "avg".
@@ -71,7 +71,7 @@ class Fixed:
 
     def __post_init__(self) -> None:
         if self.kind not in ("id", "avg") or not abs(self.scale) <= float_info.max:
-            raise GraphError(f"a fixed edge is 'id' or 'avg' with a finite scale, not {self.kind!r} with {self.scale}")
+            raise GraphError(f"a fixed edge must be 'id' or 'avg' with a finite scale, got {self.kind!r}, {self.scale}")
         object.__setattr__(self, "scale", float(self.scale))
 
     @classmethod
@@ -79,14 +79,14 @@ class Fixed:
         """Read what an edge without weights does from text such as "id", "avg" or "0.5*id", or from such a value.
 
         Raises:
-            GraphError: it is none of these.
+            GraphError: if the text or value is not one of these.
         """
         if isinstance(value, Fixed):
             return value
         match = _FIXED.fullmatch(value.strip()) if isinstance(value, str) else None
         if match is None:
             raise GraphError(
-                f"{value!r:.80} is nothing that an edge without weights does",
+                f"{value!r:.80} is not an operation of an edge without weights",
                 remedies=["write 'id', 'avg', or with a factor '0.5*id'"],
             )
         return cls(match.group(2), float(match.group(1) or 1))  # type: ignore[arg-type]  # the pattern has both kinds

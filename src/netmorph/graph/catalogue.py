@@ -2,7 +2,7 @@
 
 Modules that replace a convolution stand beside modules for an *identity shortcut* (the paper's `morph_1c1` and the
 like: a 0.5-scaled identity beside a branch that is born as the other half, section 4.1). Where a relative width is
-above 1, it is what the module needs to hold any filter exactly (DESIGN section 4).
+above 1, it is what the module needs to hold any filter exactly.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Catalogue(Mapping[str, ModuleGraph]):
     """A read-only mapping from names to module graphs.
 
     Raises:
-        GraphError: on a name that is not in it, with the nearest ones.
+        GraphError: if the name is not in the catalogue; the message suggests the nearest ones.
 
     Example:
         >>> str(catalogue["morph_1c1"])
@@ -120,7 +120,7 @@ class Catalogue(Mapping[str, ModuleGraph]):
         """Return one line on the module.
 
         Raises:
-            GraphError: there is none of that name.
+            GraphError: if there is no module of that name.
         """
         if name == "ladder":
             return "two rails with crossed rungs, 8 paths; `ladder(n)` has 2^n"
@@ -131,7 +131,7 @@ class Catalogue(Mapping[str, ModuleGraph]):
             return _ENTRIES[name]
         near = get_close_matches(str(name), list(self), n=3, cutoff=0.4)
         raise GraphError(
-            f"the catalogue has no module {name!r}",
+            f"unknown module {name!r}",
             remedies=[f"take {' or '.join(map(repr, near))}"] if near else [f"take one of {', '.join(self)}"],
         )
 
@@ -148,10 +148,10 @@ def ladder(rungs: int) -> ModuleGraph:
         rungs: pairs of blobs, from 1.
 
     Raises:
-        GraphError: `rungs` is out of range.
+        GraphError: if `rungs` is out of range.
     """
     if not 1 <= rungs <= MOST_RUNGS:
-        raise GraphError(f"a ladder has 1 to {MOST_RUNGS} rungs, not {rungs}")
+        raise GraphError(f"a ladder must have 1 to {MOST_RUNGS} rungs, got {rungs}")
     edges: list[tuple[str, str, int]] = [("s", "l1", 3), ("s", "r1", 3)]
     for level in range(1, rungs):
         edges += [(f"{here}{level}", f"{there}{level + 1}", 1) for here in "lr" for there in "lr"]

@@ -37,12 +37,12 @@ def graph_from_dict(data: Any) -> ModuleGraph:
     """Rebuild a graph from `graph_to_dict`'s output.
 
     Raises:
-        GraphError: keys, types or values are not those of a module graph, naming the place.
+        GraphError: if keys, types or values are not those of a module graph; the message names the place.
     """
     table = _table(data, "a graph", _GRAPH_KEYS, {"edges"})
     edges = table["edges"]
     if not isinstance(edges, list) or len(edges) > MOST_EDGES:
-        raise GraphError(f"a graph's edges are a list of at most {MOST_EDGES}")
+        raise GraphError(f"the edges of a graph must be a list of at most {MOST_EDGES}")
     widths = _strings(table.get("widths", {}), "widths")
     return ModuleGraph(
         tuple(_edge_from_dict(edge, index) for index, edge in enumerate(edges)),
@@ -62,14 +62,14 @@ def from_json(text: str) -> ModuleGraph:
     """Rebuild a graph from JSON text.
 
     Raises:
-        GraphError: the text is not JSON, or not that of a module graph.
+        GraphError: if the text is not JSON, or not that of a module graph.
     """
     if len(text) > LONGEST:
         raise GraphError(f"this JSON has {len(text)} characters; {LONGEST} is the most")
     try:
         data = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise GraphError(f"this is not the JSON of a graph: {error}") from error
+        raise GraphError(f"invalid JSON of a graph: {error}") from error
     return graph_from_dict(data)
 
 
@@ -98,11 +98,11 @@ def _edge_from_dict(data: Any, index: int) -> Edge:
         if table.get(name) is None and name != "kernel":
             continue
         if not isinstance(table[name], list) or len(table[name]) > 3:
-            raise GraphError(f"{where}: {name} is a list of one to three whole numbers, not {_short(table[name])}")
+            raise GraphError(f"{where}: {name} must be a list of one to three integers, got {_short(table[name])}")
         table[name] = tuple(table[name])
     groups = table.get("groups", 1)
     if groups != "dw" and (isinstance(groups, bool) or not isinstance(groups, int)):
-        raise GraphError(f"{where}: groups are a whole number or 'dw', not {_short(groups)}")
+        raise GraphError(f"{where}: groups must be an integer or 'dw', got {_short(groups)}")
     if table.get("fixed") is not None:
         table["fixed"] = _fixed(table["fixed"], f"{where}: fixed")
     return Edge(**table)
@@ -112,13 +112,13 @@ def _fixed(data: Any, where: str) -> Fixed:
     table = _table(data, where, {"kind", "scale"}, {"kind", "scale"})
     scale = table["scale"]
     if isinstance(scale, bool) or not isinstance(scale, int | float):
-        raise GraphError(f"{where}: scale is a number, not {_short(scale)}")
+        raise GraphError(f"{where}: scale must be a number, got {_short(scale)}")
     return Fixed(_string(table["kind"], f"{where}: kind"), scale)  # type: ignore[arg-type]  # Fixed checks the kind
 
 
 def _table(data: Any, where: str, allowed: set[str], needed: set[str]) -> Mapping[str, Any]:
     if not isinstance(data, Mapping):
-        raise GraphError(f"{where} is described by a dictionary, not {_short(data)}")
+        raise GraphError(f"{where} must be described by a dictionary, got {_short(data)}")
     unknown = [key for key in data if key not in allowed]
     missing = sorted(needed - set(data))
     if unknown or missing:
@@ -129,13 +129,13 @@ def _table(data: Any, where: str, allowed: set[str], needed: set[str]) -> Mappin
 
 def _strings(data: Any, what: str) -> Mapping[str, str]:
     if not isinstance(data, Mapping) or not all(isinstance(x, str) for item in data.items() for x in item):
-        raise GraphError(f"{what} are a dictionary from blobs to text, not {_short(data)}")
+        raise GraphError(f"{what} must be a dictionary from blobs to strings, got {_short(data)}")
     return data
 
 
 def _string(value: Any, what: str) -> str:
     if not isinstance(value, str):
-        raise GraphError(f"{what} is text, not {_short(value)}")
+        raise GraphError(f"{what} must be a string, got {_short(value)}")
     return value
 
 

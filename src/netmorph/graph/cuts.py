@@ -1,4 +1,4 @@
-"""Monotone cuts of a module graph: each path crosses one exactly once (DESIGN section 4, "Cuts, not edges")."""
+"""Monotone cuts of a module graph: each path crosses one exactly once."""
 
 from __future__ import annotations
 

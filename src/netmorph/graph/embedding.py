@@ -52,8 +52,8 @@ def embed(old: ModuleGraph, new: ModuleGraph) -> Embedding:
     else by order. What is new between two present blobs takes over the edges there that have no counterpart.
 
     Raises:
-        GraphError: a blob is gone, an edge is gone and nothing stands in its place, or a part that joins several blobs
-            ends in edges without weights.
+        GraphError: if a blob is gone, an edge is gone and nothing stands in its place, or a part that joins several
+            blobs ends in edges without weights.
     """
     if (old.source, old.sink) != (new.source, new.sink):
         raise GraphError(

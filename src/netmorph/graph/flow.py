@@ -1,4 +1,4 @@
-"""Feasibility as a maximum flow with blobs' widths as capacities (DESIGN section 4; beyond the paper).
+"""Feasibility as a maximum flow with blobs' widths as capacities (beyond the paper).
 
 With generic noise behind a cut, the matrix that multiplies the carrying edges' filters reaches the rank that the site
 needs if and only if this flow does (random linear network coding, Menger). Fixed and grouped edges are not generic:
@@ -63,7 +63,7 @@ def flow(
         need: stop at so many units; default: no limit.
 
     Raises:
-        GraphError: an edge in `carrying` is not the graph's.
+        GraphError: if an edge in `carrying` is not the graph's.
     """
     region = _Region(graph, widths, carrying, side)
     amounts = region.solve(need)

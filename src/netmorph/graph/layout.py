@@ -1,4 +1,4 @@
-"""How a module graph runs at one site: the geometry of every edge (DESIGN section 4, "Geometry").
+"""How a module graph runs at one site: the geometry of every edge.
 
 In each spatial dimension one monotone cut takes the site's taps, padding and stride: every path crosses it exactly
 once, so what is zero-padded is always the site's own input or a pointwise image of it, and the border stays exact.
@@ -68,7 +68,7 @@ class Layout(Brief):
         """Rebuild a layout from `to_dict`'s output.
 
         Raises:
-            GraphError: the description is not one of a layout.
+            GraphError: if the description is not one of a layout.
         """
         from netmorph.graph.codec import graph_from_dict
 
@@ -77,9 +77,9 @@ class Layout(Brief):
             cuts = tuple(frozenset(map(str, cut)) for cut in data["cuts"])
             cut, border = frozenset(map(str, data["cut"])), data["border"]
         except (KeyError, TypeError) as error:
-            raise GraphError(f"this is not the description of a layout: {error!r}") from error
+            raise GraphError(f"invalid description of a layout: {error!r}") from error
         if border not in ("zeros", "halo"):
-            raise GraphError(f"border is 'zeros' or 'halo', not {border!r}")
+            raise GraphError(f"border must be 'zeros' or 'halo', got {border!r}")
         for each in (*cuts, cut):
             _check_cut(graph, each)
         return lay_out(graph, site, cuts, cut, border=border)
@@ -92,7 +92,7 @@ def lay_out(graph: ModuleGraph, site: ConvSpec, cuts: Sequence[Cut], cut: Cut, *
     middle tap on the site's middle tap; all others keep the size, their middle tap at offset 0.
 
     Raises:
-        GraphError: widths, groups or strides do not fit the site, naming the edge.
+        GraphError: if widths, groups or strides do not fit the site; the message names the edge.
     """
     if len(cuts) != site.dims:
         raise GraphError(f"{len(cuts)} cuts for {site.dims} spatial dimensions")
@@ -123,7 +123,7 @@ def resolutions(graph: ModuleGraph, site: ConvSpec, cut: Cut, dim: int) -> dict[
     """Return each blob's total stride from the source in dimension `dim`.
 
     Raises:
-        GraphError: named strides do not multiply to the site's.
+        GraphError: if the given strides do not multiply to the site's.
     """
     named = any(edge.stride is not None for edge in graph.edges)
     steps = {graph.source: 1}

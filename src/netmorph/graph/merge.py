@@ -20,7 +20,7 @@ def in_series(name: str, inner: Edge, outer: Edge) -> Edge:
     coarsest step that all its taps lie on. A norm is lost.
 
     Raises:
-        GraphError: the kernel would be larger than any that netmorph accepts.
+        GraphError: if the kernel would be larger than any that netmorph accepts.
     """
     fixed = None
     if _identities(inner, outer):
@@ -36,7 +36,7 @@ def in_parallel(name: str, first: Edge, second: Edge) -> Edge:
     """Return the edge that equals the sum of two: the larger kernel in each dimension. A norm is lost.
 
     Raises:
-        GraphError: the kernel would be larger than any that netmorph accepts.
+        GraphError: if the kernel would be larger than any that netmorph accepts.
     """
     fixed = None
     if _identities(first, second):

@@ -1,4 +1,4 @@
-"""Graphs as text: `3x3 > 1x1 | id`, or a list of edges `s-a:3x3, a-t:1x1 {a: 64}` (DESIGN section 3).
+"""Graphs as text: `3x3 > 1x1 | id`, or a list of edges `s-a:3x3, a-t:1x1 {a: 64}`.
 
 The expression form writes series-parallel graphs, the edge list any graph. Neither writes norms, activations, or other
 names of source and sink than `s` and `t`: JSON (`netmorph.graph.codec`) is the form that keeps everything.
@@ -21,19 +21,21 @@ __all__ = ["has_notation", "parse", "to_notation"]
 def parse(text: str, widths: Mapping[str, int | str | Width] | None = None) -> ModuleGraph:
     """Read a module graph from its notation.
 
-    Series is `>`, parallel is `|` (binds loosest), parentheses group. An edge is a kernel (`3x3`, or `3` for 3 in every
-    dimension), an identity (`id`, `0.5*id`) or a mean pooling (`avg3x3`), with suffixes in any order: `/2` stride, `~2`
-    dilation, `*dw` or `*8` groups, `:64`, `:4x` or `:0.25x` the width of the blob that it writes (also after a
-    parenthesised group). The inner blobs of an expression are named a, b, ... in the order of the text. An edge list
-    names blobs, and edges where wanted: `F1=s-a:3x3, a-t:1x1`. Both may end with widths in braces: `{a: 64, b: 0.5x}`.
+    `>` puts graphs in series and `|` in parallel (with lower precedence); parentheses group. An edge is a kernel
+    (`3x3`, or `3` for 3 in every dimension), an identity (`id`, `0.5*id`) or a mean pooling (`avg3x3`), with suffixes
+    in any order: `/2` stride, `~2` dilation, `*dw` or `*8` groups, `:64`, `:4x` or `:0.25x` the width of the blob that
+    it writes (also after a parenthesised group). The inner blobs of an expression are named a, b, ... in the order of
+    the text. An edge list names blobs and, optionally, edges: `F1=s-a:3x3, a-t:1x1`. Both may end with widths in
+    braces: `{a: 64, b: 0.5x}`.
 
     Args:
         text: the notation; at most a million characters, parentheses at most 64 deep.
         widths: channels by blob, added to those in the text.
 
     Raises:
-        NotationError: the text cannot be read; points at the character.
-        GraphError: it can be read but is not a module graph (a cycle, two sinks, strides that disagree).
+        NotationError: if the text cannot be read; the message points at the character.
+        GraphError: if the notation is valid but the graph is not (it has a cycle or two sinks, or its strides
+            disagree).
 
     Example:
         >>> parse("1x1:0.25x > 3x3:0.25x > 1x1 | 3x3").blobs

@@ -20,7 +20,7 @@ def read_edges(scanner: Scanner) -> tuple[list[Item], Widths]:
     """Read a whole edge list.
 
     Raises:
-        NotationError: points at the character.
+        NotationError: if the text is invalid; the message points at the character.
     """
     edges: list[Item] = []
     widths = Widths(scanner)

@@ -34,7 +34,7 @@ def read_expression(scanner: Scanner) -> tuple[list[Item], Widths]:
     """Read a whole expression; blobs are named a, b, ... by where they are written.
 
     Raises:
-        NotationError: points at the character.
+        NotationError: if the text is invalid; the message points at the character.
     """
     if not scanner.peek():
         scanner.fail("the notation is empty", None, "write a graph such as 3x3 > 1x1")
@@ -81,10 +81,10 @@ def _part(scanner: Scanner, depth: int) -> _Part:
         return _Part(edge, [], width, position)
     opened = scanner.at - 1
     if depth == DEEPEST:
-        scanner.fail(f"parentheses are more than {DEEPEST} deep", opened)
+        scanner.fail(f"parentheses are nested deeper than {DEEPEST}", opened)
     branches = _branches(scanner, depth + 1)
     if not scanner.peek():
-        scanner.fail("this parenthesis is never closed", opened)
+        scanner.fail("this parenthesis is not closed", opened)
     scanner.expect(")", "after the group")
     part = _Part(None, branches)
     if scanner.peek() == ":":

@@ -80,17 +80,17 @@ class Reduction:
 def reduce(graph: ModuleGraph | str) -> Reduction:
     """Reduce a module by merging edges in series (Type I) and in parallel (Type II) until nothing changes.
 
-    Unlike Algorithm 1 as printed, this ends on complex modules, and takes O(V + E). A merged edge has a fresh name, the
-    effective kernel of its parts, and no norm.
+    Unlike Algorithm 1 as printed, this terminates on complex modules, and takes O(V + E). A merged edge has a new name,
+    the effective kernel of its parts, and no norm.
 
     Args:
         graph: any module, or its notation.
 
     Returns:
-        The morphing sequence (the merges backwards), and the irreducible core.
+        The morphing sequence (the reversed merges), and the irreducible core.
 
     Raises:
-        GraphError: a merged kernel would be larger than any that netmorph accepts.
+        GraphError: if a merged kernel would be larger than any that netmorph accepts.
 
     Example:
         >>> [(step.edge.name, step.type) for step in reduce("3x3 > 1x1 | id").steps]

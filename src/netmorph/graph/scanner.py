@@ -25,12 +25,12 @@ class Scanner:
     """A notation and a position in it.
 
     Raises:
-        NotationError: the text is longer than `LONGEST`, or not text.
+        NotationError: if the text is longer than `LONGEST`, or not text.
     """
 
     def __init__(self, text: str) -> None:
         if not isinstance(text, str):
-            raise NotationError(f"a notation is text, not {type(text).__name__}")
+            raise NotationError(f"expected the notation as a string, got {type(text).__name__}")
         self.text = text
         self.at = 0
         if len(text) > LONGEST:
@@ -158,7 +158,7 @@ class Scanner:
             )
         parts = match.group().split("x")
         if len(parts) > 3:
-            self.fail(f"a {what} has at most three dimensions, not {len(parts)}", start)
+            self.fail(f"a {what} has at most three dimensions, got {len(parts)}", start)
         if max(map(len, parts)) > _DIGITS:
             self.fail(f"this {what} is too large", start)
         return tuple(map(int, parts))

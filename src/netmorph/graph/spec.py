@@ -1,4 +1,4 @@
-"""The value objects of a module graph: edge and graph (DESIGN section 3)."""
+"""The value objects of a module graph: edge and graph."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Edge:
         source: blob it reads.
         sink: blob it writes.
         kernel: one number (every dimension) or one for each spatial dimension of the site.
-        stride: None: netmorph decides (the edges that cross the cut take the site's).
-        dilation: None: the site's where the edge crosses the cut, else 1.
-        groups: a number, or "dw": as many as the blob it reads is wide.
-        norm: None: what `morph(norm=...)` says; else a norm's name for this edge.
-        fixed: what an edge without weights does, also as text ("id", "avg", "0.5*id"); None for a convolution.
+        stride: stride. None: the site's stride if the edge crosses the cut, else 1.
+        dilation: dilation. None: the site's dilation if the edge crosses the cut, else 1.
+        groups: number of groups, or "dw" for as many as the blob that it reads has channels.
+        norm: name of the norm of this edge. None: as given by `morph(norm=...)`.
+        fixed: the operation of an edge without weights, also as text ("id", "avg", "0.5*id"); None for a convolution.
     """
 
     name: str
@@ -60,36 +60,36 @@ class Edge:
                     remedies=["use a letter, then letters, digits or '_', 200 characters at most"],
                 )
         if self.groups != "dw" and not (type(self.groups) is int and 1 <= self.groups <= LARGEST):
-            raise GraphError(f"edge {self.name!r}: groups are a number from 1 or 'dw', not {self.groups!r}")
+            raise GraphError(f"edge {self.name!r}: groups must be a positive integer or 'dw', got {self.groups!r}")
         if self.norm is not None and not is_word(self.norm):
-            raise GraphError(f"edge {self.name!r}: a norm is a name, not {self.norm!r:.80}")
+            raise GraphError(f"edge {self.name!r}: a norm must be given by name, got {self.norm!r:.80}")
         if self.fixed is not None:
             object.__setattr__(self, "fixed", Fixed.of(self.fixed))
             self._check_fixed(self.fixed)
 
     def _check_fixed(self, fixed: Fixed) -> None:
         if self.groups != 1 or self.norm is not None:
-            raise GraphError(f"edge {self.name!r} has no weights: it takes neither groups nor a norm")
+            raise GraphError(f"edge {self.name!r} has no weights: it cannot have groups or a norm")
         if fixed.kind == "id" and (any(k != 1 for k in self.kernel) or self.dilation not in (None, (1,))):
-            raise GraphError(f"edge {self.name!r} is an identity: it takes neither kernel nor dilation")
+            raise GraphError(f"edge {self.name!r} is an identity: it cannot have a kernel or a dilation")
 
 
 @dataclass(frozen=True, repr=False)
 class ModuleGraph(Brief):
     """A module: a single-source, single-sink acyclic multigraph of convolutions (Definition 1), without weights.
 
-    Immutable and hashable. Validated when made: every blob lies on a path from source to sink, named strides agree at
-    joins.
+    Immutable and hashable. The graph is validated when it is created: every blob lies on a path from source to sink,
+    and explicit strides agree where paths meet.
 
     Attributes:
         edges: in the order given.
-        width_items: (blob, width), sorted; a blob that is missing is as wide as the site's output.
+        width_items: (blob, width), sorted; other blobs are as wide as the site's output.
         activation_items: (blob, activation), sorted; overrides `morph(act=...)` for that blob.
         source: name of the blob that the site reads.
         sink: name of the blob that the site writes.
 
     Raises:
-        GraphError: what is wrong, naming the culprit.
+        GraphError: if the graph is invalid; the message names the edge or blob.
     """
 
     edges: tuple[Edge, ...]
@@ -126,7 +126,7 @@ class ModuleGraph(Brief):
             sink: name of the sink.
 
         Raises:
-            GraphError: what is wrong, naming the culprit.
+            GraphError: if the graph is invalid; the message names the edge or blob.
 
         Example:
             >>> graph = ModuleGraph.from_edges([("s", "a", 3), ("a", "t", 1)], widths={"a": 64})
@@ -192,7 +192,7 @@ class ModuleGraph(Brief):
         """Return the edge of that name.
 
         Raises:
-            GraphError: there is none.
+            GraphError: if there is no such edge.
         """
         for edge in self.edges:
             if edge.name == name:
@@ -239,13 +239,15 @@ def _ints(value: Any, what: str) -> Ints:
     values = tuple(value) if isinstance(value, Iterable) else (value,)
     good = 1 <= len(values) <= 3 and all(isinstance(v, int) and not isinstance(v, bool) for v in values)
     if not good or min(values) < 1 or max(values) > LARGEST:
-        raise GraphError(f"{what} is one to three whole numbers from 1, not {value!r}")
+        raise GraphError(f"{what} must be one to three positive integers, got {value!r}")
     return values
 
 
 def _as_dict(item: Any) -> dict[str, Any]:
     if not isinstance(item, Sequence) or not 3 <= len(item) <= 4 or not isinstance((*item, {})[3], Mapping):
-        raise GraphError(f"an edge is (source, sink, kernel) or (source, sink, kernel, attributes), not {item!r}")
+        raise GraphError(
+            f"expected an edge as (source, sink, kernel) or (source, sink, kernel, attributes), got {item!r}"
+        )
     return {"source": item[0], "sink": item[1], "kernel": item[2], **(item[3] if len(item) > 3 else {})}
 
 

@@ -27,10 +27,10 @@ class Symmetry:
 
 
 def check_birth(birth: str, known: tuple[str, ...] = BIRTHS) -> None:
-    """Raise where a birth is none of those that are known.
+    """Raise an error if a birth is unknown.
 
     Raises:
-        GraphError: it is not, naming the nearest.
+        GraphError: if the birth is unknown; the message suggests the nearest name.
     """
     if birth not in known:
         raise GraphError(

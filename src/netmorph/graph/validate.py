@@ -15,7 +15,7 @@ def validate(graph: ModuleGraph) -> tuple[str, ...]:
     """Return the blobs in a topological order, or say what is wrong; O(V + E).
 
     Raises:
-        GraphError: naming the culprit.
+        GraphError: if the graph is invalid; the message names the edge or blob.
     """
     if not graph.edges:
         raise GraphError("a module graph needs at least one edge")
@@ -81,7 +81,7 @@ def _check_ends(graph: ModuleGraph, following: dict[str, list[str]], preceding: 
             raise GraphError(f"no edge {verb} the {word} {blob!r}", remedies=[f"name the {word} {blob!r}"])
         if blob in other:
             touches = "enters" if word == "source" else "leaves"
-            raise GraphError(f"the {word} {blob!r} is not an end: an edge {touches} it")
+            raise GraphError(f"the {word} {blob!r} is not an end of the graph: an edge {touches} it")
     starts = [blob for blob in following if blob not in preceding]
     ends = [blob for blob in preceding if blob not in following]
     for found, word, blob in ((starts, "sources", graph.source), (ends, "sinks", graph.sink)):
@@ -122,13 +122,13 @@ def _check_blobs(graph: ModuleGraph, blobs: set[str]) -> None:
     ends = (graph.source, graph.sink)
     for blob, activation in graph.activation_items:
         if not is_word(activation):
-            raise GraphError(f"the activation of {blob!r} is a name, not {activation!r:.80}")
+            raise GraphError(f"the activation of {blob!r} must be given by name, got {activation!r:.80}")
     for word, items in (("a width", graph.width_items), ("an activation", graph.activation_items)):
         for blob, count in Counter(name for name, _ in items).items():
             if count > 1:
                 raise GraphError(f"blob {blob!r} has {word} twice")
             if blob not in blobs:
-                raise GraphError(f"{word} is given for {blob!r}, which is no blob", shapes=f"blobs {sorted(blobs)}")
+                raise GraphError(f"{word} is given for {blob!r}, which is not a blob", shapes=f"blobs {sorted(blobs)}")
             if blob in ends:
                 raise GraphError(
                     f"{word} is given for {blob!r}, but source and sink take theirs from the site",

@@ -134,14 +134,14 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def lightning_release() -> Check:
-    """Check that Lightning is none of the releases that must not be used."""
+    """Check that Lightning is not one of the releases that must not be used."""
     found = {name: _version(name) for name in ("lightning", "pytorch-lightning")}
     for name, number in found.items():
         if number in BAD_LIGHTNING:
             return Check(
                 "lightning release",
                 "bad",
-                f"{name} {number} is one of the releases not to be used ({', '.join(BAD_LIGHTNING)})",
+                f"{name} {number} is one of the releases that must not be used ({', '.join(BAD_LIGHTNING)})",
                 f"pip uninstall -y {name}; pip install 'lightning>=2.6.4'",
             )
     known = ", ".join(f"{name} {number}" for name, number in found.items() if number)
@@ -153,7 +153,7 @@ def disk(folder: Path) -> Check:
     free = shutil.disk_usage(folder).free
     said = f"{free / 1024**3:.1f} GiB free for {folder}"
     if free < _LITTLE_DISK:
-        return Check("disk", "note", said, "checkpoints may not fit: name another folder with --out")
+        return Check("disk", "note", said, "checkpoints may not fit: choose another folder with --out")
     return Check("disk", "ok", said)
 
 
@@ -168,7 +168,7 @@ def _scratch() -> Iterator[Check]:
 
 def _torch(probe: Probe) -> Iterator[Check]:
     if probe.found is None:
-        yield Check("torch works", "bad", f"import torch: {probe.why}", "install torch anew, see https://pytorch.org")
+        yield Check("torch works", "bad", f"import torch: {probe.why}", "reinstall torch, see https://pytorch.org")
         return
     said = f"{probe.found['version']}, {probe.found['threads']} threads, CPU code for {probe.found['cpu']}"
     yield Check("torch works", "ok", said)
@@ -191,7 +191,7 @@ def _nvidia() -> bool:
 
 
 def bfloat16(probe: Probe, again: Callable[[Mapping[str, str]], Probe] | None = None) -> Check:
-    """Judge the step in bfloat16; where it died, try the remedy before it is told.
+    """Judge the step in bfloat16; if it crashed, try the remedy before it is suggested.
 
     On some virtual machines that announce AMX, oneDNN's bfloat16 convolutions raise SIGILL or compute nonsense.
 
@@ -231,7 +231,7 @@ def compiler(gpu: bool) -> Check:
     lacking += [] if headers.exists() else [f"Python's headers are not in {headers.parent}"]
     lacking += ["triton is not installed"] if gpu and _version("triton") is None else []
     if lacking:
-        remedy = "apt-get install g++ python3-dev, or do without --compile"
+        remedy = "apt-get install g++ python3-dev, or do not use --compile"
         return Check(what, "note", "; ".join(lacking), remedy)
     return Check(what, "ok", f"compiler {found}" + (f", triton {_version('triton')}" if gpu else ""))
 

@@ -99,15 +99,15 @@ class RunFolder:
         """Keep other processes off the folder until the lock is released; the folder is made if need be.
 
         Raises:
-            NetmorphError: another one is at work in it, or it cannot be written.
+            NetmorphError: if another process uses the folder, or it cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             raise NetmorphError(
-                f"another netmorph fit is at work in {self.path}",
-                remedies=["wait until it is through", "choose another folder with --out"],
+                f"another netmorph fit is using {self.path}",
+                remedies=["wait until it has finished", "choose another folder with --out"],
             ) from None
         except OSError as error:
             raise self._unwritable(error) from error
@@ -119,7 +119,7 @@ class RunFolder:
             mine: what is to be done; a folder of which any of it differs is another run's.
 
         Raises:
-            NetmorphError: the folder holds another run, something else, or cannot be written.
+            NetmorphError: if the folder holds another run, something else, or cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ class RunFolder:
             raise NetmorphError(
                 f"{self.path} holds another run",
                 shapes=f"its {' and '.join(differing)} differ",
-                remedies=["repeat the command as it was", "choose another folder with --out"],
+                remedies=["repeat the original command", "choose another folder with --out"],
             )
 
     def finished(self, phases: int) -> list[Phase]:
@@ -171,12 +171,12 @@ def read(path: Path) -> dict[str, Any] | None:
     """Read a file of the run; None if it is not there.
 
     Raises:
-        NetmorphError: it is damaged.
+        NetmorphError: if the file is damaged.
     """
     try:
         content = read_json(path)
         if not isinstance(content, dict) or not content:
-            raise ValueError("it is no JSON object with entries")
+            raise ValueError("it is not a JSON object with entries")
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -57,7 +57,7 @@ def grown_for(phase: FitPhase, model: nn.Module, given: Given) -> tuple[Result, 
         What was done, in order; the last one's ``model`` is the network.
 
     Raises:
-        NetmorphError: a morph is infeasible or inexact, or the network is none that grows to the name.
+        NetmorphError: if a morph is infeasible or inexact, or the network cannot grow to the named one.
     """
     common: dict[str, Any] = {
         "example_inputs": given.example,
@@ -83,7 +83,7 @@ def check_growth(model: nn.Module, phases: Sequence[FitPhase]) -> None:
         phases: all that is to be done to it.
 
     Raises:
-        NetmorphError: a phase's network does not hold the one given.
+        NetmorphError: if a phase's network does not hold the one given.
     """
     source: str | None = None
     named = True  # until sites are morphed that may be shortcuts
@@ -111,7 +111,7 @@ def check_sites(model: nn.Module, phases: Sequence[FitPhase], given: Callable[[i
         given: what a phase's morph is made with, by its number.
 
     Raises:
-        NetmorphError: no site matches, or a graph cannot hold what training makes of one.
+        NetmorphError: if no site matches, or a graph cannot represent every filter of its site.
     """
     number = next((number for number, phase in enumerate(phases, 1) if phase.sites or phase.grow is not None), 0)
     if not number or phases[number - 1].grow is not None:
@@ -130,7 +130,7 @@ def check_sites(model: nn.Module, phases: Sequence[FitPhase], given: Callable[[i
         for each in () if number == 1 or made.keep_parent else found:
             if each.plan.feasible is False:
                 raise InfeasibleMorph(
-                    f"the graph cannot hold a trained filter exactly: {each.plan.reason}",
+                    f"the graph cannot represent a trained filter exactly: {each.plan.reason}",
                     missing=each.plan.missing,
                     site=each.site.name,
                     graph=str(each.plan.graph),
@@ -163,4 +163,4 @@ def _check_new(source: str, target: str) -> None:
 
 
 def _already(name: str) -> NetmorphError:
-    return NetmorphError(f"the network is a {name} already", remedies=["leave grow out of that phase"])
+    return NetmorphError(f"the network is a {name} already", remedies=["remove grow from that phase"])

@@ -34,14 +34,14 @@ def open_for(name: str, arguments: Mapping[str, Any], weights: Path | None, data
         name: such as ``netmorph:resnet20``, or the folder of a checkpoint.
         arguments: of its constructor; none for a checkpoint.
         weights: a safetensors file with its weights.
-        data: what it shall learn.
+        data: the data set to train on.
         seed: of its weights, where it begins with random ones.
 
     Returns:
         The network, which has been tried on the data's images.
 
     Raises:
-        NetmorphError: there is no such network, or it does not fit the data.
+        NetmorphError: if the network is unknown, or does not fit the data.
     """
     if Path(name).is_dir():
         model = open_model(name, arguments)
@@ -61,7 +61,7 @@ def _try(name: str, model: nn.Module, data: Data) -> None:
     """Call the network on two images, as in training and as in evaluation.
 
     Raises:
-        NetmorphError: it refuses them, or its output is not one number for each class.
+        NetmorphError: if the network does not accept them, or its output is not one number for each class.
     """
     images = data.example(2)
     wanted, got = (len(images), data.classes), f"images {tuple(images.shape)} of {data.name}"
@@ -78,8 +78,8 @@ def _try(name: str, model: nn.Module, data: Data) -> None:
         if not isinstance(output, Tensor) or tuple(output.shape) != wanted:
             shown = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise NetmorphError(
-                f"{name} does not answer with one number for each of {data.classes} classes"
+                f"{name} does not return one number for each of {data.classes} classes"
                 + (" in train mode" if training else ""),
                 shapes=f"{got}, output {shown}, expected {wanted}",
-                remedies=[f"let it have {data.classes} outputs (--model-args.num_classes={data.classes})"],
+                remedies=[f"set its number of outputs to {data.classes} (--model-args.num_classes={data.classes})"],
             )

@@ -33,7 +33,7 @@ class FitPhase:
             raise NetmorphError("grow and at exclude each other", remedies=["give each a phase of its own"])
         if self.grow is not None and parse_net(self.grow).kernels is None:
             raise NetmorphError(
-                f"{self.grow} is a parent: nothing grows to it",
+                f"{self.grow} is a parent, and no network grows to it",
                 remedies=[f"name what it grows to, such as morph{parse_net(self.grow).depth}_1c1"],
             )
         for graph in self.sites.values():
@@ -55,11 +55,11 @@ def read_phases(given: Sequence[Mapping[str, Any]], recipe: str, overrides: Mapp
         overrides: keys of a recipe for all phases, which a phase's own go before.
 
     Raises:
-        NetmorphError: a key is unknown, a phase's ``at`` and ``to`` do not match or stand beside ``grow``, ``grow``
+        NetmorphError: if a key is unknown, a phase's ``at`` and ``to`` do not match or stand beside ``grow``, ``grow``
             is no name of the paper, or there is no phase.
     """
     if not given:
-        raise NetmorphError("a training needs a phase or more")
+        raise NetmorphError("a run needs at least one phase")
     phases = []
     for number, phase in enumerate(given, 1):
         if not isinstance(phase, Mapping):
@@ -92,7 +92,7 @@ def cut_phases(recipe: Recipe, at: Sequence[str], to: Sequence[str], when: Seque
         when: for each pattern after how many epochs it is morphed, or one number for all; 0 is before the first.
 
     Raises:
-        NetmorphError: the lists do not match, or a number lies outside the recipe's epochs.
+        NetmorphError: if the lists do not match, or a number lies outside the recipe's epochs.
     """
     if len(at) != len(to):
         raise NetmorphError(f"{len(at)} --at but {len(to)} --to", remedies=["give one --to for every --at"])
@@ -102,7 +102,7 @@ def cut_phases(recipe: Recipe, at: Sequence[str], to: Sequence[str], when: Seque
             remedies=["give one --grow-at for all, or one for every --at", "0 morphs before the first epoch"],
         )
     if when and not at:
-        raise NetmorphError("--grow-at but no --at", remedies=["say what is morphed with --at and --to"])
+        raise NetmorphError("--grow-at but no --at", remedies=["select the layers to morph with --at and --to"])
     whens = list(when) * len(at) if len(when) == 1 else list(when)
     odd = [epoch for epoch in whens if not 0 <= epoch < recipe.epochs]
     if odd:
@@ -124,7 +124,7 @@ def _texts(phase: Mapping[str, Any], key: str, number: int) -> list[str]:
     given = phase.get(key, [])
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise NetmorphError(f"phase {number}: {key} is a text or a list of texts, not {given!r}")
+        raise NetmorphError(f"phase {number}: {key} must be a string or a list of strings, got {given!r}")
     return texts
 
 
@@ -132,7 +132,7 @@ def _name(phase: Mapping[str, Any]) -> str | None:
     """Read the name of one of the paper's networks."""
     given = phase.get("grow")
     if given is not None and not isinstance(given, str):
-        raise NetmorphError(f"grow is the name of one of the paper's networks, not {given!r}")
+        raise NetmorphError(f"grow must be the name of one of the paper's networks, got {given!r}")
     return given
 
 
@@ -143,6 +143,6 @@ def _pairs(at: Sequence[str], to: Sequence[str], where: str) -> dict[str, str]:
     twice = sorted({pattern for pattern in at if at.count(pattern) > 1})
     if twice:
         raise NetmorphError(
-            f"{where}--at {twice[0]!r} stands twice in one phase", remedies=["give each pattern once in a phase"]
+            f"{where}--at {twice[0]!r} is given twice in one phase", remedies=["give each pattern once in a phase"]
         )
     return dict(zip(at, to, strict=True))

@@ -1,4 +1,4 @@
-"""What the doctor tries in processes of their own, so that a crash there is told and not suffered.
+"""Checks that the doctor runs in separate processes, so that a crash is reported.
 
 Each function is run as ``python -m netmorph.lab.probes NAME`` and prints one line of JSON.
 """

@@ -121,7 +121,7 @@ class Outcome:
             f"The child against the parent trained on, at the same compute: {self.versus_parent}.",
             f"{scratch}, at the same further compute: {self.versus_scratch}.",
             f"{scratch}, at the same compute in all: {self.versus_scratch_all}.",
-            "One run, one seed: ± is the 95 % interval over the choice of test images; another seed may say otherwise.",
+            "One run, one seed: ± is the 95 % interval over the choice of test images; other seeds may differ.",
         )
 
 
@@ -151,7 +151,7 @@ def quickstart(setting: Setting, out: Path, listener: Listener) -> Outcome:
     Args:
         setting: what to do.
         out: the folder to write; must not exist yet, or be empty.
-        listener: hears of each step.
+        listener: object that is called at each step.
 
     Returns:
         What was found.

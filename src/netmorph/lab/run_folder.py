@@ -46,7 +46,7 @@ def run_folder(target: Path) -> Iterator[Draft]:
     """Give a folder to write into that becomes ``target`` when the block ends well, and vanishes when it does not.
 
     Args:
-        target: where the run shall lie; must not exist yet, or be an empty folder.
+        target: the folder of the run; must not exist, or be empty.
 
     Yields:
         A new folder beside ``target``. Where another run has taken that meanwhile, this one becomes ``target-2`` or the
@@ -77,7 +77,7 @@ def require_free(target: Path) -> None:
     """Refuse a folder that holds something already.
 
     Raises:
-        NetmorphError: it does, or is no folder.
+        NetmorphError: if the path is not a folder, or the folder is not empty.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         why = "exists and is not empty" if target.is_dir() else "is a file, not a folder"

@@ -51,8 +51,8 @@ class Team:
             What came out in this one.
 
         Raises:
-            ElsewhereError: it failed, and this is not the first process.
-            NetmorphError: it failed in another process, and this is the first.
+            ElsewhereError: if it failed in any process, and this is not the first one.
+            NetmorphError: if it failed in another process, and this is the first one.
         """
         if self.size == 1:
             return make()
@@ -90,7 +90,7 @@ class Team:
             what: what to call it.
 
         Raises:
-            NetmorphError: they do not.
+            NetmorphError: if the networks differ.
         """
         if self.size == 1:
             return

@@ -67,7 +67,7 @@ def training_run(
         setting: what to do.
         data: what to learn.
         out: the folder of the run; made if need be. All processes see it.
-        listener: hears how it goes on.
+        listener: object that is called as the run proceeds.
         machine: what to train on.
         team: the processes; None: those that `machine` asks for.
         stop: asked after every epoch of a phase but the last, and after each phase but the last.
@@ -76,14 +76,14 @@ def training_run(
         What ``results.json`` says.
 
     Raises:
-        Paused: `stop` said so.
-        NetmorphError: the network does not fit the data, a morph is infeasible or inexact, the training diverged, or
-            the folder holds another run.
+        Paused: if `stop` returns true.
+        NetmorphError: if the network does not fit the data, a morph is infeasible or inexact, the training diverged, or
+            the folder contains another run.
     """
     machine = machine or Machine()
     team, folder = team or Team(machine), RunFolder(out)
     run = _Run(setting, data, folder, listener, machine, team, stop)
-    # What cannot be done is told before the folder is this run's: the corrected one would be refused there.
+    # Errors are raised before the folder belongs to this run: otherwise a corrected run would be refused there.
     opened = team.in_turn(run.opened) if team.told(folder.is_new) else None
     lock = folder.lock()
     team.told(lambda: folder.hold(lock))
@@ -158,7 +158,7 @@ class _Run:
         return model, finished
 
     def opened(self) -> nn.Module:
-        """Return the network at the start, of which the first morph is possible as far as can be told now."""
+        """Return the network at the start, for which the first morph is possible as far as is known now."""
         setting = self.setting
         weights = None if setting.weights is None else Path(setting.weights)
         model = open_for(setting.model, setting.model_args, weights, self.data, setting.draw(0, 0))

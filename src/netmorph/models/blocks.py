@@ -77,8 +77,8 @@ def check_counts(**counts: int) -> None:
     """Refuse impossible sizes before any layer is made.
 
     Raises:
-        NetmorphError: a count is below 1.
+        NetmorphError: if a count is below 1.
     """
     for name, count in counts.items():
         if count < 1:
-            raise NetmorphError(f"{name} must be at least 1, not {count}")
+            raise NetmorphError(f"{name} must be at least 1, got {count}")

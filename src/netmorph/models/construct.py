@@ -36,7 +36,7 @@ def construct(parent: nn.Module, net: PaperNet, *, seed: int = 0, shortcut_scale
         The network.
 
     Raises:
-        NetmorphError: another scale.
+        NetmorphError: if the networks have different shortcut scales.
     """
     sites = []
     for place in net.places:

@@ -22,18 +22,18 @@ __all__ = ["load", "load_weights", "open_model"]
 
 
 def load(folder: str | os.PathLike[str], into: nn.Module | None = None) -> nn.Module:
-    """Read a network that ``save`` wrote: the parent is morphed again without solving and takes the weights.
+    """Load a network that ``save`` has written: its history is replayed without solving, and the weights are loaded.
 
     Args:
         folder: the checkpoint.
-        into: the parent, not yet morphed; changed in place. None: built by the name that the checkpoint holds, with
-            those of its arguments that a file may give (decision 14); nothing is downloaded.
+        into: the parent, before it was morphed; changed in place. None: the parent is built by the name in the
+            checkpoint, with arguments that a file may give (decision 14); nothing is downloaded.
 
     Returns:
         The child.
 
     Raises:
-        NetmorphError: a file is missing, truncated or edited, does not fit the parent, or names none.
+        NetmorphError: if a file is missing, truncated or edited, does not fit the parent, or does not name one.
     """
     return checkpoint.load(folder, into, build=rebuild)
 
@@ -48,14 +48,14 @@ def open_model(name: str, arguments: Mapping[str, Any]) -> nn.Module:
         arguments: arguments for building it by name.
 
     Raises:
-        NetmorphError: it is neither, or arguments are given for a checkpoint.
+        NetmorphError: if it is neither a known name nor a checkpoint, or arguments are given for a checkpoint.
     """
     if not Path(name).is_dir():
         with torch.random.fork_rng():
             torch.manual_seed(0)
             return build(name, **arguments)
     if arguments:
-        raise NetmorphError(f"{name} is a checkpoint, which has its own arguments", remedies=["leave --model-args out"])
+        raise NetmorphError(f"{name} is a checkpoint and takes no arguments", remedies=["leave --model-args out"])
     return load(name)
 
 
@@ -67,7 +67,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         path: the file.
 
     Raises:
-        NetmorphError: the file cannot be read, or its names or shapes are not the network's.
+        NetmorphError: if the file cannot be read, or its names or shapes are not the network's.
     """
     try:
         open_regular(path).close()

@@ -84,9 +84,9 @@ def grow(
         The network and the result of each step.
 
     Raises:
-        NetmorphError: one of the names is none, the target does not hold the source, or the network is not what
-            `source` says.
-        ParityError: a step did not keep the function.
+        NetmorphError: if a name is unknown, the target does not contain the source, or the network is not what `source`
+            says.
+        ParityError: if a step changed the function by more than the tolerance.
 
     Example:
         >>> import torch
@@ -146,7 +146,7 @@ def check_reach(source: str, target: str) -> None:
         target: name of what it is to become.
 
     Raises:
-        NetmorphError: one of the names is none, or the target does not hold the source.
+        NetmorphError: if a name is unknown, or the target does not contain the source.
     """
     old, new = parse_net(source), parse_net(target)
     then = {place.name: place.branches for place in new.places}
@@ -161,14 +161,14 @@ def check_reach(source: str, target: str) -> None:
 
 
 def name_of(model: nn.Module, depth: int) -> str:
-    """Return what the paper calls a network, told by its shortcuts.
+    """Return the paper's name of a network, inferred from its shortcuts.
 
     Args:
         model: the network; its width, classes and weights are free, and so are its other layers.
         depth: that it should have.
 
     Raises:
-        NetmorphError: the paper has no such network of that depth.
+        NetmorphError: if the paper has no such network of that depth.
     """
     for net in nets_of(depth):
         try:
@@ -177,7 +177,7 @@ def name_of(model: nn.Module, depth: int) -> str:
             continue
         return net.name
     raise NetmorphError(
-        f"the network is neither a resnet{depth} nor what the paper grows from one",
+        f"the network is neither a resnet{depth} nor one that the paper grows from it",
         remedies=[f"begin with netmorph:resnet{depth}", "name sites and graphs instead"],
     )
 
@@ -190,7 +190,7 @@ def _check_model(model: nn.Module, net: PaperNet) -> None:
     if found != named:
         odd = sorted(found ^ named)[0]
         raise NetmorphError(
-            f"the network is not a {net.name}: {odd!r} is {'not there' if odd in named else 'too much'}",
+            f"the network is not a {net.name}: {odd!r} is {'missing' if odd in named else 'superfluous'}",
             shapes=f"{len(found)} shortcuts, {net.name} has {len(named)}",
             remedies=["name the network that it is as source"],
         )

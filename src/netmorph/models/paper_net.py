@@ -101,7 +101,7 @@ class PaperNet:
                 identity stays whole beside them (a control, beyond the paper).
 
         Raises:
-            NetmorphError: another scale, or a network that is not morphed.
+            NetmorphError: if the shortcut scale is not supported, or the network is not a morphed one.
         """
         if shortcut_scale not in (0.5, 1.0):
             raise NetmorphError(
@@ -122,7 +122,7 @@ def parse_net(name: str) -> PaperNet:
     the phase "half" of Table 1.
 
     Raises:
-        NetmorphError: it is no such name, or a network without a block that could be morphed.
+        NetmorphError: if the name is not of this form, or the network has no block that could be morphed.
     """
     match = NAME.fullmatch(name)
     if match is None:
@@ -149,7 +149,7 @@ def nets_of(depth: int) -> tuple[PaperNet, ...]:
     """Return all networks of a depth; of two names for one architecture, the shorter comes first.
 
     Raises:
-        NetmorphError: the paper's networks have no such depth.
+        NetmorphError: if the paper's networks have no such depth.
     """
     parent = PaperNet(depth)
     stages_of(depth)
@@ -175,7 +175,7 @@ def phase_net(net: str, phase: str) -> str:
             second branch in half of the blocks.
 
     Raises:
-        NetmorphError: there is no such network.
+        NetmorphError: if there is no such network.
     """
     target = parse_net(net)
     name = f"{target.name}_half" if phase == "half" else f"morph{target.depth}_{phase}"

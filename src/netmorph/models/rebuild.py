@@ -24,7 +24,7 @@ _WEIGHTS = frozenset({"pretrained", "pretrained_strict", "weights", "weights_bac
 _CHANGED_BY_WEIGHTS = ("googlenet", "inception_v3")  # torchvision's, which also rescale images then
 _MODEL = re.compile(r"[A-Za-z0-9_]{1,200}(\.[A-Za-z0-9_]{1,100})?")  # timm's have a tag after a dot
 _WORD = re.compile(r"[A-Za-z0-9_.]{0,60}")
-_AS_INTO = "pass the parent, built by yourself, as load(..., into=your_network)"
+_AS_INTO = "create the parent yourself and pass it: load(..., into=your_network)"
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def rebuild(name: str, **arguments: Any) -> nn.Module:
         The network, with random weights.
 
     Raises:
-        NetmorphError: there is no such network, or an argument is not on the list or not within its bounds.
+        NetmorphError: if there is no such network, or an argument is not on the list or not within its bounds.
     """
     source, _, model = name.partition(":")
     allowed = _ALLOWED.get(source)

@@ -25,22 +25,25 @@ def build(name: str, **kwargs: Any) -> nn.Module:
     """Build a network by name.
 
     Args:
-        name: ``source:model``, where the source is ``netmorph``, ``torchvision`` or ``timm``. netmorph's are the
-            paper's: ``resnet20`` (any depth 6n + 2) for CIFAR, ``resnet18`` and ``resnet34`` for ImageNet, and the
-            architectures that it morphs them into, with fresh weights, ``morph20_1c1_2branch`` (see `parse_net`); and
-            ``plain``, a small one of three convolutions.
-            Nothing is downloaded unless an argument such as ``weights="DEFAULT"`` asks the source to.
-        **kwargs: handed to the model's constructor (``num_classes=10``); netmorph's morphed networks also take
-            ``shortcut_scale``, 0.5 as in the paper or 1.0, which leaves the identity whole beside the branches.
+        name: ``source:model``, where the source is ``netmorph``, ``torchvision`` or ``timm``. netmorph has the
+            paper's networks: ``resnet20`` (any depth 6n + 2) for CIFAR, ``resnet18`` and ``resnet34`` for ImageNet, and
+            the architectures into which the paper morphs them, randomly initialised, such as ``morph20_1c1_2branch``
+            (see `parse_net`); and ``plain``, a small network of three convolutions. Nothing is downloaded unless an
+            argument such as ``weights="DEFAULT"`` requests it.
+        **kwargs: arguments of the model's constructor (``num_classes=10``). netmorph's morphed networks also accept
+            ``shortcut_scale``: 0.5 as in the paper, or 1.0 for an unscaled identity beside the branches.
 
     Returns:
-        The network, in train mode as PyTorch makes it. It remembers its name and arguments, which `save` writes.
+        The network, in train mode. It stores its name and arguments for `save`.
 
     Raises:
-        NetmorphError: for an unknown source or model, a missing package, or arguments that the model refuses.
+        NetmorphError: if the source or model is unknown, a package is missing, or the model does not accept the
+            arguments.
     """
     if not isinstance(name, str):
-        raise NetmorphError(f"a model's name is text, not {name!r}", remedies=["write netmorph:resnet20, say"])
+        raise NetmorphError(
+            f"expected a model's name as a string, got {name!r}", remedies=["such as netmorph:resnet20"]
+        )
     source, colon, model = name.partition(":")
     maker = _SOURCES.get(source)
     if not colon or maker is None:

@@ -36,7 +36,7 @@ class ImageNetResNet(nn.Module):
         super().__init__()
         if depth not in IMAGENET_STAGES:
             raise NetmorphError(
-                f"an ImageNet ResNet of basic blocks has a depth of 18 or 34, not {depth}",
+                f"an ImageNet ResNet of basic blocks must have a depth of 18 or 34, got {depth}",
                 remedies=["use 18 or 34", "use torchvision's, which has deeper ones"],
             )
         check_counts(num_classes=num_classes, in_channels=in_channels, width=width)

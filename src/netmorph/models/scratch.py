@@ -53,5 +53,5 @@ def reborn(model: nn.Module, seed: int) -> nn.Module:
             redone.add(id(slope.zero_()))
     left = [name for name, parameter in fresh.named_parameters() if id(parameter) not in redone]
     if left:
-        raise NetmorphError(f"cannot start {', '.join(left)} from scratch: the kind of layer is not known")
+        raise NetmorphError(f"cannot start {', '.join(left)} from scratch: the kind of layer is unknown")
     return fresh

@@ -1,4 +1,4 @@
-"""The running module: a graph of real PyTorch layers (DESIGN section 5)."""
+"""The running module: a graph of real PyTorch layers."""
 
 from netmorph.nn.collect import collect
 from netmorph.nn.dag import MorphedModule

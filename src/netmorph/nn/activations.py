@@ -117,7 +117,7 @@ def phi_name(name: str | None) -> str | None:
             "plain_" before it, phi itself is meant and not its parametric form. None and "none" are none.
 
     Raises:
-        GraphError: no such activation or setting, naming the nearest.
+        GraphError: if the activation or a setting of it is unknown; the message suggests the nearest name.
     """
     if name is None:
         return None
@@ -138,7 +138,7 @@ def phi_name(name: str | None) -> str | None:
     defaults = _defaults(plain)
     try:
         made = _PHI[plain](**settings).eval()
-        made(torch.zeros(1, device="cpu"))  # a word that is none of its words is told only when it runs
+        made(torch.zeros(1, device="cpu"))  # an invalid setting raises only when the activation runs
         fits = all(type(value) is type(defaults[key]) for key, value in settings.items())
     except (KeyError, TypeError, ValueError, AssertionError, RuntimeError):
         fits = False
@@ -255,7 +255,7 @@ def build_activation(
 ) -> nn.Module | None:
     """Return the parametric activation P-phi (eq. 8) for phi named `name`, every slope at 1; or phi itself.
 
-    None where there is none.
+    None if there is none.
 
     Args:
         name: as `phi_name` reads it.
@@ -265,7 +265,7 @@ def build_activation(
         dtype: of the slopes.
 
     Raises:
-        GraphError: no such activation, naming the nearest.
+        GraphError: if the activation is unknown; the message suggests the nearest name.
     """
     phi = phi_name(name)
     if phi is None:

@@ -59,7 +59,7 @@ def collect(module: nn.Module) -> Iterator[list[str]]:
         The qualified names of the norms that are being calibrated.
 
     Raises:
-        SiteError: no data reached one of them, or what reached it is not finite.
+        SiteError: if no data reached one of them, or the data are not finite.
     """
     found = dict(_newborn(module))
     moments = {name: Moments() for name in found}

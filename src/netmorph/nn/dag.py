@@ -1,4 +1,4 @@
-"""The running module of a layout: an acyclic graph of plain PyTorch layers (DESIGN section 5)."""
+"""The running module of a layout: an acyclic graph of plain PyTorch layers."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class MorphedModule(nn.Module):
             is, for who sets them all.
 
     Raises:
-        GraphError: an activation or a norm that does not exist.
+        GraphError: if an activation or a norm is unknown.
     """
 
     bias: nn.Parameter | None
@@ -217,7 +217,7 @@ class MorphedModule(nn.Module):
             filters: by edge; exactly those of the graph. A fixed edge's filter must be what the edge does.
 
         Raises:
-            GraphError: filters are missing or left over, or one does not fit its edge, naming it.
+            GraphError: if filters are missing or superfluous, or one does not fit its edge; the message names it.
         """
         load_filters(self.layout, self.edges, filters)
 
@@ -227,7 +227,7 @@ class MorphedModule(nn.Module):
         The inverse of `load_filters`. Norms, activations and the bias are no part of them.
 
         Raises:
-            GraphError: an edge's module was replaced by one without such a weight.
+            GraphError: if an edge's module was replaced by one without such a weight.
         """
         return read_filters(self.layout, self.edges, dtype)
 

@@ -1,4 +1,4 @@
-"""The halo border: pad the source once by the module's reach, run every edge unpadded (DESIGN section 4, "Dense fill").
+"""The halo border: pad the source once by the module's reach, run every edge unpadded.
 
 For output position q of a module with remaining stride R at blob u, the paths read the window
 `R*q + low[u] .. R*q + high[u]` of u. A blob holds the union of these windows, and no more; what an edge reads of it is
@@ -45,7 +45,7 @@ class Halo:
         """Return `x` (N, c_in, *spatial) padded to what the module reads.
 
         Raises:
-            SiteError: the input is smaller than the site's window.
+            SiteError: if the input is smaller than the site's window.
         """
         site = self.site
         steps = [

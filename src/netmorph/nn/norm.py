@@ -100,13 +100,13 @@ def set_group_counts(model: nn.Module, counts: Mapping[str, int] | None) -> None
         counts: by qualified name; None: as they were before every group had several channels.
 
     Raises:
-        GraphError: a number is none that the norm can have.
+        GraphError: if a number of groups does not divide the channels of its norm.
     """
     norms = dict(_group_norms(model))
     counts = {name: _largest_count(norm) for name, norm in norms.items()} if counts is None else counts
     for name, count in counts.items():
         if name not in norms or type(count) is not int or count < 1 or norms[name].num_channels % count:
-            raise GraphError(f"{name!r} is no group norm of {count!r:.80} groups")
+            raise GraphError(f"{name!r} is not a group norm that can have {count!r:.80} groups")
     for name, count in counts.items():
         norms[name].num_groups = count
 
@@ -152,7 +152,7 @@ def norm_name(name: str | None) -> str | None:
             momentum may be "none" (a cumulative average), sync makes it a SyncBatchNorm. Blended norms have eps only.
 
     Raises:
-        GraphError: no such norm or setting, naming the nearest.
+        GraphError: if the norm or a setting of it is unknown; the message suggests the nearest name.
     """
     if name is None or name == "none":
         return None
@@ -183,12 +183,12 @@ def check_norms(module: nn.Module) -> None:
     """Raise where a group norm of a morphed module would see a single value at a time, of which it leaves nothing.
 
     Raises:
-        GraphError: so it is.
+        GraphError: if a group norm would normalise over a single value.
     """
     for name, norm in _group_norms(module):
         if not norm.dims and norm.num_channels == norm.num_groups:
             raise GraphError(
-                "norm 'group' has a single value a group to norm here, of which nothing would be left",
+                "norm 'group' would normalise over a single value per group, so that its output would be constant",
                 shapes=f"{name}: {norm.num_channels} channel{'s' * (norm.num_channels > 1)} at a linear site",
                 remedies=["use norm=None here", "use norm='neutral'", "widen the graph's blobs"],
             )
@@ -235,7 +235,7 @@ def build_norm(
         dtype: of its parameters.
 
     Raises:
-        GraphError: no such norm, naming the nearest.
+        GraphError: if the norm is unknown; the message suggests the nearest name.
     """
     if name is None or name == "none":
         return None

@@ -25,7 +25,7 @@ def load_filters(layout: Layout, edges: NamedChildren, filters: Mapping[str, Fil
         filters: by edge; exactly those of the graph. A fixed edge's filter must be what the edge does.
 
     Raises:
-        GraphError: filters are missing or left over, or one does not fit its edge, naming it.
+        GraphError: if filters are missing or superfluous, or one does not fit its edge; the message names it.
     """
     names = [edge.name for edge in layout.graph.edges]
     missing = [name for name in names if name not in filters]
@@ -34,7 +34,7 @@ def load_filters(layout: Layout, edges: NamedChildren, filters: Mapping[str, Fil
         raise GraphError(
             "the filters are not those of the graph's edges",
             graph=str(layout.graph),
-            shapes=f"missing {missing}, left over {extra}",
+            shapes=f"missing {missing}, superfluous {extra}",
             remedies=["pass exactly one filter for each edge, fixed ones included"],
         )
     pairs: list[tuple[Tensor, Tensor]] = []
@@ -50,7 +50,7 @@ def load_filters(layout: Layout, edges: NamedChildren, filters: Mapping[str, Fil
         if not max(-float(low), float(high)) <= torch.finfo(weight.dtype).max:
             raise GraphError(
                 f"the filter of edge {edge.name!r} is not finite in {weight.dtype}",
-                remedies=["look for NaN in the weights that are morphed, or morph in a wider dtype"],
+                remedies=["check the weights for NaN, or morph in a wider dtype"],
             )
         pairs.append((weight, values))
     with torch.no_grad():
@@ -67,7 +67,7 @@ def read_filters(layout: Layout, edges: NamedChildren, dtype: torch.dtype) -> di
         dtype: of the filters.
 
     Raises:
-        GraphError: an edge's module was replaced by one that has no such weight.
+        GraphError: if an edge's module was replaced by one that has no such weight.
     """
     devices = [parameter.device for parameter in edges.parameters()]
     filters = {}
@@ -85,12 +85,12 @@ def own_weight(name: str, module: nn.Module, spec: ConvSpec) -> Tensor:
     """Return the weight of an edge's module.
 
     Raises:
-        GraphError: the module is not (or no longer) a convolution of the edge's geometry.
+        GraphError: if the module is not (or no longer) a convolution of the edge's geometry.
     """
     weight = getattr(module, "weight", None)
     if not isinstance(weight, Tensor) or tuple(weight.shape) != spec.weight_shape:
         raise GraphError(
-            f"edge {name!r} is now a {type(module).__name__} and has no filter of its own",
+            f"edge {name!r} is now a {type(module).__name__} and has no filter",
             shapes=f"expected a weight of shape {spec.weight_shape}",
             remedies=["read the filters before the edge is replaced"],
         )

@@ -22,7 +22,7 @@ from netmorph.graph.symmetry import Symmetry
 from netmorph.solver.equation import fixed_filter
 from netmorph.solver.noise import generator
 
-ZERO = "use birth='zero', which needs no twins"
+ZERO = "use birth='zero', which needs no pairs of equal channels"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Parted:
         """Return the layout of the whole graph from that of its core, which may have one edge more (the parent's).
 
         Raises:
-            GraphError: a blob cannot hold twins, or the branches do not fit the site.
+            GraphError: if a blob has an odd number of channels, or the branches do not fit the site.
         """
         names = {edge.name for edge in self.whole.edges}
         quiet = {*self.closing, *(edge.name for edge in core.graph.edges)}
@@ -72,11 +72,12 @@ class Parted:
             size: of what cancels, relative to He's scale.
 
         Raises:
-            GraphError: twins whose readers are zero would stay alike for good.
+            GraphError: if the weights that read two equal channels would all be zero, so that the channels would never
+                differ.
         """
         if self.twins and not size:
             raise GraphError(
-                "birth='cancel' needs twins whose readers cancel, and with noise=0 they are zero",
+                "birth='cancel' needs pairs of weights that cancel, and with noise=0 they would be zero",
                 remedies=["pass a noise= above 0", ZERO],
             )
         paired = _twins(layout, self) if self.twins else set()
@@ -97,7 +98,7 @@ def part(graph: ModuleGraph, acts: Mapping[str, Symmetry], *, twins: bool = Fals
         twins: as `Parted` has it.
 
     Raises:
-        GraphError: there is no branch, or one enters the core by an edge without weights.
+        GraphError: if there is no branch, or one enters the core by an edge without weights.
     """
     linear = [edge for edge in graph.edges if edge.source not in acts and edge.sink not in acts]
     down = _reached(linear, {graph.source}, forward=True)
@@ -113,7 +114,7 @@ def part(graph: ModuleGraph, acts: Mapping[str, Symmetry], *, twins: bool = Fals
     fixed = [edge.name for edge in closing if edge.fixed is not None]
     if fixed:
         raise GraphError(
-            f"edge {fixed[0]!r} ends a branch and has no weights that could be zero at birth",
+            f"edge {fixed[0]!r} ends a branch and has no weights that could be initialised as zero",
             graph=str(graph),
             remedies=["end the branch in a 1x1 convolution", "use birth='slope'"],
         )
@@ -180,7 +181,7 @@ def _twins(layout: Layout, parted: Parted) -> set[str]:
     """Return the blobs whose channels come as twins, neighbours that compute the same.
 
     Raises:
-        GraphError: a blob has an odd number of channels, or an edge cannot write or read twins.
+        GraphError: if a blob has an odd number of channels, or an edge cannot write or read pairs of equal channels.
     """
     graph, widths = layout.graph, layout.widths
     twins = {edge.source for edge in graph.edges if edge.name in parted.closing}
@@ -200,12 +201,12 @@ def _twins(layout: Layout, parted: Parted) -> set[str]:
         for edge in graph.outgoing[blob]:
             spec = layout.specs[edge.name]
             if edge.name in parted.closing and (spec.c_in // spec.groups) % 2:
-                raise _no_twins(graph, f"edge {edge.name!r} reads twins apart")
+                raise _no_twins(graph, f"edge {edge.name!r} reads the channels of a pair separately")
     return twins
 
 
 def _no_twins(graph: ModuleGraph, why: str) -> GraphError:
-    return GraphError(f"birth='cancel' needs twin channels: {why}", graph=str(graph), remedies=[ZERO])
+    return GraphError(f"birth='cancel' needs pairs of equal channels: {why}", graph=str(graph), remedies=[ZERO])
 
 
 def _drawn(layout: Layout, edge: Edge, parted: Parted, twins: set[str], *, seed: int, size: float) -> Filter:

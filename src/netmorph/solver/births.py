@@ -67,8 +67,8 @@ def prepare(
         silent: whether the module is to compute nothing, so that branches need no core beside them.
 
     Raises:
-        InfeasibleMorph: nothing in the graph could hold the layer's filter.
-        GraphError: no such birth, or the graph cannot be born so.
+        InfeasibleMorph: if no path of the graph could represent the filter of the layer.
+        GraphError: if the birth is unknown, or the graph does not allow it.
     """
     check_birth(birth)
     if birth == "slope":

@@ -42,7 +42,7 @@ def expand(blocks: Tensor, groups: int) -> Tensor:
 
 
 def shrink(whole: Tensor, own: int) -> Tensor:
-    """Return the blocks on the diagonal, of which there shall be `own`, without what lies between them."""
+    """Return the `own` blocks on the diagonal, without what lies between them."""
     *front, groups, rows, columns = whole.shape
     if own == groups:
         return whole

@@ -37,8 +37,8 @@ def born(
         options: how to solve.
 
     Raises:
-        InfeasibleMorph: the graph cannot hold the target; says what is missing.
-        GraphError: the graph does not fit the site, or cannot be born so.
+        InfeasibleMorph: if the graph cannot represent the target; the message states what is missing.
+        GraphError: if the graph does not fit the site, or does not allow the birth.
     """
     silent = not target.weight.any()
     if birth == "pair" and silent and acts:  # pairs of nothing are zeros, where a ReLU has no gradient: readers are

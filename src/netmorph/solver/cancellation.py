@@ -44,7 +44,8 @@ def check_cancellation(
         noise: of the solution, relative to the target.
 
     Raises:
-        ParityError: it is; says which edge is too large beside the target, and which factor would do.
+        ParityError: if the residual is rounding error only; the message names the edge that is too large relative to
+            the target, and a factor that would work.
     """
     size = cancellation(graph, filters, target)
     eps = torch.finfo(target.weight.dtype).eps

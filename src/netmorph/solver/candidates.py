@@ -1,4 +1,4 @@
-"""The layouts that pointwise fill may use, best first, each with the verdict of the max-flow (section 4)."""
+"""The layouts that pointwise fill may use, best first, each with the verdict of the max-flow (docs/algebra.md)."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _pooled(layout: Layout, grid: Grid, missing: int) -> Verdict:
     return Verdict(
         layout,
         False,
-        f"{missing} taps of pooling (edge {named}) are no taps of the site and in no edge's kernel at this cut",
+        f"{missing} taps of pooling (edge {named}) lie outside the site's kernel and every edge's kernel at this cut",
         missing=f"a kernel of {kernel} taps on an edge beside the pooling, whose taps must cancel",
         remedy=f"give one edge beside the pooling a kernel of at least {kernel}",
         score=0.25,
@@ -142,7 +142,7 @@ def _unsupported(layout: Layout, missing: int, taps: int) -> Verdict:
     return Verdict(
         layout,
         False,
-        f"{missing} of {taps} taps of the site are in no edge's kernel at this cut",
+        f"{missing} of {taps} kernel positions of the site are covered by no edge at this cut",
         missing=f"a kernel that holds the site's {kernel} taps on one edge of each path",
         remedy=f"give one edge of each path a kernel of at least {kernel}",
         score=(taps - missing) / (2 * taps),
@@ -202,7 +202,7 @@ def _admitted(layout: Layout, needed: dict[Carriers, list[tuple[int, ...]]]) -> 
         len({edges[n].source for n in names}) == 1 or len({edges[n].sink for n in names}) == 1 for names in needed
     )
     if ends or shared:
-        return Verdict(layout, True, "the maximum flow reaches the site's channels")
+        return Verdict(layout, True, "any filter of the site fits")
     return Verdict(layout, None, "several edges cross a middle cut: ranks decide up to 32 channels", score=0.95)
 
 

@@ -1,4 +1,4 @@
-"""Dense fill: noise in all taps of every edge but one cut's, then one joint least-squares solve (section 4).
+"""Dense fill: noise in all taps of every edge but one cut's, then one joint least-squares solve (docs/algebra.md).
 
 It needs `border="halo"`: composing two zero-padded spatial convolutions is not the composed convolution at the border.
 """
@@ -47,7 +47,7 @@ def dense_layouts(graph: ModuleGraph, site: ConvSpec) -> list[Layout]:
     """Return the layouts that dense fill tries: the stride may be taken at either end.
 
     Raises:
-        GraphError: the site does not pad with zeros, or the graph does not fit it.
+        GraphError: if the site does not pad with zeros, or the graph does not fit it.
     """
     strided = any(step != 1 for step in site.stride)
     return [halo_layout(graph, site, cut) for cut in (source_cut(graph), sink_cut(graph))[: 1 + strided]]
@@ -57,7 +57,7 @@ def halo_layout(graph: ModuleGraph, site: ConvSpec, cut: Cut) -> Layout:
     """Return the layout whose source is padded once; `cut` is aligned with the site's taps and takes its stride.
 
     Raises:
-        GraphError: the site does not pad with zeros, or the graph does not fit it.
+        GraphError: if the site does not pad with zeros, or the graph does not fit it.
     """
     if site.padding_mode != "zeros":
         raise GraphError(

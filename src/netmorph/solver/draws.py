@@ -1,4 +1,4 @@
-"""Drawing the edges that are not solved for: orthogonal noise, one tap an edge (section 4, "Pointwise fill").
+"""Drawing the edges that are not solved for: orthogonal noise, one tap an edge (docs/algebra.md, "Pointwise fill").
 
 Sums of orthogonal matrices can cancel. So the edges on a maximum flow get gain 1, drawn together where they meet or
 where they fork before that; all others get 0.25, shared among those that meet.
@@ -171,7 +171,7 @@ def _shared_taps(layout: Layout, grid: Grid, edge: Edge) -> list[list[int]]:
     """Return, for each dimension, the edge's taps that may be non-zero: those on the grid where it carries, else one.
 
     Raises:
-        GraphError: it has none on the grid.
+        GraphError: if the edge has no tap on the grid.
     """
     own, middle = _own_dims(layout, edge), middle_tap(layout, edge)
     out = []

@@ -24,23 +24,23 @@ Partial = dict[str, Filter | None]
 
 @on_cpu
 def module_filter(graph: ModuleGraph | str, filters: Mapping[str, Filter | Tensor]) -> Filter:
-    """Return the one filter that the linear module equals: the sum over all s-t paths of composed filters (eq. 5).
+    """Return the filter that equals the linear module: the sum over all s-t paths of composed filters (eq. 5).
 
-    O(V + E) compositions, so a ladder with 2^40 paths costs milliseconds.
+    It takes O(V + E) compositions, so that a ladder with 2^40 paths takes milliseconds.
 
     Args:
         graph: the module graph, or its notation.
-        filters: by edge name; a bare tensor (c_out, c_in / groups, *kernel) counts as "same"-padded, with the stride
-            and dilation that the edge names (default 1). Edges without weights need none.
+        filters: filters by edge name. A tensor (c_out, c_in / groups, *kernel) is taken as "same"-padded, with the
+            stride and dilation of the edge (default 1). Edges without weights need no filter.
 
     Raises:
-        GraphError: an edge has no filter, or channels or strides do not fit.
+        GraphError: if an edge has no filter, or channels or strides do not fit.
     """
     graph = graph if isinstance(graph, ModuleGraph) else parse(graph)
     if not isinstance(filters, Mapping):
         raise GraphError(
             f"expected filters by the names of edges, got a {type(filters).__name__}",
-            remedies=["write {'s_t': weight, ...}"],
+            remedies=["pass {'s_t': weight, ...}"],
         )
     channels = _channels(graph, filters)
     known = {edge.name: _as_filter(edge, filters, channels) for edge in graph.edges}
@@ -176,7 +176,8 @@ def _as_filter(edge: Edge, filters: Mapping[str, Filter | Tensor], channels: Map
         raise GraphError(f"edge {edge.name!r} has no filter", remedies=["give one filter for each edge name"])
     if edge.source not in channels and (edge.fixed is not None or edge.groups == "dw"):
         raise GraphError(
-            f"edge {edge.name!r} keeps channels apart, and nothing tells how many its source {edge.source!r} has",
+            f"edge {edge.name!r} acts on each channel separately, and the number of channels of its source "
+            f"{edge.source!r} is unknown",
             remedies=["pass Filters, not tensors"],
         )
     stride, dilation = edge.stride or 1, edge.dilation or 1

@@ -149,7 +149,7 @@ def check_pooling(layout: Layout) -> None:
     """Raise if an edge that averages over space does not cross the solved cut with all its taps.
 
     Raises:
-        GraphError: naming the edge; the layout is then not one for pointwise fill.
+        GraphError: if there is such an edge, which rules out pointwise fill; the message names it.
     """
     for edge in layout.graph.edges:
         spec = layout.specs[edge.name]

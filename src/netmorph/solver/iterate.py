@@ -1,4 +1,4 @@
-"""Conjugate gradients for cuts that no single formula solves: several edges, or grouped ones (section 4)."""
+"""Conjugate gradients for cuts that no single formula solves: several edges, or grouped ones (docs/algebra.md)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def conjugate_gradients(
         start: noise, (taps, groups, rows, columns) for each edge; None is zero.
 
     Raises:
-        GraphError: the matrices lack rank, and this target is far from what they reach.
+        GraphError: if the matrices are rank-deficient and the residual for this target stays large.
     """
     _try_few(factor, target)
     zeros = [torch.zeros_like(f) for f in factor.adjoint(target)]
@@ -51,7 +51,7 @@ def conjugate_gradients(
         if bool((left <= TOLERANCE**2 * scale).all()) or bool((fresh <= TOLERANCE**2 * scale).all()):
             return filters, count
         if count == GLANCE and factor.full_rank is False and bool((left > scale / 4).any()):
-            raise GraphError("this target is out of reach")  # one that is not comes near at once
+            raise GraphError("the graph cannot represent this target")  # one that is not comes near at once
         ratio = torch.where(size > 0, fresh / size.clamp(min=torch.finfo(size.dtype).tiny), 0.0)[:, None, None, None]
         direction = [g + ratio * d for g, d in zip(gradient, direction, strict=True)]
         size = fresh

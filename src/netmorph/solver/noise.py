@@ -1,4 +1,4 @@
-"""Random semi-orthogonal matrices: noise that keeps the scale of signals and float32's precision (section 4)."""
+"""Random semi-orthogonal matrices: noise that keeps the scale of signals and float32's precision (docs/algebra.md)."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def halve(graph: ModuleGraph, site: ConvSpec, acts: Mapping[str, Symmetry]) -> H
         acts: the activations of its inner blobs; a blob that is missing has none.
 
     Raises:
-        GraphError: an activation is not linear in pairs, a blob has an odd number of channels, or an edge that keeps
+        GraphError: if an activation is not linear in pairs, a blob has an odd number of channels, or an edge that keeps
             channels apart (a fixed, depthwise or grouped one) would part a pair.
     """
     widths, incoming = resolve_widths(graph, site), graph.incoming
@@ -166,17 +166,17 @@ def _enter_activated(
     """Note that an activated blob holds pairs, and by which edge they come where none is solved for."""
     if act.odd is None:
         raise GraphError(
-            f"the activation of blob {blob!r} cannot be born in pairs: phi(x) - phi(-x) is not proportional to x",
+            f"the activation of blob {blob!r} does not support birth='pair': phi(x) - phi(-x) is not proportional to x",
             graph=str(halved.graph),
             remedies=[
-                "use an activation that can: ReLU, LeakyReLU, GELU, SiLU, Hardswish",
+                "use an activation that does: ReLU, LeakyReLU, GELU, SiLU, Hardswish",
                 "use birth='zero', which is exact with any activation, or birth='slope'",
             ],
         )
     fixed = [edge for edge in into if edge.fixed is not None and edge not in passing]
     if fixed:
         raise GraphError(
-            f"edge {fixed[0].name!r} has no weights and cannot enter a blob of pairs, u beside -u",
+            f"edge {fixed[0].name!r} has no weights and cannot enter a blob whose channels are pairs (u, -u)",
             graph=str(halved.graph),
             remedies=["use a 1x1 convolution instead", f"leave blob {blob!r} without an activation", SLOPE],
         )
@@ -213,7 +213,8 @@ def _through(
     else:
         return first[0] * second[0], first[1] * second[1]
     raise GraphError(
-        f"edge {edge.name!r} keeps channels apart and would part the pairs of {edge.source!r} and {blob!r}: {why}",
+        f"edge {edge.name!r} acts on each channel separately and would break the pairs of {edge.source!r} and "
+        f"{blob!r}: {why}",
         graph=str(halved.graph),
         remedies=["use groups of two or more channels, or a dense edge", SLOPE],
     )
@@ -235,7 +236,8 @@ def _enter_plain(
         halved.pairs[blob] = Symmetry(kinds.pop())
         return
     raise GraphError(
-        f"edge {passing[0].name!r} keeps channels apart and would part the pairs of {passing[0].source!r}: {why}",
+        f"edge {passing[0].name!r} acts on each channel separately and would break the pairs of "
+        f"{passing[0].source!r}: {why}",
         graph=str(halved.graph),
         remedies=["use groups of two or more channels, or a dense edge", SLOPE],
     )
@@ -251,7 +253,7 @@ def _half_edge(edge: Edge, halved: Halved, widths: Mapping[str, int], graph: Mod
     for blob in (edge.source, edge.sink):
         if edge.fixed is None and blob in halved.pairs and (widths[blob] // 2) % groups:
             raise GraphError(
-                f"edge {edge.name!r} has groups that would part the pairs of blob {blob!r}",
+                f"edge {edge.name!r} has groups that would break the pairs of blob {blob!r}",
                 graph=str(graph),
                 shapes=f"{widths[blob]} channels in {groups} groups: each needs an even number",
                 remedies=[f"give blob {blob!r} {math.lcm(2 * groups, widths[blob])} channels", SLOPE],

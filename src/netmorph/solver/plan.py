@@ -38,20 +38,20 @@ class SitePlan(Brief):
     Attributes:
         graph: the module graph.
         site: geometry of the layer that it would replace.
-        feasible: whether it can hold any filter of the site's shape exactly; None: only the residual decides.
-        reason: one sentence.
-        missing: what is too narrow or too small; empty where nothing is.
-        remedies: what would do.
+        feasible: whether it can represent any filter of the site's shape exactly; None: undecided until solved.
+        reason: the reason, as one sentence.
+        missing: what is too narrow or too small; empty if feasible.
+        remedies: suggestions.
         bottleneck: blobs that are too narrow.
-        layout: how the module would run; None if it fits the site in no way.
+        layout: how the module would run; None if it does not fit the site.
         carrying: names of the edges that are solved for.
         is_simple: whether the graph reduces to a single edge (Algorithm 1).
         core: edges of the irreducible core.
         paths: number of s-t paths.
         params: weights of the edges, without norms, slopes and bias.
-        parent_params: weights of the site.
+        parent_params: weights of the layer.
         macs: multiply-accumulates of the module for each position of its output.
-        parent_macs: those of the site.
+        parent_macs: multiply-accumulates of the layer for each position of its output.
     """
 
     graph: ModuleGraph
@@ -100,7 +100,7 @@ class SitePlan(Brief):
     @property
     def verdict(self) -> str:
         """Whether the graph holds every filter of the site, why not, and what would do, in one line."""
-        word = {True: "holds every filter", False: "cannot hold every filter", None: "undecided until solved"}[
+        word = {True: "holds every filter", False: "cannot represent every filter", None: "undecided until solved"}[
             self.feasible
         ]
         why = "" if self.feasible else f": {self.missing or self.reason}"
@@ -137,20 +137,20 @@ def plan_site(
     birth: Birth = "slope",
     acts: Mapping[str, Symmetry] | None = None,
 ) -> SitePlan:
-    """Explain what `graph` would do at a site.
+    """Report whether `graph` can replace the layer of a site, how, and at what cost.
 
     Args:
         graph: the module graph, or its notation.
         site: geometry of the layer.
-        fill: "pointwise", or "dense", where a solve for a random filter decides: `morph` makes the same choice by it.
-        seed: of the noise whose rank decides where the max-flow does not.
-        birth: as for `morph`.
-        acts: what the activations of the graph's inner blobs do to x and -x, where `birth` asks; a blob that is missing
-            has none.
+        fill: "pointwise", or "dense", for which a solve for a random filter decides, as in `morph`.
+        seed: random seed of the noise whose rank decides where the maximum flow cannot.
+        birth: as in `morph`.
+        acts: how the activation of each inner blob acts on x and -x, if `birth` depends on it; blobs that are not
+            listed have none.
 
     Raises:
-        GraphError: the graph does not fit the site at all (widths, groups, strides, dimensions), dense fill not its
-            padding, or the activations not the birth.
+        GraphError: if the graph does not fit the site (widths, groups, strides, dimensions), dense fill does not
+            support its padding, or the birth does not support the activations.
     """
     graph = parse(graph) if isinstance(graph, str) else graph
     try:
@@ -209,10 +209,10 @@ def _dense(graph: ModuleGraph, site: ConvSpec, seed: int) -> tuple[Verdict, tupl
     if not end_cuts(found[0]):
         return Verdict(found[0], False, "no cut at an end of the graph has edges with weights", beside=False), ()
     if chosen is None:
-        why = "no cut alone makes up for the noise in all other taps; solving cut after cut may, for some filters"
+        why = "no single cut can compensate for the noise in the other taps; several cuts in turn may, for some filters"
         return Verdict(found[0], None, why, missing=MISSING), ()
     carrying = tuple(edge.name for edge in chosen.layout.crossing(chosen.cut) if edge.fixed is None)
-    return Verdict(chosen.layout, True, "one cut makes up for the noise in all other taps"), carrying
+    return Verdict(chosen.layout, True, "one cut can compensate for the noise in all other taps"), carrying
 
 
 def remedies_of(verdict: Verdict, *, low_rank: bool = False, keeps: bool = False) -> tuple[str, ...]:
@@ -223,8 +223,8 @@ def remedies_of(verdict: Verdict, *, low_rank: bool = False, keeps: bool = False
         low_rank: whether the target has not the rank or the taps of any other.
         keeps: whether an edge for the rest of the filter is there already.
     """
-    keep = "pass keep_parent=True: one more parallel edge then holds what the graph leaves of the filter"
-    others = "try method='stepwise' or fill='dense', which hold some filters of low rank"
+    keep = "pass keep_parent=True, which adds a parallel edge for the remainder of the filter"
+    others = "try method='stepwise' or fill='dense', which can represent some filters of low rank"
     found = (verdict.remedy, others if low_rank else "", keep if verdict.beside and not keeps else "")
     return tuple(filter(None, found))
 
@@ -234,8 +234,8 @@ def infeasible(
 ) -> InfeasibleMorph:
     """Return the error to raise where no layout holds the target; see `remedies_of`."""
     return InfeasibleMorph(
-        "the graph cannot hold every filter of this shape"
-        + (", and pointwise fill does not meet this one" if low_rank else "")
+        "the graph cannot represent every filter of this shape"
+        + (", and pointwise fill cannot represent this one" if low_rank else "")
         + f": {verdict.reason}"
         + (f" ({verdict.missing})" if verdict.missing and verdict.missing != verdict.reason else ""),
         missing=verdict.missing,
@@ -267,7 +267,7 @@ def explained(error: InfeasibleMorph, prepared: Prepared, site: ConvSpec, *, see
         enough = False
     if enough:
         keep = [remedy for remedy in error.remedies if remedy.startswith("pass keep_parent")]
-        error.remedies = ("give the activated blobs twice the channels", SLOPE, *keep)
+        error.remedies = ("give the blobs with an activation twice the channels", SLOPE, *keep)
     else:
         error.remedies = tuple(
             f"{each}; pairs need twice that" if each.startswith("widen to") else each for each in error.remedies
@@ -280,7 +280,7 @@ def choose(graph: ModuleGraph, site: ConvSpec, *, seed: int) -> Verdict:
     """Return the first layout that can hold any filter; else the undecided, else the nearest one.
 
     Raises:
-        GraphError: no layout fits the site.
+        GraphError: if no layout fits the site.
     """
     return ranked(graph, site, seed=seed)[0]
 
@@ -331,7 +331,7 @@ def by_rank(verdict: Verdict, seed: int) -> Verdict:
         return Verdict(layout, True, "the drawn matrices have full rank", condition=condition, drawn=drawn)
     if any(rank is False for rank in known):
         return _lacking(layout, min(factor.share for factor in factors.values()))
-    return Verdict(layout, None, "only the residual decides (several edges cross a middle cut)", score=0.95)
+    return Verdict(layout, None, "undecided until solved: several edges cross a middle cut", score=0.95)
 
 
 def _lacking(layout: Layout, share: float) -> Verdict:

@@ -1,4 +1,4 @@
-"""Pointwise fill: the closed-form default (section 4; beyond the paper).
+"""Pointwise fill: the closed-form default (docs/algebra.md; beyond the paper).
 
 Only the solved cut's edges use all their taps; every other edge starts with a single tap. The morphism equation then
 falls apart into a small matrix problem for each tap, they share one factorisation, and zero padding stays exact.
@@ -83,7 +83,7 @@ def fill(layout: Layout, target: Filter, *, seed: int, noise: float, drawn: Draw
         drawn: what `draw_system` returned for this layout and seed, where that was needed before.
 
     Raises:
-        GraphError: the layout cannot hold this target.
+        GraphError: if the layout cannot represent this target.
     """
     size = float(target.weight.norm()) or target.c_out**0.5
     if drawn is None or split_crossing(layout)[1]:

@@ -13,11 +13,11 @@ from netmorph.graph.layout import Layout
 
 
 class Status(enum.Enum):
-    """How a solution came about; every member says what it means and what may be done."""
+    """The kind of a solution; the value of each member explains it and suggests a remedy."""
 
     EXACT = "the module filter equals the target for any filter of the site's shape"
     EXACT_FOR_TARGET = (
-        "the module filter equals this target; the graph cannot hold every filter of the site's shape, or nothing tells"
+        "the module filter equals this target; the graph may be unable to represent every filter of the site's shape"
     )
     KEPT_PARENT = (
         "the graph could not hold the target: one more parallel edge, `parent`, holds what the others leave of it"
@@ -35,12 +35,12 @@ class Solution(Brief):
     """Filters that make a module graph equal a target filter.
 
     Attributes:
-        filters: one filter for every edge name, edges without weights included (in depthwise form).
+        filters: one filter for each edge name, including edges without weights (in depthwise form).
         residual: Frobenius norm of (module filter - target), relative to the target's; above 16 input channels
             estimated on 16 vectors of random signs.
-        status: how the solution came about.
-        stats: what the solver measured, such as `condition`, `draws`, or the loss history of Algorithm 2.
-        layout: how the module runs; `layout.graph` has one edge more than the graph asked for under `keep_parent`.
+        status: kind of the solution.
+        stats: values measured by the solver, such as `condition`, `draws`, or the loss history of Algorithm 2.
+        layout: how the module runs; with `keep_parent`, `layout.graph` may have one more edge than the given graph.
     """
 
     filters: Mapping[str, Filter]

@@ -89,33 +89,35 @@ def solve(  # noqa: PLR0913 - every option of the public verb
 
     The default is closed-form and exact at zero-padded borders (beyond the paper). `method="alternating"` is the
     paper's Algorithm 2: one edge at a time by least squares from random noise; its solution runs with
-    `border="halo"` and may leave a residual, which `status` tells.
+    `border="halo"` and may leave a residual, as `status` reports.
 
-    Solves on the CPU; the filters come back on the target's device.
+    The computation runs on the CPU in float64; the filters are returned on the target's device.
 
     Args:
         target: weight (c_out, c_in / groups, *kernel), a filter, or a convolution or linear layer.
         graph: the module graph, or its notation.
-        spec: geometry of a bare weight; else `stride`, `dilation` and `padding` give it.
-        stride: of a bare weight.
-        dilation: of a bare weight.
-        padding: of a bare weight; "same" by default.
+        spec: geometry, if the target is a plain weight; or pass `stride`, `dilation` and `padding`.
+        stride: stride, if the target is a plain weight.
+        dilation: dilation, if the target is a plain weight.
+        padding: padding, if the target is a plain weight; "same" by default.
         method: "closed-form", "alternating" or "stepwise".
-        fill: "pointwise" (one tap everywhere but at the cut) or "dense" (noise in all taps, border="halo").
-        seed: of all noise; the same seed gives the same filters everywhere.
-        noise: size of what cancels within the cut, relative to the target; it breaks symmetry.
-        keep_parent: where the graph cannot hold the target, add one more parallel edge of its kernel, `parent`, and
-            solve with it: it holds the target less what the other paths compute (small, but not zero, so that
-            they learn).
-        balanced: scale blobs by powers of two so that the factors' norms are alike.
-        max_iter: sweeps of the alternating method.
-        dtype: of the filters that come back; solved is in float64.
+        fill: "pointwise" (a single non-zero tap in all edges outside the cut) or "dense" (noise in all taps,
+            border="halo").
+        seed: random seed; the same seed gives the same filters on every machine.
+        noise: size, relative to the target, of the random weights that cancel within the cut and break symmetry.
+        keep_parent: if the graph cannot represent the target, add a parallel edge `parent` with the target's kernel.
+            Its filter is the target minus what the other paths compute (which is small, but not zero, so that they
+            learn).
+        balanced: scale blobs by powers of two so that the factors have similar norms.
+        max_iter: maximum number of sweeps of the alternating method.
+        dtype: dtype of the returned filters.
 
     Raises:
-        InfeasibleMorph: the graph cannot hold the target exactly; says what is missing.
-        ParityError: it could, but what cancels in it is so large beside the target that float64's digits do not do.
-        GraphError: the graph does not fit the site.
-        NetmorphError: the target is malformed or not finite.
+        InfeasibleMorph: if the graph cannot represent the target exactly; the message states what is missing.
+        ParityError: if the graph can represent the target, but the terms that cancel are too large for the precision of
+            float64.
+        GraphError: if the graph does not fit the site.
+        NetmorphError: if the target is malformed or not finite.
 
     Example:
         >>> import torch
@@ -128,16 +130,18 @@ def solve(  # noqa: PLR0913 - every option of the public verb
     try:
         seed = index(seed)  # NumPy's integers print otherwise, and noise follows from what is printed
     except TypeError as error:
-        raise NetmorphError(f"a seed is a whole number, not {seed!r:.80}") from error
+        raise NetmorphError(f"expected an integer as seed, got {seed!r:.80}") from error
     options = Options(method, fill, seed, noise, keep_parent, balanced, max_iter)
     if not (isinstance(noise, Real) and 0 <= noise < float("inf")):
-        raise NetmorphError(f"noise is a size from 0, relative to the target, not {noise!r:.80}")
+        raise NetmorphError(f"noise must be finite and at least 0 (it is relative to the target), got {noise!r:.80}")
     if not dtype.is_floating_point:
-        raise NetmorphError(f"filters are floating point, not {dtype}", remedies=["leave dtype= out, or cast later"])
+        raise NetmorphError(
+            f"expected a floating-point dtype, got {dtype}", remedies=["leave dtype= out, or cast later"]
+        )
     solver = _solvers().get((method, fill if method == "closed-form" else "pointwise"))
     if solver is None:
         raise NetmorphError(
-            f"there is no method {method!r} with fill {fill!r}",
+            f"unknown method {method!r} with fill {fill!r}",
             remedies=["method is 'closed-form', 'alternating' or 'stepwise'; fill is 'pointwise' or 'dense'"],
         )
     device = filter_.weight.device
@@ -186,7 +190,7 @@ def _pointwise(target: Filter, site: ConvSpec, graph: ModuleGraph, options: Opti
         check_cancellation(graph, filters, target, residual, options.noise)
     if first.feasible:
         raise NetmorphError(
-            "the max-flow says that the graph holds this site, yet the solution misses it: a bug in netmorph",
+            "the graph can represent the filter by its maximum flow, but the solution does not: a bug in netmorph",
             graph=str(graph),
             shapes=str(site),
             remedies=["report it with graph, site and seed", "try another seed"],

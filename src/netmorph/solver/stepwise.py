@@ -77,7 +77,7 @@ class Walk:
     def refuse(self, what: str) -> InfeasibleMorph:
         """Return the error that names the operation at which the sequence ends."""
         return InfeasibleMorph(
-            f"step {len(self.checks) + 1} of the morphing sequence cannot be done by itself: {what}",
+            f"step {len(self.checks) + 1} of the morphing sequence cannot be solved separately: {what}",
             missing=what,
             graph=str(self.graph),
             shapes=str(self.site),
@@ -91,12 +91,12 @@ def step_through(
     """Return the layout, the filters, and one record for every operation with its relative residual.
 
     Raises:
-        InfeasibleMorph: the graph is complex (Algorithm 1 leaves a core), or an operation cannot be done by itself.
-        GraphError: the graph names strides or has grouped edges, which this method does not handle.
+        InfeasibleMorph: if the graph is complex (Algorithm 1 leaves a core), or an operation cannot be done by itself.
+        GraphError: if the graph has explicit strides or grouped edges, which this method does not support.
     """
     if any(e.stride is not None or e.groups != 1 or (e.fixed and e.fixed.kind != "id") for e in graph.edges):
         raise GraphError(
-            "the stepwise method takes graphs without named strides, groups and pooling",
+            "the stepwise method supports only graphs without explicit strides, groups and pooling",
             graph=str(graph),
             remedies=["use method='closed-form'"],
         )

@@ -122,7 +122,7 @@ def frame(layout: Layout) -> tuple[Grid, dict[str, list[list[tuple[int, int]]]]]
     """Return the grid of taps and every solved edge's place on it; no weights, no noise.
 
     Raises:
-        GraphError: the layout does not suit pointwise fill.
+        GraphError: if the layout does not suit pointwise fill.
     """
     check_pooling(layout)
     fixed = [edge for edge in layout.crossing(layout.cut) if edge.fixed is not None]

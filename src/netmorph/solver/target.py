@@ -1,4 +1,4 @@
-"""Reading what a module shall equal: a weight tensor, a filter, or a layer."""
+"""Read the target of a solve: a weight tensor, a filter, or a layer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def spec_of(layer: nn.Module) -> ConvSpec:
     """Return the geometry of a convolution or a linear layer.
 
     Raises:
-        SiteError: the layer is neither.
+        SiteError: if the layer is neither a convolution nor a linear layer.
     """
     if isinstance(layer, nn.Linear):
         return ConvSpec(layer.in_features, layer.out_features)
@@ -68,7 +68,7 @@ def read_target(
         dtype: in which to solve.
 
     Raises:
-        NetmorphError: shapes that do not fit, or weights that are not finite or too large.
+        NetmorphError: if the shapes do not fit, or the weights are not finite or too large.
     """
     if isinstance(target, nn.Module):
         spec = spec_of(target) if spec is None else spec
@@ -88,9 +88,7 @@ def read_target(
     if not weight.is_floating_point():
         raise NetmorphError(f"the target's weights are {weight.dtype}, not floating point")
     if weight.is_meta or weight.dtype.itemsize == 1:
-        what = (
-            "on the meta device and have no values" if weight.is_meta else f"{weight.dtype}, which is not computed in"
-        )
+        what = "on the meta device and have no values" if weight.is_meta else f"{weight.dtype}, which is not supported"
         raise NetmorphError(f"the target's weights are {what}", remedies=["load them, or cast them to float32, first"])
     if not math.isfinite(float(weight.sum())) and not bool(torch.isfinite(weight).all()):  # a sum may only overflow
         raise NetmorphError("the target's weights are not all finite", remedies=["morph a network without NaN or inf"])
@@ -115,7 +113,7 @@ def _spec_of_weight(
     c_out, c_in, *kernel = weight.shape if weight.dim() > 1 else (0, 0)
     if not 2 <= weight.dim() <= 5 or min(weight.shape) < 1:
         raise NetmorphError(
-            "a target's weight is (c_out, c_in, *kernel) with 0 to 3 spatial dimensions",
+            "a target's weight must be (c_out, c_in, *kernel) with 0 to 3 spatial dimensions",
             shapes=f"weight {tuple(weight.shape)}",
         )
     dims = len(kernel)
@@ -123,5 +121,5 @@ def _spec_of_weight(
     if padding == "same":
         return same
     if isinstance(padding, str):
-        raise NetmorphError(f"padding is a number, one for each dimension, or 'same', not {padding!r}")
+        raise NetmorphError(f"padding must be a number, one for each dimension, or 'same', got {padding!r}")
     return same.with_(padding=tuple((p, p) for p in per_dimension(padding, dims, "padding")))

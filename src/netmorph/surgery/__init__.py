@@ -1,1 +1,1 @@
-"""Surgery on any network: find sites, solve them, swap modules in, prove that nothing changed (DESIGN section 6)."""
+"""Surgery on any network: find sites, solve them, swap modules in, prove that nothing changed."""

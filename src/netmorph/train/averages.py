@@ -27,23 +27,23 @@ def check_neighbours(trainer: Trainer) -> None:
     """Raise where another callback knows parameters or groups of an optimizer by their place or name.
 
     Raises:
-        NetmorphError: so it does.
+        NetmorphError: if there is such a callback.
     """
     for callback in _callbacks(trainer):
         name = type(callback).__name__
         if isinstance(callback, BaseFinetuning):
             raise NetmorphError(
-                f"GrowCallback does not go with {name}, which knows an optimizer's groups by their places",
+                f"GrowCallback does not support {name}, which refers to parameter groups by index",
                 remedies=["freeze and thaw in the LightningModule itself, by requires_grad_ in hooks of its own"],
             )
         if isinstance(callback, ModelPruning):
             raise NetmorphError(
-                f"GrowCallback does not go with {name}, which would go on pruning the layers that were replaced",
+                f"GrowCallback does not support {name}, which would continue to prune the layers that were replaced",
                 remedies=["grow in one training, then prune in another"],
             )
         if isinstance(callback, StochasticWeightAveraging) and isinstance(callback._swa_lrs, list):
             raise NetmorphError(
-                f"GrowCallback does not go with {name}(swa_lrs=[...]): a growth may add a group, without a rate",
+                f"GrowCallback does not support {name}(swa_lrs=[...]): a growth may add a group, without a rate",
                 remedies=["pass one number, swa_lrs=0.05"],
             )
 

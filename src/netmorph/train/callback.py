@@ -32,42 +32,42 @@ Grow = Callable[[nn.Module], Result]
 
 
 class GrowCallback(Callback):
-    """Morphs a network at the beginning of an epoch, inside the user's own ``Trainer``.
+    """Grows a network at the beginning of an epoch, inside your own ``Trainer``.
 
-    The optimizers keep the state and the group of all that survives, and their schedulers go along, as
-    `netmorph.rebuild_optimizer` says. Checkpoints taken afterwards are resumed by ``trainer.fit(..., ckpt_path=...)``
-    with the network as it is built at first and this callback: the growth is repeated without solving, then weights and
-    optimizers are loaded. ``load_from_checkpoint`` knows no callbacks: let the ``LightningModule``'s
-    ``on_load_checkpoint`` call `grow_as_saved`.
+    The state of optimizers and schedulers is transferred as by `netmorph.rebuild_optimizer`. To resume from a
+    checkpoint that was saved afterwards, call ``trainer.fit(..., ckpt_path=...)`` with the network in its original
+    structure and the same callback: the growth is repeated without solving, then weights and optimizer states are
+    loaded. ``load_from_checkpoint`` does not run callbacks; call `grow_as_saved` in ``on_load_checkpoint`` of the
+    ``LightningModule``.
 
-    Averages grow along, as `netmorph.rebuild_ema` says: those of Lightning's ``WeightAveraging`` and
-    ``EMAWeightAveraging`` and of ``StochasticWeightAveraging``, and every ``AveragedModel`` and timm's ``ModelEma`` in
-    the ``LightningModule``. Refused at the start are ``BackboneFinetuning``, its kin and ``ModelPruning``, which know
-    groups and layers by their places, and optimizers that cannot follow (`netmorph.check_optimizer`).
+    Weight averages grow with the network, as by `netmorph.rebuild_ema`: those of Lightning's ``WeightAveraging``,
+    ``EMAWeightAveraging`` and ``StochasticWeightAveraging``, and every ``AveragedModel`` or timm ``ModelEma`` in the
+    ``LightningModule``. ``BackboneFinetuning`` and similar callbacks, ``ModelPruning``, and optimizers that cannot be
+    rebuilt (`netmorph.check_optimizer`) are refused when training starts.
 
-    A growth is told in one line, and the number of parameters goes to the trainer's loggers, as ``parameters``: at the
-    start and after each growth.
+    Each growth is reported in one line. The number of parameters is logged to the trainer's loggers as ``parameters``,
+    at the start and after each growth.
 
-    Under DDP every process grows its own copy, then DDP is set up anew around them, which takes the first one's
-    weights; gradients are shared as before. Where one process cannot grow, all stop. Strategies that split the network
-    (FSDP, DeepSpeed) are refused at the start. BatchNorms that the growth brings are not made ``SyncBatchNorm``.
+    Under DDP every process grows its own copy, and DDP is then set up again around the copies with the weights of the
+    first process. If one process cannot grow, all stop. Strategies that shard the network (FSDP, DeepSpeed) are refused
+    when training starts. New BatchNorms are not converted to ``SyncBatchNorm``.
 
-    For several growths give several callbacks.
+    To grow several times, use several callbacks.
 
     Args:
-        grow: what `netmorph.morph` takes as ``mapping``; or a function that takes the network and returns the result of
+        grow: the ``mapping`` of `netmorph.morph`, or a function that takes the network and returns the result of
             `morph`, `widen`, `deepen`, `grow_kernel` or `regrow`.
-        at_epoch: epoch at whose beginning to grow, counted from 0 as ``trainer.current_epoch``; a training that is
-            further already grows at its next epoch.
-        attribute: name of the network in the ``LightningModule``; dots reach inside.
-        example_inputs: as `morph` takes them; None: the ``LightningModule``'s ``example_input_array``. On any device.
-        calibration: batches, as `morph` takes them; or a function that takes the trainer and returns them.
-        seed: of the noise; the same in every process.
-        newborn_lr_factor: as `netmorph.rebuild_optimizer` takes it.
+        at_epoch: the epoch at whose beginning to grow, counted from 0 as ``trainer.current_epoch``. If training has
+            passed it already, the network grows at the next epoch.
+        attribute: attribute of the ``LightningModule`` that holds the network; may be dotted.
+        example_inputs: as in `morph`, on any device. None: the ``LightningModule``'s ``example_input_array``.
+        calibration: batches, as in `morph`, or a function that takes the trainer and returns them.
+        seed: random seed, the same in every process.
+        newborn_lr_factor: as in `netmorph.rebuild_optimizer`.
         options: further arguments of `morph`, such as ``birth``.
 
     Attributes:
-        result: of the growth, once it has happened in this process; where it was repeated, it stays None.
+        result: the result of the growth in this process; None before it, and if the growth was repeated on resuming.
 
     Example:
         >>> callback = GrowCallback({"layer*.conv1": "3x3 > 1x1 | 1x1"}, at_epoch=10, attribute="net")
@@ -89,12 +89,12 @@ class GrowCallback(Callback):
     ) -> None:
         if callable(grow) and (options or calibration is not None or example_inputs is not None):
             raise NetmorphError(
-                "a function grows by its own arguments: example_inputs, calibration and further options belong there"
+                "with a function as grow=, pass example_inputs, calibration and other options inside the function"
             )
         if "inplace" in options:
             raise NetmorphError("GrowCallback morphs in place: leave out inplace=")
         if type(at_epoch) is not int:
-            raise NetmorphError(f"at_epoch= is the number of an epoch, counted from 0, not {at_epoch!r}")
+            raise NetmorphError(f"at_epoch must be the index of an epoch (counted from 0), got {at_epoch!r}")
         check_factor(newborn_lr_factor)
         check_birth(options.get("birth", "slope"))
         self.grow, self.at_epoch, self.attribute = grow, at_epoch, attribute
@@ -138,7 +138,7 @@ class GrowCallback(Callback):
                 remedies=["use one device or strategy='ddp'", "morph between two trainings, before the Trainer wraps"],
             )
         if _family(trainer)[0] is self:
-            # Lightning loads weights before it tells callbacks of a checkpoint; only the module hears of it earlier.
+            # Lightning loads weights before it calls the callbacks' hooks; only the module's hook runs earlier.
             theirs = type(pl_module).on_load_checkpoint.__get__(pl_module)
 
             def on_load_checkpoint(checkpoint: dict[str, Any]) -> None:
@@ -146,7 +146,7 @@ class GrowCallback(Callback):
                 theirs(checkpoint)
 
             pl_module.on_load_checkpoint = on_load_checkpoint  # type: ignore[method-assign]
-            # It alone hears of a checkpoint of weights only, too.
+            # Only this hook also runs for a checkpoint of weights only.
             theirs_too = type(pl_module).on_save_checkpoint.__get__(pl_module)
 
             def on_save_checkpoint(checkpoint: dict[str, Any]) -> None:
@@ -249,7 +249,7 @@ class GrowCallback(Callback):
         if trainer.world_size > 1:
             well = trainer.strategy.reduce_boolean_decision(error is None, all=True)
             if not well and error is None:
-                raise NetmorphError("another process could not grow the network; its message tells why")
+                raise NetmorphError("another process could not grow the network; see its message")
         if error is not None:
             raise error
         assert result is not None
@@ -260,7 +260,7 @@ class GrowCallback(Callback):
             result = self.grow(network)
             if not isinstance(result, Result):
                 raise NetmorphError(
-                    f"grow= returned a {type(result).__name__}, by which no training can go on",
+                    f"grow= returned a {type(result).__name__}, with which training cannot continue",
                     remedies=["return the result of morph, widen, deepen, grow_kernel or regrow"],
                 )
             return result
@@ -306,8 +306,8 @@ class GrowCallback(Callback):
             each.grown and not (state and Regrowth.of(state).records) for each, state in family.items()
         ):
             raise NetmorphError(
-                "the network has grown, and that checkpoint is from before the growth",
-                remedies=["load it into a fresh module, with a fresh GrowCallback"],
+                "the network has grown, and the checkpoint is from before the growth",
+                remedies=["load it into a new module, with a new GrowCallback"],
             )
         for callback, state in family.items():
             if state is not None:
@@ -323,7 +323,7 @@ class GrowCallback(Callback):
             return
         if not known:
             raise NetmorphError(
-                "what wrote the checkpoint grew by other GrowCallbacks than this trainer has",
+                "the checkpoint was written with other GrowCallbacks than those of this trainer",
                 remedies=["give the trainer the same ones: of that class, with that at_epoch=, attribute= and grow="],
             )
         self._held = dict(checkpoint)
@@ -332,17 +332,18 @@ class GrowCallback(Callback):
 
 
 def grow_as_saved(module: LightningModule, checkpoint: Mapping[str, Any]) -> None:
-    """Grow a ``LightningModule`` as it is built at first to what wrote a checkpoint, so that its weights can be loaded.
+    """Grow a newly built ``LightningModule`` to the structure of a checkpoint, so that its weights can be loaded.
 
-    For its ``on_load_checkpoint``, which ``load_from_checkpoint`` calls. Nothing is solved for, and the weights are yet
-    to be loaded. Where they fit already (nothing has grown, or `GrowCallback` was there first), nothing happens.
+    Call it in the module's ``on_load_checkpoint``, which ``load_from_checkpoint`` runs. Nothing is solved for, and the
+    weights are loaded afterwards. If the structures agree already, nothing happens.
 
     Args:
         module: the module.
-        checkpoint: as Lightning loads it, also with ``weights_only=True``.
+        checkpoint: the checkpoint that Lightning has loaded, also with ``weights_only=True``.
 
     Raises:
-        NetmorphError: the module is not built as that one was, or the record of its growths cannot be read.
+        NetmorphError: if the module was not built like the one in the checkpoint, or the record of its growth is
+            invalid.
 
     Example:
         >>> class Classifier(LightningModule):
@@ -357,7 +358,7 @@ def grow_as_saved(module: LightningModule, checkpoint: Mapping[str, Any]) -> Non
             network = module.get_submodule(attribute if isinstance(attribute, str) else "?")
         except AttributeError as error:
             raise NetmorphError(
-                f"{type(module).__name__} has no network {attribute!r}, which grew in what wrote the checkpoint",
+                f"{type(module).__name__} has no network {attribute!r}, which had grown in the checkpoint",
                 remedies=["build the module as it was built for that training"],
             ) from error
         _repeat(network, averages_in(module, str(attribute)), Regrowth.of(growth))

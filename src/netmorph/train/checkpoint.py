@@ -77,7 +77,7 @@ def write_checkpoint(folder: Path, mark: Mapping[str, Any], state: Mapping[str, 
         state: tensors and plain values.
 
     Raises:
-        NetmorphError: the folder cannot be written.
+        NetmorphError: if the folder cannot be written.
     """
     path = folder / CHECKPOINT
     try:
@@ -101,7 +101,7 @@ def read_checkpoint(folder: Path, mark: Mapping[str, Any]) -> dict[str, Any] | N
         What `write_checkpoint` was given as ``state``; None where there is no checkpoint.
 
     Raises:
-        NetmorphError: the checkpoint is damaged, or of another phase.
+        NetmorphError: if the checkpoint is damaged, or of another phase.
     """
     path = folder / CHECKPOINT
     try:

@@ -28,7 +28,7 @@ class Logs:
         rows: of the epochs that are through already.
 
     Raises:
-        NetmorphError: the folder cannot be written.
+        NetmorphError: if the folder cannot be written.
     """
 
     def __init__(self, folder: Path, rows: Sequence[EpochRow]) -> None:

@@ -44,7 +44,7 @@ class Paused(Exception):  # noqa: N818 - not an error
 
     Args:
         rows: of the epochs that are through.
-        epochs: how many there shall be.
+        epochs: the total number of epochs.
     """
 
     def __init__(self, rows: list[EpochRow], epochs: int) -> None:
@@ -65,40 +65,40 @@ def fit(
     stop: Callable[[], bool] | None = None,
     before: Before | None = None,
 ) -> list[EpochRow]:
-    """Train a network in place and measure it after each epoch.
+    """Train a network in place, and evaluate it after each epoch.
 
-    On one machine the same seed gives the same result, bit for bit on the CPU: what an epoch draws depends on the seed
-    and its number only, and the global generators are left as they were. The network comes back on the CPU and in eval
-    mode.
+    On the CPU of one machine the same seed gives the same result, bit for bit: random choices depend only on the seed
+    and the number of the epoch, and the global generators are not changed. The network is returned on the CPU and in
+    eval mode.
 
-    With a folder, a checkpoint (``last.ckpt``), ``metrics.csv`` and, where that package is installed, TensorBoard's
-    events are written after each epoch. A run that was killed, at whatever point, goes on from there when it is called
-    again with the same recipe, seed, data and network, the network's weights being those of the checkpoint. A run that
-    was through returns its rows at once.
+    With a folder, a checkpoint (``last.ckpt``), ``metrics.csv`` and, if that package is installed, TensorBoard's events
+    are written after each epoch. If the run was killed, it continues when it is called again with the same recipe,
+    seed, data and network; the weights are those of the checkpoint. If it had finished, its rows are returned at once.
 
-    Several processes: with ``Machine(devices=2, strategy="ddp")`` Lightning starts the script anew once for each
-    further process, or takes those that ``torchrun --nproc-per-node 2`` started. Each must build the same network (DDP
-    takes the first one's weights) and call `fit` alike. ``recipe.batch_size`` is that of all together; BatchNorm
-    normalises over each process's own share, and the first one's statistics are kept.
+    With several processes (``Machine(devices=2, strategy="ddp")``) Lightning starts the script again for each further
+    process, or uses those that ``torchrun --nproc-per-node 2`` has started. Each must build the same network (DDP uses
+    the weights of the first) and call `fit` with the same arguments. ``recipe.batch_size`` is the total over all
+    processes. BatchNorm normalises over the share of each process, and the statistics of the first are kept.
 
     Args:
         model: a classifier of images ``(n, c, h, w)``.
         data: the data set.
-        recipe: what to do.
-        seed: seed of order and augmentation, and of what the network draws.
-        progress: hears of each batch and epoch; in the first process only.
-        machine: what to run on; None for whatever accelerator Lightning finds.
-        folder: where to write; made if need be.
-        stop: asked after every epoch but the last, when the checkpoint is written; in the first process only.
-        before: what the network was trained for before; rows count on from there.
+        recipe: the settings.
+        seed: random seed of the order of images, their augmentation, and random layers of the network.
+        progress: object that is called for each batch and epoch, in the first process only.
+        machine: devices to run on; None: the accelerator that Lightning finds.
+        folder: output folder; created if necessary.
+        stop: function that is called after every epoch but the last, when the checkpoint has been written, in the first
+            process only; if it returns true, training is paused.
+        before: the earlier training of the network; the numbering of rows continues from there.
 
     Returns:
-        One row an epoch.
+        One row for each epoch.
 
     Raises:
-        Paused: `stop` said so.
-        NetmorphError: all parameters are frozen; the loss is no longer a number; the folder cannot be written or
-            holds another training.
+        Paused: if `stop` returns true.
+        NetmorphError: if all parameters are frozen, the loss becomes NaN or infinite, or the folder cannot be written
+            or contains another training.
     """
     machine = machine or Machine()
     fabric = machine.fabric()

@@ -29,22 +29,22 @@ _IMAGES = 4  # dimensions
 
 @dataclass(frozen=True)
 class Machine:
-    """What a training runs on.
+    """The devices and settings that a training runs with.
 
-    Nothing here changes what is computed beyond rounding, so a run may be resumed on another machine.
+    They change the results only by rounding, so a run may be resumed on another machine.
 
     Attributes:
-        accelerator: "auto" takes what Lightning finds; "cpu", "cuda", "mps".
-        devices: processes on this computer, one a device.
+        accelerator: "auto" (whatever Lightning finds), "cpu", "cuda", "mps".
+        devices: number of processes on this computer, one for each device.
         strategy: "auto", or "ddp" for several processes; see `netmorph.train.loop.fit`.
         precision: "32-true", "bf16-mixed" or "16-mixed" (with a gradient scaler): autocast, weights stay float32.
-        channels_last: lay weights out with channels innermost, as the images are; not where `overruns` forbids it.
-        compile: None, "default", or "reduce-overhead" (CUDA graphs): what `torch.compile` does with the forward pass
-            in training and evaluation; or "cuda-graphs", which captures CUDA graphs without compiling: seconds, not
-            minutes, and right for short trainings of small networks. Where that is not usable, a warning tells so and
-            the training runs eagerly.
-        tf32: let CUDA multiply float32 in TensorFloat-32.
-        benchmark: let cuDNN try its algorithms and keep the fastest, which need not be the same one in each run.
+        channels_last: use the channels-last memory format, unless `overruns` forbids it.
+        compile: None, "default", or "reduce-overhead" (CUDA graphs): mode of `torch.compile` for the forward pass in
+            training and evaluation; or "cuda-graphs", which captures CUDA graphs without compiling. This takes seconds
+            instead of minutes, and suits short trainings of small networks. If it is not available, a warning is issued
+            and training runs eagerly.
+        tf32: allow TensorFloat-32 for float32 matrix products on CUDA.
+        benchmark: let cuDNN select the fastest algorithm, which may differ between runs.
     """
 
     accelerator: str = "auto"
@@ -61,7 +61,7 @@ class Machine:
         _check("compile", self.compile, (None, *get_args(Compile)))
         _check("strategy", self.strategy, ("auto", "ddp", "ddp_find_unused_parameters_true"))
         if not isinstance(self.devices, int) or isinstance(self.devices, bool) or self.devices < 1:
-            raise NetmorphError(f"devices= is how many processes there shall be, 1 or more, not {self.devices!r}")
+            raise NetmorphError(f"devices must be at least 1, got {self.devices!r}")
         if self.compile == "cuda-graphs" and self.devices > 1:
             raise NetmorphError(
                 f"compile='cuda-graphs' is for one process, not {self.devices}", remedies=["use 'reduce-overhead'"]
@@ -76,7 +76,7 @@ class Machine:
         """Return Lightning's handle on the devices, not yet launched.
 
         Raises:
-            NetmorphError: Lightning is missing, or there is no such device.
+            NetmorphError: if Lightning is not installed, or there is no such device.
         """
         try:
             from lightning.fabric import Fabric

@@ -105,7 +105,7 @@ class Phase:
 
         Args:
             epoch: counted from 0; decides order and augmentation.
-            tell: hears after each step how many were done in this epoch.
+            tell: called after each step with the number of steps in this epoch.
         """
         began = time.perf_counter()
         self._objective.train()

@@ -25,26 +25,26 @@ _SCHEDULES = ("cosine", "step")
 
 @dataclass(frozen=True)
 class Recipe:
-    """Stochastic gradient descent with momentum, as in section 4.2 of the paper, and what goes with it.
+    """Settings of a training run: stochastic gradient descent with momentum, as in section 4.2 of the paper.
 
-    Numbers may come as text (YAML reads ``1e-4`` as text), milestones as any sequence.
+    Numbers may be given as text (YAML reads ``1e-4`` as text), and milestones as any sequence.
 
     Attributes:
-        epochs: passes over the training split.
-        batch_size: images a step, over all processes.
+        epochs: number of passes over the training split.
+        batch_size: images per step, over all processes.
         lr: peak learning rate.
-        momentum: share of the last update that goes on.
-        weight_decay: decay of all parameters except the slopes of activations.
-        warmup: share of all steps over which the rate climbs to its peak.
-        pad: the largest random shift, in pixels, where the data set's augmentation is a shift.
-        schedule: how the rate falls: ``"cosine"``, half a cosine down to zero (beyond the paper), or ``"step"``.
-        milestones: with ``"step"``: when the rate falls, in epochs; below 1, as shares of all epochs.
-        gamma: with ``"step"``: what the rate is multiplied by at each milestone.
-        nesterov: whether momentum looks ahead (beyond the paper).
-        newborn_lr: factor on the rate of the parameters of morphed modules, their biases apart, which were the
-            layers' (beyond the paper).
-        anneal: share of all steps over which newborn slopes are drawn from 1 to 0; 0 leaves them to their gradients
-            (beyond the paper).
+        momentum: momentum factor.
+        weight_decay: weight decay of all parameters except the slopes of activations.
+        warmup: fraction of all steps over which the rate increases to its peak.
+        pad: maximum random shift in pixels, if the data set is augmented by shifts.
+        schedule: how the rate decreases: ``"cosine"``, half a cosine down to zero (beyond the paper), or ``"step"``.
+        milestones: with ``"step"``: when the rate decreases, in epochs; values below 1 are fractions of all epochs.
+        gamma: with ``"step"``: factor on the rate at each milestone.
+        nesterov: whether to use Nesterov momentum (beyond the paper).
+        newborn_lr: factor on the rate of the new parameters of morphed modules, that is, all but their biases (beyond
+            the paper).
+        anneal: fraction of all steps over which new slopes are moved from 1 to 0; with 0 they follow their gradients
+            only (beyond the paper).
     """
 
     epochs: int = 10
@@ -72,7 +72,7 @@ class Recipe:
         self._check_schedule()
         if not (self.newborn_lr > 0 and self.gamma > 0):
             raise NetmorphError(
-                f"factors on a rate must be above zero, not newborn_lr {self.newborn_lr} and gamma {self.gamma}"
+                f"factors on a rate must be positive, got newborn_lr {self.newborn_lr} and gamma {self.gamma}"
             )
         if not (0 <= self.momentum < 1 and 0 <= self.warmup < 1 and self.weight_decay >= 0 and self.pad >= 0):
             raise NetmorphError(
@@ -109,13 +109,13 @@ def load_recipe(name_or_path: str | Path, **overrides: Any) -> Recipe:
 
     Args:
         name_or_path: one of `recipe_names`, or a file.
-        **overrides: what differs from the file.
+        **overrides: values that replace those of the file.
 
     Returns:
         The recipe.
 
     Raises:
-        NetmorphError: there is no such recipe, the file is no mapping of known keys, or a value makes no sense.
+        NetmorphError: if the recipe is unknown, the file is not a mapping of known keys, or a value is invalid.
     """
     name = str(name_or_path)
     source: Any = Path(name_or_path)
@@ -169,7 +169,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
         recipe: what to do.
 
     Raises:
-        NetmorphError: all parameters are frozen.
+        NetmorphError: if all parameters are frozen.
     """
     exempt = {id(p) for module in model.modules() if isinstance(module, nn.PReLU) for p in module.parameters()}
     exempt |= {id(p) for _, p in slopes(model)}

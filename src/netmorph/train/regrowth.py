@@ -55,7 +55,7 @@ class Regrowth:
         """Read what `state_dict` returned.
 
         Raises:
-            NetmorphError: it is something else.
+            NetmorphError: if the data have another form.
         """
         try:
             return cls(tuple(parse_json(state["records"])), tuple(parse_json(state["groups"])))
@@ -70,7 +70,7 @@ class Regrowth:
         """Compare the optimizers with those of the growth, for states are loaded by their parameters' places.
 
         Raises:
-            NetmorphError: a group holds other parameters.
+            NetmorphError: if a group holds other parameters.
         """
         if list(self.groups) != _groups(owner, optimizers):
             raise NetmorphError(
@@ -87,7 +87,7 @@ def repeat(network: nn.Module, regrowth: Regrowth) -> Repeated:
         regrowth: what to repeat.
 
     Raises:
-        NetmorphError: the network is not the one that grew.
+        NetmorphError: if the network is not the one that grew.
     """
     check_length(regrowth.records)
     records = [Record.from_dict(record, serial) for serial, record in enumerate(regrowth.records)]

@@ -34,7 +34,7 @@ class Replayed:
         """Return what the module returns.
 
         Raises:
-            RuntimeError: the images are not on a CUDA device, or the module cannot be captured.
+            RuntimeError: if the images are not on a CUDA device, or the module cannot be captured.
         """
         key = (self._module.training, torch.is_grad_enabled(), images.shape, labels.shape)
         if key not in self._graphs:

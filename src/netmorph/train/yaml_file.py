@@ -18,7 +18,7 @@ def read_yaml(source: Traversable) -> Any:
     """Read a YAML file.
 
     Raises:
-        NetmorphError: it is no regular file, too large, no YAML, or uses aliases.
+        NetmorphError: if the file is not a regular one, is too large, is not YAML, or uses aliases.
     """
     import yaml
 
@@ -36,8 +36,8 @@ def check_yaml(text: str, name: str) -> None:
     """Refuse what would grow when it is copied or written: ten lines of aliases to aliases stand for a billion values.
 
     Raises:
-        NetmorphError: the text uses aliases, or is too large to tell.
-        yaml.YAMLError: it is no YAML.
+        NetmorphError: if the text uses aliases, or is too large to check.
+        yaml.YAMLError: if the text is not YAML.
     """
     import yaml
 

@@ -144,7 +144,7 @@ def test_strips_are_files_too(tmp_path: Path) -> None:
 def test_an_unknown_ending_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(GraphError, match=r"'drawing\.pdf'.*\.svg"):
         draw("3x3", tmp_path / "drawing.pdf")
-    with pytest.raises(GraphError, match="picture of"):
+    with pytest.raises(GraphError, match="drawing of"):
         draw(ladder(100), tmp_path / "drawing.svg")
     assert not list(tmp_path.iterdir())
     assert draw(ladder(100), tmp_path / "drawing.dot").stat().st_size > 1000

@@ -44,7 +44,7 @@ def test_a_morphs_report_says_what_was_measured(morphed, tmp_path):
     assert f"{known['cost']['before']['params']:,}" in page.cells
     assert f"{known['cost']['after']['macs']:,}" in page.cells
     assert "The function was kept" in page.words
-    assert "They are all at 1" in page.words
+    assert "All are 1" in page.words
     assert known["notices"][0] in page.words
     assert f'child = nm.load("{morphed}")' in page.words
     assert "'layer1.*.conv1': '3x3 > 1x1 | id'" in page.words
@@ -82,7 +82,7 @@ def test_a_checkpoint_without_parity_says_so(saved, tmp_path):
     _, page = report(saved, tmp_path)
     assert "netmorph verify PARENT CHILD" in page.words
     assert "kept" not in page.words
-    assert "Is it still the same function?" not in page.headings
+    assert "Is the function the same?" not in page.headings
 
 
 def test_a_quickstarts_report_has_curves_and_controls(quick, tmp_path):
@@ -121,7 +121,7 @@ def test_the_report_on_a_module_with_slopes_has_them(saved, tmp_path):
     names = {row.name for row in read_run(saved).slopes.now}
     assert names
     assert names <= set(page.cells)
-    assert "They are all at 1: the modules are as they were born." in page.words
+    assert "All are 1: the activations have not changed since the morph." in page.words
 
 
 def test_a_fits_report_marks_the_morph(fitted, tmp_path):
@@ -137,11 +137,11 @@ def test_every_section_has_its_heading(quick, tmp_path):
     _, page = report(quick, tmp_path)
     assert page.headings == [
         "What was morphed",
-        "Is it still the same function?",
+        "Is the function the same?",
         "Cost",
         "What came out",
         "Training",
-        "What was done, to do it again",
+        "How to repeat the run",
         "Command and environment",
     ]
 

@@ -202,7 +202,7 @@ def test_a_trained_module_grows_and_its_border_says_no() -> None:
     child = trained(child_of(conv(4, 6, 3, padding=1), "3x3 > 3x3"))
     why = only(collapse(child))
     assert why.startswith("border error ")
-    assert "edges 's_a' and 'a_t' follow one another and both have more than one tap" in why
+    assert "edges 's_a' and 'a_t' are in series and both have more than one tap" in why
     error = float(why.split()[2])
     assert 1e-3 < error < 1
     result = collapse(child, approximate=True)
@@ -349,7 +349,7 @@ def test_a_nested_module_is_collapsed_where_the_outer_one_stays(border: str) -> 
     result = collapse(child)
     assert [site.name for site in result.collapsed] == ["edges.s_a"]
     assert result.kept[""] == (
-        "the activation of blob 'a' is not the identity: its slopes reach from 0.5 to 1, all must be 1"
+        "the activation of blob 'a' is not the identity: its slopes range from 0.5 to 1, all must be 1"
     )
     assert type(result.model) is MorphedModule
     assert result.model.edges["s_a"].kernel_size == (5, 5)
@@ -388,14 +388,14 @@ def _batch_statistics(net: MorphedModule) -> None:
 @pytest.mark.parametrize(
     ("change", "options", "reason"),
     [
-        (_slope, {}, "the activation of blob 'a' is not the identity: its slopes reach from 0.25 to 1, all must be 1"),
+        (_slope, {}, "the activation of blob 'a' is not the identity: its slopes range from 0.25 to 1, all must be 1"),
         (_slope, {"act": "gelu"}, "the activation of blob 'a' is not the identity"),
-        (_blend, {"norm": "group"}, "the norm of edge 's_a' is not the identity: its slopes reach from 0 to 0"),
+        (_blend, {"norm": "group"}, "the norm of edge 's_a' is not the identity: its slopes range from 0 to 0"),
         (_blend, {"norm": "layer"}, "the norm of edge 's_a' is not the identity"),
         (_batch_statistics, {"norm": "neutral"}, "the norm of edge 's_a' takes its statistics from each batch"),
         (_hook, {}, "a hook on its part 'edges.a_t' would be lost"),
-        (_nan, {}, "its edges.s_a.weight holds NaN or infinite numbers"),
-        (lambda net: net.to("meta"), {}, "its bias is on the meta device and holds no numbers"),
+        (_nan, {}, "its edges.s_a.weight contains NaN or infinite values"),
+        (lambda net: net.to("meta"), {}, "its bias is on the meta device and has no values"),
         (lambda net: net.acts.set_submodule("a", nn.GELU()), {}, "the activation of blob 'a' is now a GELU"),
         (
             lambda net: net.norms.set_submodule("s_a", nn.InstanceNorm2d(6)),

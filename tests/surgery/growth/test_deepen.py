@@ -86,7 +86,7 @@ def test_refusals() -> None:
         with pytest.raises(InfeasibleMorph, match="between 'a' and 't', in place of a_t") as caught:
             deepen(net, "layer1.0.conv1.edges.a_t", example_inputs=X, width=1, inplace=True)
         assert caught.value.site == "layer1.0.conv1"
-        with pytest.raises(GraphError, match="'broad' is not a width"):
+        with pytest.raises(GraphError, match="'broad' is not a valid width"):
             deepen(net, "fc", example_inputs=X, width="broad")
         with pytest.raises(GraphError, match="kernel 3x3x3 has 3 dimensions") as caught:
             deepen(net, "layer1.0.conv1.edges.a_t", (3, 3, 3), example_inputs=X)

@@ -25,21 +25,21 @@ X = drawn(2, 3, 6, 8).float()
             nn.LocalResponseNorm(3),
             "local_response_norm does not keep .*: it divides each channel by a sum over its neigh",
         ),
-        (nn.Softmax(1), "softmax does not keep channels apart: it divides by a sum over channels"),
-        (nn.LogSoftmax(1), "log_softmax does not keep channels apart: it subtracts a sum over channels"),
-        (F.normalize, "normalize does not keep channels apart: it divides by a norm over channels"),
-        (nn.ChannelShuffle(2), "channel_shuffle does not keep .*: it puts the channels into another order"),
-        (lambda x: F.pixel_shuffle(x.repeat(1, 4, 1, 1), 2), "pixel_shuffle .*: it makes pixels of channels"),
+        (nn.Softmax(1), "softmax mixes channels: it divides by a sum over channels"),
+        (nn.LogSoftmax(1), "log_softmax mixes channels: it subtracts a sum over channels"),
+        (F.normalize, "normalize mixes channels: it divides by a norm over channels"),
+        (nn.ChannelShuffle(2), "channel_shuffle does not keep .*: it reorders the channels"),
+        (lambda x: F.pixel_shuffle(x.repeat(1, 4, 1, 1), 2), "pixel_shuffle .*: it converts channels to pixels"),
         (
             lambda x: x.mean(1, keepdim=True).expand(x.shape),
-            "mean does not keep channels apart: it takes the mean of the channels",
+            "mean mixes channels: it takes the mean of the channels",
         ),
         (
             lambda x: F.glu(x, 1).repeat(1, 2, 1, 1),
-            "glu does not keep channels apart: it multiplies one half of the channels by the other",
+            "glu mixes channels: it multiplies one half of the channels by the other",
         ),
         (nn.GroupNorm(2, C), "group_norm depends on there being 6 channels: it normalises groups of channels together"),
-        (F.dropout, "dropout does not keep channels apart: it draws random numbers"),
+        (F.dropout, "dropout mixes channels: it draws random numbers"),
     ],
 )
 def test_what_a_function_does_is_said(between: Callable[[Tensor], Tensor], message: str) -> None:
@@ -69,7 +69,7 @@ class Activated(nn.BatchNorm2d):
 
 
 def test_subclasses_of_norms_are_not_believed() -> None:
-    with pytest.raises(SiteError, match="'between' does not keep channels apart"):
+    with pytest.raises(SiteError, match="'between' mixes channels"):
         widen(Chain(Coupled(C)), "a", example_inputs=X)
     net = Chain(Activated(C)).eval()
     kept = {name: tensor.clone() for name, tensor in net.state_dict().items()}
@@ -89,7 +89,7 @@ class InTraining(nn.Module):
 
 
 def test_train_mode_is_held_to_the_same() -> None:
-    with pytest.raises(SiteError, match="local_response_norm does not keep channels apart"):
+    with pytest.raises(SiteError, match="local_response_norm mixes channels"):
         widen(Chain(InTraining(nn.LocalResponseNorm(3))), "a", example_inputs=X)
     for random in (nn.Dropout(0.5), nn.Dropout2d(0.5, inplace=True), nn.RReLU(), nn.AlphaDropout(0.1)):
         assert widen(Chain(InTraining(random)).eval(), "a", example_inputs=X).parity.exact

@@ -143,7 +143,7 @@ def test_what_couples_channels_is_refused(name: str, birth: str) -> None:
 def test_copies_pass_the_largest_channel_and_random_ones_do_not() -> None:
     net = Chain(function=whole(channel_max))
     assert widen(net, "a", "2x", example_inputs=X).parity.sites[0].exact
-    with pytest.raises(SiteError, match="does not keep channels apart"):
+    with pytest.raises(SiteError, match="mixes channels"):
         widen(net, "a", "2x", example_inputs=X, birth="zero")
 
 
@@ -196,7 +196,7 @@ def test_refusals() -> None:
         widen(normed(), "a", 11, example_inputs=X, birth="cancel")
     with pytest.raises(GraphError, match=r"expected a birth of copies, zero, cancel, got 'pair'"):
         widen(normed(), "a", 12, example_inputs=X, birth="pair")  # type: ignore[arg-type]
-    with pytest.raises(SiteError, match=r"with noise=0 they are zero.*birth='zero'"):
+    with pytest.raises(SiteError, match=r"with noise=0 they would be zero.*birth='zero'"):
         widen(normed(), "a", 12, example_inputs=X, birth="cancel", noise=0.0)
     assert widen(normed(), "a", 11, example_inputs=X, birth="zero", noise=0.0).parity.sites[0].exact
 
@@ -274,6 +274,6 @@ def test_roles() -> None:
     assert made.role.tolist() == [0, 0, 1, 2, 0, 0, 1, 2]
     assert torch.equal(made.index[made.role == 1], made.index[made.role == 2])
     assert Channels.of(4, 8, birth="copies", blocks=2, seed=0, what="it").new is None
-    with pytest.raises(NetmorphError, match="twins that stay neighbours"):
+    with pytest.raises(NetmorphError, match="pairs of neighbouring channels"):
         made.times(2)
     assert Channels.of(4, 6, birth="zero", blocks=1, seed=0, what="it").times(2).role.tolist() == [0] * 8 + [1] * 4

@@ -143,7 +143,7 @@ def test_within_a_halo() -> None:
 def test_strides_by_name() -> None:
     layer = nn.Conv2d(4, 4, 3, stride=2, padding=1)
     unnamed = morphed("3x3 > 1x1", layer)
-    with pytest.raises(GraphError, match="edge 's_a' cannot do what is done there now: its stride is another"):
+    with pytest.raises(GraphError, match="edge 's_a' cannot represent the current filter: its stride is another"):
         regrow(unnamed, "0", "3x3 > 1x1/2", example_inputs=X)
     net = morphed("3x3 > 3x3/2", layer)
     grown = regrow(net, "0", "3x3 > 5x5/2 | 1x1/2", example_inputs=X)
@@ -162,7 +162,9 @@ def test_dilations_by_name() -> None:
     result = deepen(net, "0.edges.a_t", example_inputs=X)
     check(result, net, X)
     assert str(result.sites[0].graph) == "3x3 > 3x3~2 > 1x1"
-    with pytest.raises(GraphError, match="edge 'a_t' cannot do what is done there now: the filter's support is not on"):
+    with pytest.raises(
+        GraphError, match="edge 'a_t' cannot represent the current filter: the filter's support is not on"
+    ):
         regrow(net, "0", "3x3 > 3x3", example_inputs=X)
 
 
@@ -229,7 +231,7 @@ def test_weights_must_be_finite() -> None:
     with torch.no_grad():
         net[0].edges["s_a"].weight[0, 0, 0, 0] = torch.inf
     graph = parse("5x5 > 1x1")
-    with pytest.raises(GraphError, match="the weight of edge 's_a' holds NaN or infinite numbers"):
+    with pytest.raises(GraphError, match="the weight of edge 's_a' contains NaN or infinite values"):
         extended(net[0], graph, Defaults("relu", None), seed=0, noise=0.5, like=X)
 
 
@@ -309,7 +311,7 @@ def test_a_norm_goes_on_behind_what_takes_its_edge_s_place(tmp_path: Path) -> No
     assert sorted(result.model[0].norms) == ["a_t", "b_a", "s_b"]
     replays(result.model, nn.Sequential(nn.Conv2d(4, 4, 3, padding=1)), tmp_path, X)
     for graph in ("s-b:3x3, b-a:1x1, s-c:1x1, c-a:1x1, a-t:1x1", "s-b:3x3, b-a:id, a-t:1x1"):
-        with pytest.raises(GraphError, match="edge 's_a' has a norm, which must go on behind one edge"):
+        with pytest.raises(GraphError, match="edge 's_a' has a norm, which must be kept behind a single edge"):
             regrow(net, "0", graph, example_inputs=X)
 
 
@@ -345,7 +347,7 @@ def test_norms_by_name() -> None:
         ("3x3 > 3x3", "3x3 > 1x1", InfeasibleMorph, "between 'a' and 't', in place of a_t: .*hold"),
         ("3x3 > 1x1", "3x3", GraphError, "blob 'a' is not in the graph"),
         ("3x3 > 1x1", "3x3 > 1x1:2 > 1x1", InfeasibleMorph, "between 'a' and 't', in place of a_t.*'b' .2 channels"),
-        ("3x3 > 1x1", "3x3 > 1x1 | id", InfeasibleMorph, "between 's' and 't', which must amount to nothing at first"),
+        ("3x3 > 1x1", "3x3 > 1x1 | id", InfeasibleMorph, "between 's' and 't', which must be zero at first"),
         ("s-a:3x3, a-t:1x1", "s-a:3x3, a-t:1x1, s-b:1x1, a-b:1x1, b-t:id", GraphError, "'b_t' has no weights"),
     ],
 )
@@ -362,7 +364,7 @@ def test_no_edge_may_lead_back_over_the_cut() -> None:
     layout = lay_out(parse(graph), ConvSpec(4, 4, (3, 3), padding=((1, 1), (1, 1))), (cut, cut), cut)
     net = shaken(nn.Sequential(MorphedModule(layout)))
     check(regrow(net, "0", f"{graph}, a-b:3x3", example_inputs=X), net, X)
-    with pytest.raises(GraphError, match="edge 'b_a' would make present edges read other positions"):
+    with pytest.raises(GraphError, match="edge 'b_a' would make existing edges read other positions"):
         regrow(net, "0", f"{graph}, b-a:1x1", example_inputs=X)
 
 
@@ -414,7 +416,7 @@ def test_any_growth_is_exact(notation: str, extra: list[tuple[int, int, int]], s
     try:
         result = regrow(net, "0", graph, example_inputs=X.double(), seed=seed)
     except GraphError as error:
-        if "would make present edges read other positions" not in str(error):
+        if "would make existing edges read other positions" not in str(error):
             raise
         return
     assert result.parity.sites[0].max_rel < 1e-12

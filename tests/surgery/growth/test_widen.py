@@ -217,7 +217,7 @@ GRID = torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(1))
     ("way", "message"),
     [
         ("residual", "it is read twice, by 'b' and by add"),
-        ("softmax", "softmax does not keep channels apart"),
+        ("softmax", "softmax mixes channels"),
         ("group norm", "group_norm depends on there being 4 channels"),
         ("chunk", "chunk does not return one tensor"),
         ("twice", "the layer reads its own output"),
@@ -226,7 +226,7 @@ GRID = torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(1))
         ("returned", "the network returns it"),
         ("lost", "no layer that netmorph can follow reads it"),
         ("not reached", "the example does not reach it"),
-        ("view", "view does not keep channels apart"),
+        ("view", "view mixes channels"),
         ("bias", "add depends on there being 4 channels"),
         ("spatial", "'fc' does not read its channels as channels"),
         ("layer norm", "'layer' does not read its channels as channels"),
@@ -282,7 +282,9 @@ def test_other_refusals() -> None:
     with pytest.raises(SiteError, match="PyTorch's own convolutions and linear layers, and '' is a Identity"):
         widen(nn.Identity(), "", 4, example_inputs=X)
     odd = Head()
-    with pytest.raises(SiteError, match="'norm' is a LayerNorm, whose statistics only even copies keep.*width=16"):
+    with pytest.raises(
+        SiteError, match="'norm' is a LayerNorm, which requires every channel to be copied equally often.*width=16"
+    ):
         widen(odd, "fc1", 9, example_inputs=X)
     odd.fc2.register_forward_pre_hook(lambda *_: None)
     assert widen(odd, "fc1", "2x", example_inputs=X).model.fc2._forward_pre_hooks
@@ -319,14 +321,14 @@ def test_layers_of_other_libraries() -> None:
 def test_shared_norms() -> None:
     norm = nn.BatchNorm2d(4)
     net = nn.Sequential(nn.Conv2d(3, 4, 1), norm, nn.Conv2d(4, 4, 1), norm, nn.Conv2d(4, 4, 1))
-    with pytest.raises(SiteError, match="'1' reads something else as well|'1', which lies behind it, is shared"):
+    with pytest.raises(SiteError, match="'1' reads something else as well|'1', which follows it, is shared"):
         widen(net, "0", example_inputs=X)
 
 
 def test_norms_that_other_parts_hold_too() -> None:
     first = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1))
     whole = Holder(first)
-    with pytest.raises(SiteError, match="which lies behind it, is shared.*as body.1 and other.1"):
+    with pytest.raises(SiteError, match="which follows it, is shared.*as body.1 and other.1"):
         widen(whole, "body.0", example_inputs=X)
 
 
@@ -354,7 +356,7 @@ def test_a_size_that_flattening_fixes() -> None:
 
 def test_a_reader_that_was_morphed() -> None:
     net = morph(vgg(), {"0.4": "3x3 > 1x1"}, example_inputs=X).model
-    with pytest.raises(SiteError, match="it enters the morphed module '0.4', whose source cannot become wider"):
+    with pytest.raises(SiteError, match="it enters the morphed module '0.4', whose source cannot be widened"):
         widen(net, "0.0", example_inputs=X)
 
 

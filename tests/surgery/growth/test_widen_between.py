@@ -143,7 +143,7 @@ def test_refused_or_exact_at_every_scale(
     torch.manual_seed(0)
     net, x = Chain(make()).to(dtype).eval(), drawn(2, 3, 6, 8).to(dtype)
     if width not in widths:
-        with pytest.raises(SiteError, match="its channels cannot be followed"):
+        with pytest.raises(SiteError, match="its channels cannot be traced"):
             widen(net, "a", width, example_inputs=x, inplace=True)
         assert net.a.out_channels == C
         return

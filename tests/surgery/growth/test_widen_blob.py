@@ -76,7 +76,7 @@ def test_norms(norm: str, tmp_path: Path) -> None:
 
 def test_norms_over_several_channels() -> None:
     net = morphed("3x3 > 1x1", norm="group")
-    with pytest.raises(GraphError, match="BlendedGroupNorm of edge 's_a' has statistics over several channels"):
+    with pytest.raises(GraphError, match="BlendedGroupNorm of edge 's_a' normalises over several channels"):
         widen(net, "0", "2x", blob="a", example_inputs=X)
     net = morphed("3x3 > 1x1", norm="layer")
     with pytest.raises(GraphError, match="BlendedLayerNorm of edge 's_a'.*widen by a whole factor"):
@@ -87,9 +87,9 @@ def test_norms_over_several_channels() -> None:
     ("graph", "blob", "width", "error", "message"),
     [
         ("3x3 > 1x1", "b", "2x", SiteError, "blob 'b' cannot be widened: it has no such blob.*inner blobs are 'a'"),
-        ("3x3 > 1x1", "t", "2x", SiteError, "source and sink are as wide as the network makes them"),
+        ("3x3 > 1x1", "t", "2x", SiteError, "the widths of source and sink are determined by the network"),
         ("3x3", "t", "2x", SiteError, "deepen one of its edges first"),
-        ("3x3 > 1x1", "a", 4, SiteError, "blob 'a' cannot become narrower or stay"),
+        ("3x3 > 1x1", "a", 4, SiteError, "blob 'a' must become wider"),
         ("3x3 > id | 3x3", "a", "2x", GraphError, "blob 'a' is tied to 't' by edge 'a_t'"),
         ("1x1*dw > 1x1 | 3x3", "a", "2x", GraphError, "blob 'a' is tied to 's' by edge 's_a'"),
         ("3x3:8 > 1x1*4:8 > 1x1", "b", "2x", GraphError, "edge 'a_b' has groups of several channels"),

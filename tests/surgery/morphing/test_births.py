@@ -320,7 +320,7 @@ def test_a_pair_costs_twice_the_channels_and_the_plan_says_so() -> None:
     assert "birth='pair' passes on half of the channels of 'a'" in found.summary()
     narrow = plan(net(), {"3": "3x3 > 3x3"}, example_inputs=images(2), birth="pair")
     assert narrow.feasible is False
-    assert "give the activated blobs twice the channels" in narrow.summary()
+    assert "give the blobs with an activation twice the channels" in narrow.summary()
 
 
 def base(birth: str, act: str) -> nn.Module:
@@ -382,7 +382,7 @@ def test_deepening_a_plain_layer_in_pairs() -> None:
         assert str(result.sites[0].graph) == "3x3:2x > 3x3"
         assert result.parity.sites[0].exact
         assert_alive(result.model)
-    with pytest.raises(GraphError, match="cannot be born in pairs"):
+    with pytest.raises(GraphError, match="does not support birth='pair'"):
         deepen(net("elu"), "3", 3, example_inputs=images(2), birth="pair")
 
 

@@ -326,7 +326,7 @@ def test_the_parent_may_be_kept() -> None:
     result = morph(small(), narrow, example_inputs=images(), keep_parent=True)
     assert result.parity.exact
     assert "parent" in [edge.name for edge in result.sites[0].graph.edges]
-    assert "'parent', holds what the other paths leave of it" in result.notices[-1]
+    assert "'parent', represents the remainder" in result.notices[-1]
 
 
 def test_the_edge_of_the_kept_parent_is_its_filter_less_the_rest() -> None:
@@ -438,7 +438,7 @@ BAD = {
         lambda: scaled(small(), "stem.weight", float("nan")),
         {"stem": "3x3"},
         SiteError,
-        "holds NaN or inf",
+        "contains NaN or inf",
     ),
     "infinite bias": (lambda: scaled(small(), "fc.bias", float("inf")), {"fc": "1"}, SiteError, "its bias holds NaN"),
     "cycle": (small, {"stem": "s-a:3, a-b:1, b-a:1, b-t:1"}, GraphError, "cycle"),
@@ -641,7 +641,7 @@ def test_half_precision_weights_of_any_size_are_kept_or_refused(graph: str, size
     parent.to(dtype)
     x = torch.eye(4, dtype=dtype)
     if size > torch.finfo(dtype).max:
-        with pytest.raises(SiteError, match="holds NaN or infinite numbers"):
+        with pytest.raises(SiteError, match="contains NaN or infinite values"):
             morph(parent, {"0": graph}, example_inputs=x)
     elif graph.startswith("id") and parent[0].weight.any() and size < 1e-2:
         with pytest.raises(ParityError, match=r"write .*\*id for id") as caught:

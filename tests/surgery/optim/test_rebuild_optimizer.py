@@ -482,7 +482,7 @@ def test_wrappers_name_the_optimizer_inside() -> None:
 
     parent, optimizer = trained()
     refuse(grown(parent), Ahead(optimizer), "wraps another optimizer.*optimizer.base")
-    refuse(grown(parent), ZeroRedundancyOptimizer(parent.parameters(), 0.1), "spreads its state over the ranks")
+    refuse(grown(parent), ZeroRedundancyOptimizer(parent.parameters(), 0.1), "shards its state over the ranks")
     with pytest.raises(NetmorphError, match="this is a list, not a torch.optim.Optimizer"):
         rebuild_optimizer(grown(parent), [optimizer])  # type: ignore[arg-type]
 
@@ -529,7 +529,7 @@ def test_an_optimizer_that_takes_no_more_groups() -> None:
     parent = small()
     groups = [{"params": parent.blocks.parameters()}, {"params": [*parent.stem.parameters(), *parent.fc.parameters()]}]
     optimizer = Fixed(groups, 0.1)
-    refuse(grown(parent), optimizer, "takes no group for new parameters.*two are enough")
+    refuse(grown(parent), optimizer, "does not accept a group for new parameters.*two are enough")
     rebuild_optimizer(grown(parent), optimizer, groups={"*.acts.*": None})
     assert len(optimizer.param_groups) == 2
 

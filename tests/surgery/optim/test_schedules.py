@@ -229,6 +229,6 @@ def test_strangers() -> None:
     other = lrs.StepLR(sgd(small().parameters()), 2)
     with pytest.raises(NetmorphError, match="a StepLR, which drives another optimizer"):
         rebuild_optimizer(grown(parent), optimizer, other)
-    with pytest.raises(NetmorphError, match="a str, which is no learning-rate scheduler"):
+    with pytest.raises(NetmorphError, match="a str, which is not a scheduler"):
         rebuild_optimizer(grown(parent), optimizer, ["step"])  # type: ignore[list-item]
     assert len(optimizer.param_groups) == 1

@@ -169,7 +169,7 @@ def test_train_mode_that_raises_is_not_measurable() -> None:
 
 
 def test_a_layout_that_ignores_the_border_is_caught_there_alone() -> None:
-    """Composing two zero-padded 3x3 is the composed convolution inside only (DESIGN section 4)."""
+    """Composing two zero-padded 3x3 is the composed convolution inside only."""
     layer = nn.Conv2d(4, 4, 5, padding=2, bias=False).double()
     chain = nn.Sequential(*(nn.Conv2d(4, 4, 3, padding=1, bias=False) for _ in range(2))).double()
     graph = parse("3x3 > 3x3")

@@ -162,7 +162,7 @@ def test_the_parent_is_built_by_name(tmp_path: Path) -> None:
     with pytest.raises(NetmorphError, match="the parent 'small' cannot be built here.*as into="):
         load(tmp_path)
     save(model, tmp_path / "third")
-    with pytest.raises(NetmorphError, match="does not say how to build its parent"):
+    with pytest.raises(NetmorphError, match="does not name a model from which to build its parent"):
         load(tmp_path / "third", build=build)
 
 
@@ -333,7 +333,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "binary config": (lambda f: (f / CONFIG).write_bytes(b"\x80\x04\x95pickle"), "is not JSON"),
     "another config": (lambda f: (f / CONFIG).write_text("[1]"), "not the config of a netmorph checkpoint"),
     "deep config": (lambda f: (f / CONFIG).write_text("[" * 100_000), "is not JSON"),
-    "version": (lambda f: edit(f, lambda c: c.update(version=9)), "has version 9, this netmorph reads 1 to 2"),
+    "version": (
+        lambda f: edit(f, lambda c: c.update(version=9)),
+        "has version 9, this version of netmorph reads 1 to 2",
+    ),
     "edited": (lambda f: edit(f, lambda c: c.update(tied={}, parent=3), sign=False), "was edited or is damaged"),
     "unknown key": (lambda f: edit(f, lambda c: c.update(run="rm -rf")), "was edited or is damaged"),
     "truncated weights": (lambda f: truncate(f / WEIGHTS, 0.9), "cannot be read: SafetensorError.*truncated"),
@@ -421,7 +424,7 @@ def there_and_back(config: dict) -> None:
 
 HOSTILE: dict[str, tuple[Callable[[dict], object], str]] = {
     "blobs": (widen_blobs, r"'blocks.0.conv1..*' does not fit this network .*1048576"),
-    "no number": (lambda c: widen_blobs(c, HUGE), "PyTorch refuses such a module.*site blocks.0.conv1"),
+    "no number": (lambda c: widen_blobs(c, HUGE), "PyTorch cannot create such a module.*site blocks.0.conv1"),
     "layer": (
         lambda c: c["history"].insert(0, record("widen", kind="layer", before=layer(8), after=layer(HUGE, 1023))),
         r"'blocks.0.conv2..*' does not fit",
@@ -529,10 +532,10 @@ def test_a_child_with_another_history_is_refused(tmp_path: Path) -> None:
 
 def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "LARGEST", 10)
-    with pytest.raises(NetmorphError, match="description of the network is larger than.*safetensors.torch.save_file"):
+    with pytest.raises(NetmorphError, match="description of the network is too large.*safetensors.torch.save_file"):
         save(small(), tmp_path / "large")
     monkeypatch.setattr(reading, "MOST_EDGES", 2)
-    with pytest.raises(NetmorphError, match="history is longer than .*7 edges in one module, 2 at most.*save_file"):
+    with pytest.raises(NetmorphError, match="history is too long .*7 edges in one module, 2 at most.*save_file"):
         save(child(), tmp_path / "long")
     assert not os.listdir(tmp_path)
 

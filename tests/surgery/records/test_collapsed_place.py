@@ -282,10 +282,10 @@ CROOKED = PLACE.after.spec.with_(padding=((0, 1), (2, 2))).to_dict()
         (layer(spec=CROOKED), "PyTorch has no layer that pads like this"),
         (
             layer(spec=PLACE.after.spec.with_(padding_mode="odd").to_dict()),
-            "PyTorch refuses such a layer.*padding_mode",
+            "PyTorch cannot create such a layer.*padding_mode",
         ),
-        (layer(spec=PLACE.after.spec.with_(c_in=2**70).to_dict()), "PyTorch refuses such a layer"),
-        (layer(spec={}), "not the description of a convolution"),
+        (layer(spec=PLACE.after.spec.with_(c_in=2**70).to_dict()), "PyTorch cannot create such a layer"),
+        (layer(spec={}), "invalid description of a convolution"),
     ],
 )
 def test_records_are_read_strictly(data: Any, message: str) -> None:

@@ -87,7 +87,7 @@ def changed(**values: object) -> dict:
     [
         (None, NetmorphError, "not the description of a morphed site.*found NoneType"),
         ({"name": "fc"}, NetmorphError, "not the description of a morphed site.*found .'name'."),
-        (changed(extra=1), NetmorphError, "not the description"),
+        (changed(extra=1), NetmorphError, "invalid description"),
         (changed(name=3), NetmorphError, "'name' of a morphed site is not 3"),
         (changed(seed="0"), NetmorphError, "'seed'"),
         (changed(kind="magic"), NetmorphError, "'magic' is not a kind of site"),

@@ -61,7 +61,7 @@ def test_layers_changed_by_hand_make_it_forget(tmp_path: Path) -> None:
         setattr(model, change, nn.Linear(16, 2) if change == "fc" else nn.Tanh())
         assert parent_of(model) is None
         save(model, tmp_path / change)
-        with pytest.raises(NetmorphError, match="does not say how to build its parent"):
+        with pytest.raises(NetmorphError, match="does not name a model from which to build its parent"):
             load(tmp_path / change)
     model = named()
     del model.act1
@@ -84,7 +84,7 @@ def test_changes_by_hand_after_loading_into_a_network_make_it_forget(tmp_path: P
     again[1] = nn.GELU()
     assert parent_of(again) is None
     save(again, tmp_path / "b")
-    with pytest.raises(NetmorphError, match="does not say how to build its parent"):
+    with pytest.raises(NetmorphError, match="does not name a model from which to build its parent"):
         load(tmp_path / "b")
 
 

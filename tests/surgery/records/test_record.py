@@ -72,7 +72,7 @@ def test_a_part_brings_its_growth_along(tmp_path: object) -> None:
         (lambda data: data["sites"].append({"kind": "layer", "name": "0"}), "not the description of a layer that grew"),
         (lambda data: data["sites"][0].update(seed=True), "'seed' of a module that grew is not True"),
         (lambda data: data["sites"][0].update(act=3), "'act' of a module that grew is not 3"),
-        (lambda data: data["sites"][0].update(layout={}), "not the description of a layout.*site 3"),
+        (lambda data: data["sites"][0].update(layout={}), "invalid description of a layout.*site 3"),
         (lambda data: data["sites"][0]["before"].update(border="?"), "border is 'zeros' or 'halo'.*site 3"),
     ],
 )

@@ -87,7 +87,7 @@ def test_functions_and_modules_are_heard_with_their_settings(phi: Callable[[Tens
         (lambda x: x.square(), "relu", "no activation was seen"),
         (BrokenGELU(), "relu", "no activation was seen"),
         (torch.tanh, "tanh", "tanh is the only activation"),
-        (QuickGELU(), "gelu", "QuickGELU is no activation of torch.nn: new ones are like gelu"),
+        (QuickGELU(), "gelu", "QuickGELU is not an activation of torch.nn: new ones are like gelu"),
     ],
 )
 def test_what_is_guessed_is_told(phi: Callable[[Tensor], Tensor], act: str, notice: str) -> None:

@@ -67,7 +67,7 @@ def test_nothing_else_changes() -> None:
     [
         ([], SiteError, "no calibration data reached"),
         ([BATCH, BATCH[:, :1]], SiteError, "the model raised on a calibration batch"),
-        (3, NetmorphError, "calibration takes batches, not int"),
+        (3, NetmorphError, "expected batches for calibration, got int"),
         ([BATCH * float("nan")], SiteError, "not finite"),
     ],
 )
@@ -84,14 +84,14 @@ def test_errors_name_the_site() -> None:
 
 @pytest.mark.parametrize("model", [small(), child(None)], ids=["not morphed", "without norms"])
 def test_nothing_to_calibrate(model: nn.Module) -> None:
-    with pytest.raises(SiteError, match="no newborn BatchNorm"):
+    with pytest.raises(SiteError, match="no BatchNorm left"):
         calibrate(model, BATCH)
 
 
 def test_what_has_learned_is_not_calibrated_again() -> None:
     model = child().train()
     model(images(4))
-    with pytest.raises(SiteError, match="no newborn BatchNorm"):
+    with pytest.raises(SiteError, match="no BatchNorm left"):
         calibrate(model, BATCH)
 
 

@@ -99,8 +99,8 @@ def test_attributes_that_raise_are_taken() -> None:
 
 
 def test_something_else_than_a_network() -> None:
-    with pytest.raises(SiteError, match="a network .nn.Module. is wanted, not 'torchvision:resnet18'.*nm.build"):
+    with pytest.raises(SiteError, match="expected an nn.Module, got 'torchvision:resnet18'.*nm.build"):
         morph("torchvision:resnet18", {"fc": "1 > 1"}, example_inputs=images())
     for verb in (lambda: verify(small(), None, images()), lambda: find_sites(None, images()), lambda: cost({}, ())):
-        with pytest.raises(SiteError, match="a network .nn.Module. is wanted, not (None|{}).*pass the network"):
+        with pytest.raises(SiteError, match="expected an nn.Module, got (None|{}).*pass the network"):
             verb()

@@ -377,8 +377,8 @@ class Crowded(Branch):
 REFUSED = [
     pytest.param(ReadsTraining, "not the same in train and in eval mode", id="self.training"),
     pytest.param(BranchesOnValues, "torch.fx cannot trace its code: TraceError", id="control flow"),
-    pytest.param(OverwritesInput, "adds in place, say, to what is needed elsewhere", id="input overwritten"),
-    pytest.param(OverwritesNeeded, "adds in place, say, to what is needed elsewhere", id="needed operand overwritten"),
+    pytest.param(OverwritesInput, "add in place to a tensor used elsewhere", id="input overwritten"),
+    pytest.param(OverwritesNeeded, "add in place to a tensor used elsewhere", id="needed operand overwritten"),
     pytest.param(Broadcasts, "another shape than the sum", id="broadcast"),
     pytest.param(Remembers, "stores something on the block", id="state"),
     pytest.param(Counts, "stores something on the block", id="new constant"),

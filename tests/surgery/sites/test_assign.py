@@ -25,7 +25,7 @@ def test_graphs_come_in_three_forms() -> None:
     [
         ("3x3 >", NotationError, r"\^"),
         ("modul_d", GraphError, "module_d"),
-        (3, GraphError, "a graph, a notation or a name of the catalogue, not 3"),
+        (3, GraphError, "a graph, its notation or a name of the catalogue, got 3"),
     ],
 )
 def test_what_is_no_graph(value: object, error: type[Exception], message: str) -> None:
@@ -56,7 +56,7 @@ def test_two_patterns_for_one_site() -> None:
 
 @pytest.mark.parametrize("mapping", [{}, None, "fc", {1: "3x3"}])
 def test_a_mapping_is_needed(mapping: object) -> None:
-    with pytest.raises(SiteError, match=r"the mapping takes names of sites to graphs.*write \{"):
+    with pytest.raises(SiteError, match=r"expected a dict from names of sites to graphs.*write \{"):
         assign(SITES, mapping, 0)
 
 

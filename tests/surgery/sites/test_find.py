@@ -325,7 +325,7 @@ def test_wrapped_models() -> None:
 def test_the_way_out_of_a_wrapper_is_said() -> None:
     """What is wrapped anew is the child: the old wrapper's hooks are on parameters that are gone."""
     compiled = torch.compile(nn.Sequential(nn.Linear(2, 2)), backend="aot_eager")
-    with pytest.raises(SiteError, match="the model inside .compiled._orig_mod., then wrap or compile the child anew"):
+    with pytest.raises(SiteError, match="the model inside .compiled._orig_mod., then wrap or compile the child again"):
         check_unwrapped(compiled)
     assert morph(compiled._orig_mod, {"0": "1 > 1"}, example_inputs=torch.zeros(1, 2)).parity.exact
     with pytest.raises(SiteError, match="morph the model inside .parallel.module., then wrap"):
@@ -351,9 +351,9 @@ def test_distributed_models() -> None:
         from torch.distributed.fsdp import fully_shard
 
         wrapped = nn.parallel.DistributedDataParallel(nn.Sequential(nn.Linear(2, 2)))
-        expected = "it is inside DDP: morph before wrapping, then wrap the child anew"
+        expected = "it is inside DDP: morph before wrapping, then wrap the child again"
         assert why(wrapped, torch.zeros(1, 2), "module.0") == expected
-        with pytest.raises(SiteError, match="the model inside .ddp.module, .*, then wrap or compile the child anew"):
+        with pytest.raises(SiteError, match="the model inside .ddp.module, .*, then wrap or compile the child again"):
             check_unwrapped(wrapped)
         sharded = nn.Sequential(nn.Linear(2, 2))
         fully_shard(sharded, mesh=torch.distributed.init_device_mesh("cpu", (1,)))
@@ -394,7 +394,7 @@ def test_a_pattern_that_matches_nothing(pattern: str, message: str) -> None:
 
 
 def test_a_wrong_count_lists_what_was_found() -> None:
-    with pytest.raises(SiteError, match="3 sites were expected and 2 found .*'blocks.0.conv1'"):
+    with pytest.raises(SiteError, match="expected 3 sites, found 2.*'blocks.0.conv1'"):
         SITES.select("*conv1").expect(3)
 
 
@@ -403,7 +403,7 @@ def test_refused_places() -> None:
     sites = find_sites(model, torch.zeros(1, 2, 3, 3))
     with pytest.raises(SiteError, match=r"cannot be morphed: it is a transposed.*\[site 1\]"):
         sites.select("1")
-    with pytest.raises(SiteError, match="everything that '.12.' matches is refused"):
+    with pytest.raises(SiteError, match="every layer that '.12.' matches is refused"):
         sites.select("[12]")
     chosen = sites.select("*")
     assert (chosen.names, list(chosen.refused)) == (("0",), ["1", "2"])

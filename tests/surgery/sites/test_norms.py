@@ -101,7 +101,7 @@ def test_what_cannot_follow_is_told(settings: dict[str, bool], word: str) -> Non
 def test_calibration_that_serves_nothing_is_told() -> None:
     child = morph(network(nn.BatchNorm2d(8)), {"3": "3x3"}, example_inputs=X, norm=None).model
     result = regrow(child, "3", "3x3 | 1x1", example_inputs=X, calibration=[X])
-    assert ["calibration= is of no use" in notice for notice in result.notices] == [True]
+    assert ["calibration= has no effect" in notice for notice in result.notices] == [True]
 
 
 @pytest.mark.parametrize("verb", ["morph", "regrow"])
@@ -109,7 +109,9 @@ def test_a_group_of_one_value_is_refused(verb: str) -> None:
     model, rows = nn.Sequential(nn.Linear(3, 1)), torch.randn(5, 3)
     options: dict[str, Any] = {"example_inputs": rows, "norm": "group"}
     bare = morph(model, {"0": "1"}, example_inputs=rows).model
-    with pytest.raises(GraphError, match=r"norm 'group' has a single value a group .*1 channel at a linear site"):
+    with pytest.raises(
+        GraphError, match=r"norm 'group' would normalise over a single value per group .*1 channel at a linear site"
+    ):
         morph(model, {"0": "1 > 1"}, **options) if verb == "morph" else regrow(bare, "0", "1 | 1", **options)
 
 

@@ -1,4 +1,4 @@
-"""The colours of drawings, told apart by the colour-blind too (Okabe and Ito), on light and on dark ground."""
+"""The colours of drawings, distinguishable for colour-blind readers (Okabe and Ito), on light and dark backgrounds."""
 
 from __future__ import annotations
 

@@ -45,11 +45,11 @@ def draw_graph(graph: ModuleGraph, marks: Marks | None = None, *, legend: bool =
         legend: whether to say below what the colours mean, where there are any.
 
     Raises:
-        GraphError: the graph is too large for a picture.
+        GraphError: if the graph is too large for a picture.
     """
     if not is_drawable(graph):
         raise GraphError(
-            f"a picture of {len(graph.edges)} edges could not be read",
+            f"a drawing of {len(graph.edges)} edges would be illegible",
             remedies=[f"draw at most {LARGEST} edges", "write DOT (.dot) and lay it out with a tool for large graphs"],
         )
     marks = marks or Marks()

@@ -22,7 +22,7 @@ def to_png(scene: Scene, *, scale: float = 2.0) -> bytes:
         scale: pixels of the image for each of the scene's; less where the image would be huge.
 
     Raises:
-        ModuleNotFoundError: matplotlib is not installed.
+        ModuleNotFoundError: if matplotlib is not installed.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

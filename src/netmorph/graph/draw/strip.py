@@ -32,7 +32,7 @@ def draw_strip(graph: ModuleGraph, marks: Marks | None = None, *, most: int = _M
         width: of a row.
 
     Raises:
-        GraphError: the graph is too large for a picture.
+        GraphError: if the graph is too large for a picture.
     """
     reduction = reduce(graph)
     if not is_drawable(graph):

@@ -60,22 +60,23 @@ _STRIPS = (".svg", ".png")
 
 
 def draw(what: ModuleGraph | Drawable | str, path: str | Path, *, strip: bool = False) -> Path:
-    """Draw a module graph into a file, in the format that the file's name says.
+    """Draw a module graph to a file, in the format given by the file extension.
 
     Args:
-        what: a graph, its notation, the plan of a site (channels, the edges that carry the layer's filter and blobs
-            that are too narrow are shown), or a site of a morph's result.
+        what: a graph, its notation, the plan of a site (with channels, the edges that carry the layer's filter, and
+            blobs that are too narrow), or a site of a morph's result.
         path: the file: .svg, .png (needs matplotlib), .dot or .gv (Graphviz), .mmd (Mermaid).
-        strip: draw the morphing sequence, a picture for each step (SVG and PNG).
+        strip: draw the morphing sequence, with one picture for each step (SVG and PNG).
 
     Returns:
         The path.
 
     Raises:
-        GraphError: the ending is unknown, the format has no strips, or the graph is too large for a picture.
-        NotationError: the notation cannot be read.
-        OSError: the file cannot be written.
-        ModuleNotFoundError: a PNG is wanted and matplotlib is not installed.
+        GraphError: if the file extension is unknown, the format does not support strips, or the graph is too large for
+            a picture.
+        NotationError: if the notation cannot be read.
+        OSError: if the file cannot be written.
+        ModuleNotFoundError: if the format is PNG and matplotlib is not installed.
     """
     path = as_path(path)
     graph, marks = _drawn(what)

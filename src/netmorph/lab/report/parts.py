@@ -87,9 +87,9 @@ def _parity(each: MorphParity, *, titled: bool) -> str:
         f"<th{'' if number < 2 else ' style=text-align:right'}>{escape(text)}</th>" for number, text in enumerate(heads)
     )
     note = (
-        "<p class=soft>Differences are relative to the layer's largest output. The verdict is about eval mode, away "
-        "from the border and at it; train mode, where BatchNorm uses each batch's own statistics, is measured and not "
-        "judged. "
+        "<p class=soft>Differences are relative to the layer's largest output. The verdict refers to eval mode, in "
+        "the interior and at the border; train mode, where BatchNorm uses each batch's own statistics, is measured but "
+        "not part of the verdict. "
         f"The outputs of the whole network differ by at most {each.outputs:.1e}.</p>"
     )
     body = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
@@ -147,13 +147,13 @@ def slopes(run: Run) -> str:
     rows = [(row.name, f"{row.mean:.3f}", f"{row.low:.3f}", f"{row.high:.3f}") for row in run.slopes.now]
     moved = max(max(abs(1 - row.low), abs(1 - row.high)) for row in run.slopes.now)
     said = (
-        "They are all at 1: the modules are as they were born."
+        "All are 1: the activations have not changed since the morph."
         if moved == 0
         else f"The farthest from 1 has moved by {moved:.3f}."
     )
     note = (
-        "<p class=soft>Each new activation is born as the identity: slope 1 where the input is negative. Training may "
-        f"move it; at 0 it would be the plain activation. {said}</p>"
+        "<p class=soft>Each new activation starts as the identity, with slope 1 for negative input. Training may "
+        f"change the slope; at 0 it is the plain activation. {said}</p>"
     )
     listed = scrolling(table(("slope", "mean", "smallest", "largest"), rows))
     if len(rows) > _MOST_ROWS:

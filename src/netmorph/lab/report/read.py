@@ -31,7 +31,7 @@ def read_run(folder: Path) -> Run:
         folder: what `netmorph.save`, `netmorph morph`, `quickstart` or `fit` wrote.
 
     Raises:
-        NetmorphError: it is none of these, or a file is damaged.
+        NetmorphError: if the folder is none of these, or a file is damaged.
     """
     with reading(folder):
         if (folder / WEIGHTS).exists() and (folder / CONFIG).exists():
@@ -58,8 +58,8 @@ def reading(folder: Path) -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError, csv.Error) as error:
         raise NetmorphError(
-            f"a file in {folder} is not what netmorph wrote: {type(error).__name__}: {error}",
-            remedies=["run the command that made it again"],
+            f"a file in {folder} was not written by netmorph: {type(error).__name__}: {error}",
+            remedies=["repeat the command that created it"],
         ) from error
 
 

@@ -45,12 +45,12 @@ def render(run: Run) -> str:
     about = f"{name} · {run.folder.resolve().name}" if name else run.folder.resolve().name
     sections = [
         section("What was morphed", parts.modules(run)),
-        section("Is it still the same function?", parts.parity(run)),
+        section("Is the function the same?", parts.parity(run)),
         section("Cost", parts.costs(run)),
         section("What came out", parts.networks(run)),
         section("Training", parts.curves(run)),
         section("Slopes of the new activations", parts.slopes(run)),
-        section("What was done, to do it again", again.history(run)),
+        section("How to repeat the run", again.history(run)),
         section("Command and environment", again.environment(run)),
     ]
     head = f'<p class="soft">{escape(about)}</p>{parts.facts(run)}'

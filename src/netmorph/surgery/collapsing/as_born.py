@@ -1,4 +1,4 @@
-"""A module with plain activations as the linear one that it was born as, or why it is none now (beyond the paper)."""
+"""A module with plain activations as the linear one it was born as, or why it no longer is (beyond the paper)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def as_born(module: MorphedModule) -> MorphedModule | str:
         return module
     blob = next(iter(plain))
     kind = type(module.acts[blob]).__name__
-    trained = f"the activation of blob {blob!r} is now a {kind}, for its channels are not as a birth makes them"
+    trained = f"the activation of blob {blob!r} is now a {kind}, and its channels are no longer as initialised"
     if not all(_is_neutral(norm) for norm in module.norms.children()):
         return f"{trained}: a norm of the module is not the identity"
     slopes = [
@@ -57,7 +57,7 @@ def as_born(module: MorphedModule) -> MorphedModule | str:
 
 
 def _with_linear_parts(module: MorphedModule) -> MorphedModule | str:
-    """Return a module with the linear ones in place of the morphed modules inside it, or why one of these is none."""
+    """Return a module with linear ones in place of the morphed modules inside it, or why one is not linear."""
     inner: dict[str, MorphedModule] = {}
     for name in module.edges:
         child = module.edges[name]

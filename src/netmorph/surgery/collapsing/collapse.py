@@ -1,4 +1,4 @@
-"""The way back: morphed modules that are linear become single layers again (DESIGN section 6; beyond the paper)."""
+"""The way back: morphed modules that are linear become single layers again (beyond the paper)."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class CollapseResult:
 
     Attributes:
         model: the network.
-        collapsed: what became of each module, in the network's order.
-        kept: why each other morphed module stays, by qualified name.
+        collapsed: the collapsed modules, in the network's order.
+        kept: for each other morphed module, by qualified name, the reason why it was kept.
         parity: the measured difference of the whole model; None without `example_inputs`.
-        cost: of the model before and after; None without `example_inputs`.
+        cost: cost of the model before and after; None without `example_inputs`.
         notices: what the user should know, one sentence each.
     """
 
@@ -77,32 +77,33 @@ def collapse(
     tolerance: float | None = None,
     approximate: bool = False,
 ) -> CollapseResult:
-    """Replace every morphed module that is linear by the one layer that computes the same: the inverse of `morph`.
+    """Merge every linear morphed module into the single layer that computes the same: the inverse of `morph`.
 
-    Linear are modules whose activations and blended norms have slope 1 throughout, or that have none. BatchNorms are
-    folded in as they are in eval mode, whatever the model's mode: what is kept is the eval function. The layer has the
-    kernel, padding and groups of the one that was morphed where the filter still fits them, larger ones where it does
-    not (`3x3 > 3x3`, trained, becomes a 5x5). A morphed identity becomes an identity if it is one, else a convolution.
-    Morphed modules within morphed modules are collapsed with them.
+    A module is linear if it has no activations and blended norms, or if all their slopes are 1. BatchNorms are folded
+    as they are in eval mode, whatever mode the model is in, so that the eval function is preserved. The resulting layer
+    has the kernel, padding and groups of the layer that was morphed if the filter still fits, and larger ones otherwise
+    (a trained `3x3 > 3x3` becomes a 5x5). A morphed identity becomes an identity if the module still is one, and
+    otherwise a convolution. Nested morphed modules are collapsed with the outer one.
 
-    At a zero-padded border one layer computes the same only if no path of the module has two edges with more than one
-    tap along a dimension, and no constant (a BatchNorm's) reaches an edge with more than one tap; under the halo border
-    always. So the layer is measured against the module, border included; what differs stays as it is and `kept` says
-    by how much.
+    At a zero-padded border, a single layer computes the same only if no path of the module has two edges with more than
+    one tap along the same dimension, and no constant (of a BatchNorm) reaches an edge with more than one tap; with the
+    halo border it always does. Each layer is therefore compared with its module, including the border. If they differ,
+    the module is kept, and `kept` states the difference.
 
-    `rebuild_optimizer` takes the result as it takes a morph's, for training on.
+    To continue training, pass the result to `rebuild_optimizer`, as for `morph`.
 
     Args:
         model: any network.
-        example_inputs: a tensor, a tuple of arguments or a dictionary. Given, layers are measured on what reaches them
-            too, not on synthetic inputs alone, and the result tells parity and cost of the whole model.
-        inplace: change `model` itself; else a copy.
-        tolerance: largest difference relative to the module's largest output; default: 1e-10 in float64, 1e-5 in
+        example_inputs: a tensor, a tuple of arguments or a dictionary. If given, each layer is also compared on the
+            input that it receives for this example, and the result includes parity and cost of the whole model.
+        inplace: change `model` itself instead of a copy.
+        tolerance: maximum difference relative to the module's largest output. Default: 1e-10 in float64, 1e-5 in
             float32, 4 units in the last place in half precision.
-        approximate: accept any difference at the border; away from it, `tolerance` holds.
+        approximate: accept differences at the image border; `tolerance` then applies to the interior only.
 
     Raises:
-        SiteError: the model is wrapped, raises on the example, cannot be copied, or is itself the module and `inplace`.
+        SiteError: if the model is wrapped, raises on the example, cannot be copied, or is itself the module and
+            `inplace`.
 
     Example:
         >>> from netmorph.surgery.morphing.morph import morph

@@ -1,4 +1,4 @@
-"""One morphed module as the layer that it equals, measured against it; or why it is none."""
+"""One morphed module as the layer that it equals, compared with it; or why there is no such layer."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from netmorph.surgery.sites.kinds import Kind
 
 @dataclass(frozen=True, repr=False)
 class CollapsedSite(Brief):
-    """What one morphed module became.
+    """The layer that replaces a collapsed module.
 
     Attributes:
         name: qualified name.
         graph: the module's graph.
         site: geometry of the layer that was morphed.
-        layer: what stands there now.
+        layer: the new layer.
         parity: the measured difference between module and layer in eval mode, relative to the layer's largest output.
     """
 

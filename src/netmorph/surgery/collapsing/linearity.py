@@ -52,9 +52,9 @@ def _parts(module: MorphedModule) -> Iterator[str]:
             yield f"a hook on its part {name!r} would be lost"
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if tensor.is_meta:
-            yield f"its {name} is on the meta device and holds no numbers"
+            yield f"its {name} is on the meta device and has no values"
         elif not tensor.isfinite().all():
-            yield f"its {name} holds NaN or infinite numbers"
+            yield f"its {name} contains NaN or infinite values"
 
 
 def _activation(act: nn.Module, what: str) -> Iterator[str]:
@@ -77,7 +77,7 @@ def _norm(norm: nn.Module, what: str) -> Iterator[str]:
 def _slopes(slope: Tensor, what: str) -> Iterator[str]:
     if not bool((slope == 1).all()):
         low, high = slope.detach().aminmax()
-        yield f"{what} is not the identity: its slopes reach from {float(low):.3g} to {float(high):.3g}, all must be 1"
+        yield f"{what} is not the identity: its slopes range from {float(low):.3g} to {float(high):.3g}, all must be 1"
 
 
 def why_border(module: MorphedModule, edges: Mapping[str, Affine]) -> str:
@@ -107,7 +107,7 @@ def _conflict(module: MorphedModule, edges: Mapping[str, Affine], dim: int) -> s
             wide = edges[edge.name].filter.trim().kernel[dim] > 1
             before, constant = spread[edge.source], shifted[edge.source]
             if wide and before is not None:
-                return f"edges {before!r} and {edge.name!r} follow one another and both have more than one tap"
+                return f"edges {before!r} and {edge.name!r} are in series and both have more than one tap"
             if wide and constant is not None:
                 return f"the constant that edge {constant!r} adds meets the zero padding of edge {edge.name!r}"
             spread[blob] = spread[blob] or (edge.name if wide else before)

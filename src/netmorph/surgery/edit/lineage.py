@@ -1,4 +1,4 @@
-"""Which parameter of the parent became which parameter of the child: what an optimizer must know (DESIGN section 6).
+"""Which parameter of the parent became which parameter of the child: what an optimizer must know.
 
 Parent and child may be the same network, whose old layers are gone: only the optimizer still holds their parameters. So
 parameters are remembered themselves, not their names, and weakly, so that a result keeps no parent in memory.
@@ -91,11 +91,11 @@ def check_result(result: object) -> None:
     """Raise where something else than a result was given.
 
     Raises:
-        NetmorphError: it tells nothing of the parameters of a parent.
+        NetmorphError: if the argument is not the result of `morph` or of another function that grows a network.
     """
     if not isinstance(getattr(result, "_lineage", None), Lineage):
         raise NetmorphError(
-            f"expected the result of morph or of another verb that changes a network, got a {type(result).__name__}",
+            f"expected the result of morph or of another function that grows a network, got a {type(result).__name__}",
             remedies=["pass result, not result.model"],
         )
 

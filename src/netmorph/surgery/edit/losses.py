@@ -36,12 +36,12 @@ def losses(
     ]
     if hooked:
         why = "these parameters were replaced" if inplace else "the child is a copy, and copies of parameters have none"
-        notices.append(f"gradient hooks of {listed(hooked)} are gone, since {why}: register them on the child's")
+        notices.append(f"gradient hooks of {listed(hooked)} are lost, since {why}: register them on the child's")
     modules = dict(child.named_modules(remove_duplicate=False))
     replaced = {name: modules[name] for name in old if name in modules}
     stateful = [name for name, new in replaced.items() if _states(old[name]) and not _states(new)]
     if stateful:
-        notices.append(f"the state-dict hooks of {listed(stateful)} are gone: its state has other names now")
+        notices.append(f"the state-dict hooks of {listed(stateful)} are lost, since its state has other names now")
     kept = {id(parameter) for parameter in before.values()}
     frozen = [
         name
@@ -50,8 +50,8 @@ def losses(
     ]
     if frozen:
         notices.append(
-            f"what is new in {listed(frozen)} is frozen (requires_grad=False), as the layer was: "
-            "requires_grad_(True) on the module there trains it"
+            f"the new parameters of {listed(frozen)} are frozen (requires_grad=False), as the layer was: "
+            "call requires_grad_(True) on the module to train them"
         )
     return notices
 

@@ -1,4 +1,4 @@
-"""A morphed module made anew on a changed graph; what did not change is carried over (DESIGN section 6)."""
+"""A morphed module made anew on a changed graph; what did not change is carried over."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def adopt(
         new: the larger one.
         kept: by name of an edge of the larger graph, the edge of the present one that goes on in it.
         defaults: of the module.
-        wanted: what new edges and blobs shall have.
+        wanted: norm and activation of new edges and blobs.
 
     Raises:
-        GraphError: the larger graph names another norm or activation for what the module has already.
+        GraphError: if the larger graph names another norm or activation for what the module has already.
     """
     edges = []
     for edge in new.edges:
@@ -143,7 +143,7 @@ def present_filter(module: MorphedModule, name: str) -> Filter:
     """Return the filter that one edge of a module has now, in float64 on the CPU.
 
     Raises:
-        GraphError: the edge was morphed itself, or its weights are not finite.
+        GraphError: if the edge has been morphed itself, or its weights are not finite.
     """
     spec, fixed = module.layout.specs[name], module.layout.graph.edge(name).fixed
     if fixed is not None:
@@ -152,7 +152,7 @@ def present_filter(module: MorphedModule, name: str) -> Filter:
     weight = own_weight(name, module.edges[name], spec).detach().cpu().double()
     if not weight.isfinite().all():
         raise GraphError(
-            f"the weight of edge {name!r} holds NaN or infinite numbers",
+            f"the weight of edge {name!r} contains NaN or infinite values",
             remedies=["go back to a checkpoint from before the training diverged"],
         )
     return Filter.of(weight, spec)
@@ -163,7 +163,7 @@ def set_filter(module: MorphedModule, name: str, given: Filter) -> None:
     """Write a filter into an edge of a module, whose taps may be more.
 
     Raises:
-        GraphError: the edge has no place for the filter.
+        GraphError: if the edge has no place for the filter.
     """
     spec = module.layout.specs[name]
     try:
@@ -172,7 +172,7 @@ def set_filter(module: MorphedModule, name: str, given: Filter) -> None:
         placed = given.regroup(spec.groups).place(spec.offset, spec.dilation, spec.kernel)
     except GraphError as error:
         raise GraphError(
-            f"edge {name!r} cannot do what is done there now: {error.what}",
+            f"edge {name!r} cannot represent the current filter: {error.what}",
             graph=str(module.layout.graph),
             shapes=f"kernel {given.kernel} stride {given.stride} dilation {given.dilation} groups {given.groups} now, "
             f"{spec} in the graph",

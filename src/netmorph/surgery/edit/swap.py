@@ -1,4 +1,4 @@
-"""Put one module in the place of another (DESIGN section 6)."""
+"""Put one module in the place of another."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def swap(model: nn.Module, name: str, module: nn.Module) -> nn.Module:
         module: what comes in.
 
     Raises:
-        SiteError: the network has no such place.
+        SiteError: if the network has no such place.
     """
     if not name:
         return module

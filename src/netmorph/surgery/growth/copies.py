@@ -33,7 +33,8 @@ def wider(width: int | str, present: int, *, blocks: int = 1, what: str) -> int:
         what: what is widened, for errors.
 
     Raises:
-        SiteError: it is not a width, not larger than the present one, above `LARGEST`, or not a multiple of `blocks`.
+        SiteError: if the width is invalid, not larger than the present one, above `LARGEST`, or not a multiple of
+            `blocks`.
     """
     text = str(width).strip()
     try:
@@ -43,20 +44,20 @@ def wider(width: int | str, present: int, *, blocks: int = 1, what: str) -> int:
         number = -1
     if isinstance(width, bool) or number < 0:
         raise SiteError(
-            f"{width!r} is not a width", remedies=["write 64 for 64 channels, or '2x' for twice the present ones"]
+            f"{width!r} is not a valid width", remedies=["write 64 for 64 channels, or '2x' for twice the present ones"]
         )
     if number > LARGEST:
         raise SiteError(f"{what} cannot have that many channels", shapes=f"{LARGEST:,} channels at most")
     if number <= present:
         raise SiteError(
-            f"{what} cannot become narrower or stay as it is: only more channels keep the function",
-            shapes=f"{present} channels now, {number} asked for",
+            f"{what} must become wider: only a larger width preserves the function",
+            shapes=f"{present} channels now, {number} requested",
             remedies=[f"give a width above {present}"],
         )
     if number % blocks:
         raise SiteError(
             f"{what} lies between grouped convolutions, whose groups must stay alike",
-            shapes=f"{present} channels now, {number} asked for, in {blocks} groups",
+            shapes=f"{present} channels now, {number} requested, in {blocks} groups",
             remedies=[f"give a multiple of {blocks}, such as {(number // blocks + 1) * blocks}"],
         )
     return number

@@ -38,37 +38,38 @@ def deepen(  # noqa: PLR0913 - a public verb; all but the first two are keywords
     noise: float = 0.5,
     check: bool = True,
 ) -> Result:
-    """Put one more layer behind a layer, and keep what both compute: `K` becomes `K > kernel`.
+    """Insert a layer after a layer without changing the function: `K` becomes `K > kernel`.
 
-    A plain convolution, linear layer or identity is morphed (see `morph`). An edge inside a morphed module becomes two
-    edges of that module, whose graph grows: so `0.5*id | 1x1 > 1x1`, deepened at its identity, is
-    `1x1 > 1x1 | 1x1 > 1x1`. The new layer is no identity with zeros elsewhere, as in Net2Net, but random, and the first
-    one is solved for: both learn from the first step. Between them stands a parametric activation, the identity at
-    birth (eq. 8), or a plain one between channels that come in pairs (`birth`).
+    A plain convolution, linear layer or identity is morphed (see `morph`). An edge of a morphed module becomes two
+    edges of the same module: `0.5*id | 1x1 > 1x1`, deepened at its identity, becomes `1x1 > 1x1 | 1x1 > 1x1`. The new
+    layer is not an identity, as in Net2Net, but random, and the filters of the layer before it are solved for, so that
+    both learn from the first step on. Between the two there is a parametric activation that is initially the identity
+    (eq. 8), or a plain one (see `birth`).
 
     Args:
         model: any network, in train or eval mode.
-        site: name or glob of plain layers, or of edges inside morphed modules.
-        kernel: of the new layer; its taps but one start at zero.
+        site: name or glob of plain layers, or of edges of morphed modules.
+        kernel: kernel size of the new layer; all its kernel positions but one start at zero.
         example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments.
-        width: channels between the two, 64 or "2x" relative to the site's output; default: as many as it writes,
-            twice that for pairs.
-        seed: of what is new.
-        inplace: change `model` itself; else a copy.
-        act: activation between the two: "auto" is that of the module's others; for plain layers as in `morph`.
-        norm: norm behind each of the two, as in `morph` and `regrow`.
+        width: number of channels between the two layers: 64, or "2x" relative to the site's output. By default as many
+            as the site's output, and twice that for birth="pair".
+        seed: random seed.
+        inplace: change `model` itself instead of a copy.
+        act: activation between the two layers. "auto" is that of the module's other blobs; for plain layers as in
+            `morph`.
+        norm: norm after each of the two layers, as in `morph` and `regrow`.
         calibration: batches for new BatchNorms.
-        birth: how what is new is born, "slope" or "pair", as in `morph`.
-        noise: size of what cancels within what is new.
-        check: raise where parity is above the tolerance.
+        birth: "slope" or "pair", as in `morph`.
+        noise: size of the random weights that cancel.
+        check: raise an error if parity is above the tolerance.
 
     Returns:
-        What `morph` returns.
+        The same as `morph`.
 
     Raises:
-        SiteError: no such layer, no kernel, or a glob that matches both plain layers and edges.
-        InfeasibleMorph: `width` is too narrow to pass all channels.
-        GraphError: the width is none, or the norm of an edge cannot go on.
+        SiteError: if there is no such layer, the kernel is invalid, or a glob matches both plain layers and edges.
+        InfeasibleMorph: if `width` is too narrow to pass all channels.
+        GraphError: if the width is invalid, or the norm of an edge cannot be kept.
 
     Example:
         >>> import torch

@@ -72,8 +72,8 @@ def extended(
         birth: how what is new is born.
 
     Raises:
-        GraphError: the present graph is no part of the larger one.
-        InfeasibleMorph: what is new cannot hold what it replaces.
+        GraphError: if the present graph is not part of the larger one.
+        InfeasibleMorph: if the new edges cannot represent the filter that they replace.
     """
     old, defaults = module.layout, Defaults.of(module)
     found = embed(old.graph, graph)
@@ -136,7 +136,7 @@ def _handed_norms(
     """Return the graph, and the norms of removed edges by the one edge that takes each over.
 
     Raises:
-        GraphError: several edges would share a norm, which holds a constant and perhaps statistics.
+        GraphError: if several edges would share a norm, which holds a constant and perhaps statistics.
     """
     handed: dict[str, str] = {}
     edges = {edge.name: edge for edge in graph.edges}
@@ -154,7 +154,7 @@ def _handed_norms(
             or norm_kind(given) not in (None, norm)
         ):
             raise GraphError(
-                f"edge {normed[0].name!r} has a norm, which must go on behind one edge",
+                f"edge {normed[0].name!r} has a norm, which must be kept behind a single edge",
                 graph=str(graph),
                 remedies=[f"let a single convolution without a norm of its own enter {bundle.sink!r} in its place"],
             )
@@ -245,7 +245,7 @@ def _cut(old: Cut, graph: ModuleGraph, loose: Collection[str], inside: Sequence[
         inside: the solved bundles, each with the cut that its solution takes where the whole cut passes through it.
 
     Raises:
-        GraphError: an edge would lead back over the cut.
+        GraphError: if an edge would lead back over the cut.
     """
     cut = set(old)
     for bundle, local in inside:
@@ -260,9 +260,9 @@ def _cut(old: Cut, graph: ModuleGraph, loose: Collection[str], inside: Sequence[
     back = [edge.name for edge in graph.edges if edge.source not in cut and edge.sink in cut]
     if back:
         raise GraphError(
-            f"edge {back[0]!r} would make present edges read other positions than they do",
+            f"edge {back[0]!r} would make existing edges read other positions",
             graph=str(graph),
-            remedies=["leave it out, or let it start at a blob nearer to the source"],
+            remedies=["remove it, or start it at a blob nearer to the source"],
         )
     return frozenset(cut)
 
@@ -270,7 +270,7 @@ def _cut(old: Cut, graph: ModuleGraph, loose: Collection[str], inside: Sequence[
 def _explained(error: NetmorphError, bundle: Bundle) -> NetmorphError:
     """Say which part of the module an error of the solver is about."""
     gone = " | ".join(edge.name for edge in bundle.removed)
-    doing = f"in place of {gone}" if gone else "which must amount to nothing at first"
+    doing = f"in place of {gone}" if gone else "which must be zero at first"
     error.what = f"between {bundle.source!r} and {bundle.sink!r}, {doing}: {error.what}"
     error.args = (error.what,)
     error.remedies = tuple(

@@ -30,10 +30,10 @@ from netmorph.surgery.running.call import Call, in_mode, undisturbed
 from netmorph.surgery.sites.layers import BASES
 
 _DOES = {
-    "channel_shuffle": "it puts the channels into another order",
-    "cumsum": "it adds each channel to the next ones",
+    "channel_shuffle": "it reorders the channels",
+    "cumsum": "it accumulates over channels",
     "dropout": "it draws random numbers",
-    "flip": "it puts the channels into another order",
+    "flip": "it reorders the channels",
     "glu": "it multiplies one half of the channels by the other",
     "group_norm": "it normalises groups of channels together",
     "gumbel_softmax": "it divides by a sum over channels",
@@ -41,14 +41,14 @@ _DOES = {
     "local_response_norm": "it divides each channel by a sum over its neighbours",
     "log_softmax": "it subtracts a sum over channels",
     "mean": "it takes the mean of the channels",
-    "native_channel_shuffle": "it puts the channels into another order",
+    "native_channel_shuffle": "it reorders the channels",
     "normalize": "it divides by a norm over channels",
-    "pixel_shuffle": "it makes pixels of channels",
+    "pixel_shuffle": "it converts channels to pixels",
     "rms_norm": "it normalises channels together",
-    "roll": "it puts the channels into another order",
+    "roll": "it reorders the channels",
     "softmax": "it divides by a sum over channels",
     "softmin": "it divides by a sum over channels",
-    "sum": "it adds the channels up",
+    "sum": "it sums over the channels",
 }
 _DROPOUT = {
     *("dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout", "rrelu"),
@@ -104,7 +104,7 @@ def follow(
         train: run in train mode (no trails where the model raises there), else in eval mode.
 
     Raises:
-        SiteError: the model raised in eval mode.
+        SiteError: if the model raised in eval mode.
     """
     watcher = _Watcher(site, index, new, model.get_submodule(site), train=train)
     leaves = dict(_leaves(model, ""))
@@ -275,7 +275,7 @@ def _refused(
 ) -> str:
     """Return why a leaf cannot be on the way, or ""."""
     if isinstance(module, MorphedModule):
-        return f"it enters the morphed module {name!r}, whose source cannot become wider"
+        return f"it enters the morphed module {name!r}, whose source cannot be widened"
     if index is None:
         return ""
     if not lanes.fit(module):

@@ -39,29 +39,29 @@ def grow_kernel(
     inplace: bool = False,
     check: bool = True,
 ) -> Result:
-    """Give convolutions a larger kernel and keep what they compute: zeros around the present taps, padding to match.
+    """Give convolutions a larger kernel without changing the function: the kernel is padded with zeros.
 
-    The zeros learn from the first step, for their gradient is that of any tap. Positions, size of the output, border
-    and stride stay as they are. The side that an even kernel adds lies behind, as in "same" padding. Padding by
-    reflection or wrapping needs larger inputs then, which `notices` tells.
+    The new zeros learn from the first step on. The padding of the convolution is adjusted so that positions, output
+    size, border and stride stay the same. An even kernel is padded at its end, as for "same" padding. With reflect or
+    circular padding the convolution then needs larger inputs; `notices` says so.
 
     Args:
         model: any network, in train or eval mode.
-        site: name or glob of plain convolutions, or of edges inside morphed modules (`layer1.0.shortcut.edges.s_a`).
-        kernel: taps, for each dimension or one number for all.
+        site: name or glob of plain convolutions, or of edges of morphed modules (`layer1.0.shortcut.edges.s_a`).
+        kernel: the new kernel size, one number for all dimensions or one for each.
         example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments.
-        seed: of nothing that is new here: zeros; kept so that all operations are called alike.
-        inplace: change `model` itself; else a copy.
-        check: raise where parity is above the tolerance.
+        seed: has no effect, since the new weights are zeros; all functions that grow a network have this argument.
+        inplace: change `model` itself instead of a copy.
+        check: raise an error if parity is above the tolerance.
 
     Returns:
-        What `morph` returns.
+        The same as `morph`.
 
     Raises:
-        SiteError: no such convolution, an edge without weights, a kernel that is not larger, a padding that PyTorch's
-            layer cannot have (an uneven one with a stride).
-        GraphError: a kernel of another number of dimensions.
-        ParityError: a layer differs from what it was by more than the tolerance.
+        SiteError: if there is no such convolution, the edge has no weights, the kernel is not larger than the present
+            one, or it needs a padding that PyTorch's layer does not support (asymmetric, with a stride).
+        GraphError: if the kernel has another number of dimensions.
+        ParityError: if the output of a layer has changed by more than the tolerance.
 
     Example:
         >>> layer, x = nn.Conv2d(3, 8, 3, padding=1), torch.randn(1, 3, 8, 8)
@@ -91,7 +91,7 @@ def kernel_sides(kernel: int | Sequence[int]) -> tuple[int, ...]:
     """Return a kernel as one number for all dimensions, or one for each.
 
     Raises:
-        SiteError: it is none.
+        SiteError: if the kernel is invalid.
     """
     sides = tuple(kernel) if isinstance(kernel, Sequence) else (kernel,)
     if isinstance(kernel, bytes) or not sides or not all(type(side) is int and side > 0 for side in sides):
@@ -130,8 +130,8 @@ def larger(spec: ConvSpec, kernel: tuple[int, ...], site: str) -> tuple[int, ...
     """Return a kernel for each dimension if it is larger than the present one.
 
     Raises:
-        SiteError: it is smaller somewhere, or nowhere larger.
-        GraphError: it has another number of dimensions.
+        SiteError: if the kernel is smaller in some dimension, or larger in none.
+        GraphError: if the kernel has another number of dimensions.
     """
     if not spec.dims:
         raise SiteError("a linear layer has no kernel", site=site, remedies=["deepen or widen it"])
@@ -140,7 +140,7 @@ def larger(spec: ConvSpec, kernel: tuple[int, ...], site: str) -> tuple[int, ...
         raise SiteError(
             "a kernel can only become larger",
             site=site,
-            shapes=f"{'x'.join(map(str, spec.kernel))} now, {'x'.join(map(str, sides))} asked for",
+            shapes=f"{'x'.join(map(str, spec.kernel))} now, {'x'.join(map(str, sides))} requested",
         )
     return sides
 

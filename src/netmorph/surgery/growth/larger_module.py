@@ -71,8 +71,8 @@ class Growing:
             graph: into which it grows.
 
         Raises:
-            SiteError: the norm needs data and there are none.
-            GraphError: no such activation or norm.
+            SiteError: if the norm needs calibration data and none are given.
+            GraphError: if the activation or norm is unknown.
         """
         notices = []
         act = own.act if self.act == "auto" else phi_name(self.act)
@@ -85,13 +85,13 @@ class Growing:
         notices += said_of_norms
         if self.norm == "auto" and norm is None and self.calibrated:
             notices.append(
-                "calibration= is of no use: new edges have no norm, as the module's others (norm= names one)"
+                "calibration= has no effect: new edges have no norm, like the module's others (set one with norm=)"
             )
         if norm_kind(norm) not in NEEDY or self.calibrated:
             return Defaults(act, norm), notices
         if self.norm != "auto":
             raise SiteError(
-                f"norm {norm!r} needs data to measure its statistics",
+                f"norm {norm!r} needs calibration data for its statistics",
                 remedies=["pass calibration=batches", "use norm='neutral', which is exact in eval mode only"],
             )
         notices.append(f"new edges have no norm, since {norm!r} needs data and no calibration= was given")
@@ -130,8 +130,8 @@ def grown(
     """Return a module of a larger graph that computes what `module` does, which is left as it is.
 
     Raises:
-        GraphError: a blob would become narrower, or the present graph is no part of the larger one.
-        InfeasibleMorph: what is new cannot hold what it replaces.
+        GraphError: if a blob would become narrower, or the present graph is not part of the larger one.
+        InfeasibleMorph: if the new edges cannot represent the filter that they replace.
     """
     layout = module.layout
     now, then = layout.widths, resolve_widths(graph, layout.site)
@@ -180,7 +180,7 @@ def in_place(layout: Layout, graph: ModuleGraph, edge_name: str, fragment: Modul
     site's output is relative to the edge's sink.
 
     Raises:
-        GraphError: the edge names a stride and the fragment does not.
+        GraphError: if the edge names a stride and the fragment does not.
     """
     edge = graph.edge(edge_name)
     if any(step > 1 for step in edge.stride or ()) and all(each.stride is None for each in fragment.edges):

@@ -52,8 +52,8 @@ class Channels:
             what: what is widened, for errors.
 
         Raises:
-            GraphError: no such birth.
-            SiteError: an odd number of new channels where they come as twins.
+            GraphError: if the birth is unknown.
+            SiteError: if the number of new channels is odd and the birth needs pairs of channels.
         """
         check_birth(birth, CHANNEL_BIRTHS)
         index = copy_map(present, number, blocks=blocks, seed=seed)
@@ -62,8 +62,8 @@ class Channels:
             new = (number - present) // blocks
             if birth == "cancel" and new % 2:
                 raise SiteError(
-                    f"birth='cancel' adds twins, and {what} would get an odd number of new channels",
-                    shapes=f"{present} channels now, {number} asked for"
+                    f"birth='cancel' adds channels in pairs, and {what} would get an odd number of new channels",
+                    shapes=f"{present} channels now, {number} requested"
                     + (f", in {blocks} groups" if blocks > 1 else ""),
                     remedies=[f"give {number + blocks} channels", "use birth='zero'"],
                 )
@@ -86,8 +86,8 @@ class Channels:
         index = (self.index[:, None] * count + torch.arange(count, device=self.index.device)).flatten()
         if self.birth == "cancel" and count > 1:
             raise SiteError(
-                "birth='cancel' needs twins that stay neighbours, and a depthwise convolution with several filters a "
-                "channel parts them",
+                "birth='cancel' needs pairs of neighbouring channels, which a depthwise convolution with several "
+                "filters per channel separates",
                 remedies=["use birth='zero'"],
             )
         return Channels(index, self.role.repeat_interleave(count), self.birth)
@@ -120,11 +120,12 @@ class Channels:
             seed: of what cancels.
 
         Raises:
-            SiteError: twins whose readers are zero would stay alike for good.
+            SiteError: if the weights that read two equal channels would all be zero, so that the channels would never
+                differ.
         """
         if self.birth == "cancel" and not noise:
             raise SiteError(
-                "birth='cancel' needs twins whose readers cancel, and with noise=0 they are zero",
+                "birth='cancel' needs pairs of weights that cancel, and with noise=0 they would be zero",
                 remedies=["pass a noise= above 0", "use birth='zero'"],
             )
         if self.birth == "copies":

@@ -73,7 +73,8 @@ def perform(
         strict: hold the whole network's outputs to a tolerance as well.
 
     Raises:
-        NetmorphError: whatever a maker raises, located; the network does not run afterwards.
+        NetmorphError: if a maker raises (with the site added to the message), or if the network does not run
+            afterwards.
     """
     _check(model, makers)
     before = probe(model, {name: model.get_submodule(name) for name in makers}, call, keep=True)
@@ -113,7 +114,7 @@ def _again(
 
 
 def like_of(model: nn.Module, module: nn.Module) -> Tensor:
-    """Return a tensor of the dtype and on the device that new parameters of a module shall have."""
+    """Return a tensor with the dtype and device of new parameters of a module."""
     own = (tensor for tensor in (*module.parameters(), *model.parameters()) if tensor.is_floating_point())
     return next(own, torch.empty(0))
 

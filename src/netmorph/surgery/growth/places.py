@@ -49,7 +49,7 @@ def plain_sites(model: nn.Module, call: Call, verb: str) -> Sites:
     """Return the sites of a network at which a module stands, edges of morphed modules among them.
 
     Raises:
-        SiteError: the model is wrapped, or raised on the example.
+        SiteError: if the model is wrapped, or raised on the example.
     """
     check_unwrapped(model, verb)
     return find_sites(model, call, shortcuts=False)
@@ -66,7 +66,7 @@ def select(model: nn.Module, sites: Sites, pattern: str, natures: Collection[Nat
         verb: the operation, for errors.
 
     Raises:
-        SiteError: nothing matches, or only what the operation does not act on.
+        SiteError: if nothing matches, or only modules to which the operation does not apply.
     """
     check_pattern(pattern)
     known = {place.name: place for place in _places(model, sites)}
@@ -84,7 +84,7 @@ def pytorch_layer(model: nn.Module, name: str, verb: str) -> Plain:
     """Return the description of one of PyTorch's own convolutions or linear layers.
 
     Raises:
-        SiteError: what stands there is something else, or another library's layer.
+        SiteError: if the module is not a plain PyTorch layer of this kind.
     """
     layer = model.get_submodule(name)
     plain = None if origin_of(layer) is not None or pads_same(layer) else plain_layer(layer)
@@ -122,4 +122,5 @@ def _unfit(model: nn.Module, place: Place, natures: Collection[Nature], verb: st
         edges = model.get_submodule(f"{place.name}.edges".lstrip(".")).named_children()
         names = [f"{place.name}.edges.{key}".lstrip(".") for key, _ in edges]
         remedy = f"name one of its edges: {', '.join(map(repr, names))}"
-    return SiteError(f"{verb} acts on {wanted}, and this is {_WORDS[place.nature]}", site=place.name, remedies=[remedy])
+    what = f"{verb} acts on {wanted}, and {place.name!r} is {_WORDS[place.nature]}"
+    return SiteError(what, site=place.name, remedies=[remedy])

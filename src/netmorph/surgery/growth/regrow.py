@@ -32,45 +32,48 @@ def regrow(  # noqa: PLR0913 - a public verb; all but the first three are keywor
     noise: float = 0.5,
     check: bool = True,
 ) -> Result:
-    """Grow morphed modules into a larger graph of which their own is a part, and keep what they compute.
+    """Replace morphed modules by larger graphs that contain their own, without changing the function.
 
-    So a network can be morphed in phases, trained in between, and end with the architecture that one morph would have
-    given it (section 4.2 of the paper finds that such networks reach lower errors): `0.5*id | 1x1 > 1x1`, then
-    `0.5*id | 3x3 > 1x1`, then `0.5*id | 3x3 > 3x3`, or `1x1 > 1x1 | 1x1 > 1x1`.
+    A network can thus be morphed in phases, with training in between, and end with the architecture that a single morph
+    would have given it. Section 4.2 of the paper finds that such networks reach lower errors. An example is
+    `0.5*id | 1x1 > 1x1`, then `0.5*id | 3x3 > 1x1`, then `0.5*id | 3x3 > 3x3`.
 
-    What goes on keeps its trained weights: edges in larger kernels among zeros, blobs in wider ones among copies (see
-    `widen`), whatever the slopes of the activations have become. What is new between two blobs is solved for, as in
-    `morph`: it does what the edges did whose place it takes (a fixed `0.5*id`, a trained edge that becomes several), or
-    nothing where it comes besides. What joins more blobs than two ends in zeros, and learns from there.
+    Existing edges keep their trained weights, embedded in larger kernels with zeros if necessary; blobs that become
+    wider get copies of channels (see `widen`). This works for any slopes of the activations. New edges between two
+    blobs are solved for as in `morph`: they compute what the edges that they replace computed (a fixed `0.5*id`, or a
+    trained edge that becomes several), or zero if they are added in parallel. New parts that join more than two blobs
+    end in zeros, and learn from there.
 
-    Blobs and edges are recognised by name: those of an expression are named a, b, ... in the order of the text, so
-    write the module's own graph (`result.sites[0].graph` prints it) and add to it. Where names would not fit, write
-    edges: `s-a:3x3, a-t:1x1`.
+    Blobs and edges are matched by name. The blobs of an expression are named a, b, ... in the order of the text, so
+    start from the module's own graph (`print(result.sites[0].graph)`) and add to it. If the names would not match,
+    write a list of edges: `s-a:3x3, a-t:1x1`.
 
     Args:
         model: any network with morphed modules, in train or eval mode.
-        site: name or glob of morphed modules, which take the whole graph; or of edges of morphed modules, in whose
-            place the graph comes.
+        site: name or glob of morphed modules, which `graph` replaces as a whole, or of edges of morphed modules, which
+            `graph` replaces.
         graph: the larger graph, its notation or its name in the catalogue.
         example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments.
-        seed: of what is new.
-        inplace: change `model` itself; else a copy.
-        act: activation of new blobs: "auto" is that of the module's others, as for `morph` where it has none.
-        norm: norm of new edges: "auto" is that of the module's others (none, where that needs data and there is none).
-        calibration: batches, as `calibrate` takes them, for new BatchNorms.
-        birth: how what is new is born, as in `morph`; blobs that become wider get random channels under "zero" and
-            "cancel", else copies. A branch that comes besides is born by "zero" under "pair".
-        noise: size of what cancels within what is new, relative to what it replaces.
-        check: raise where a module's parity is above the tolerance.
+        seed: random seed.
+        inplace: change `model` itself instead of a copy.
+        act: activation of new blobs. "auto" is that of the module's other blobs, or as in `morph` if there is none.
+        norm: norm of new edges. "auto" is that of the module's other edges, or None if it needs calibration data and
+            none are given.
+        calibration: batches for new BatchNorms, as in `calibrate`.
+        birth: as in `morph`. Blobs that become wider get random channels with "zero" and "cancel", otherwise copies.
+            With "pair", branches that are added in parallel are initialised as with "zero".
+        noise: size of the random weights that cancel, relative to the weights that are replaced.
+        check: raise an error if the parity of a module is above the tolerance.
 
     Returns:
-        What `morph` returns; `sites` says what each module became.
+        The same as `morph`; `sites` describes the new modules.
 
     Raises:
-        SiteError: no such module or edge.
-        GraphError: the present graph is no part of the larger one: what is gone, narrower or smaller.
-        InfeasibleMorph: what is new cannot hold what it replaces.
-        ParityError: a module differs from what it was by more than the tolerance.
+        SiteError: if there is no such module or edge.
+        GraphError: if the present graph is not part of the larger one; the message states what is missing, narrower or
+            smaller.
+        InfeasibleMorph: if the new edges cannot represent the filter that they replace.
+        ParityError: if the output of a module has changed by more than the tolerance.
 
     Example:
         >>> import torch

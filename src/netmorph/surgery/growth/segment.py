@@ -79,13 +79,13 @@ def segment_parity(before: Segment, after: Segment, recorded: Tensor, spec: Conv
 
     Args:
         before: the present segment.
-        after: the one that shall replace it.
+        after: the segment that is to replace it.
         recorded: an input of the first layer.
         spec: geometry of the first layer before.
         check: raise where the difference is above the tolerance.
 
     Raises:
-        ParityError: it is, or the present output is not finite.
+        ParityError: if the difference is above the tolerance, or the present output is not finite.
     """
     with undisturbed(*before.modules.values(), *after.modules.values()):
         measured = tuple(_measure(before, after, *each) for each in _inputs(before, recorded, spec))
@@ -106,7 +106,7 @@ def _measure(before: Segment, after: Segment, source: str, x: Tensor) -> Measure
     y = before.run(x)
     if not y.isfinite().all():
         raise ParityError(
-            "the present output is not finite: there is nothing to compare with",
+            "the present output is not finite: nothing can be compared with it",
             site=before.start,
             remedies=["look for NaN or inf in the example inputs and in the network's weights"],
         )

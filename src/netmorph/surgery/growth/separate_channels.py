@@ -68,7 +68,7 @@ def lanes_after(
             shape, found = y.shape, _candidates(y.shape, lanes[0])
         found = [each for each in found if _are_copies(y, wider, each, index, shape, new)]
         if not found:
-            return "does not keep channels apart"
+            return "mixes channels"
         tried += 1
     return found[0] if tried > 1 else "cannot be tried on other numbers than the example's"
 

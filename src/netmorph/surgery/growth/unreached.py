@@ -26,7 +26,7 @@ def missed(model: nn.Module, call: Call) -> dict[str, nn.Module | Tensor]:
         call: example inputs.
 
     Raises:
-        SiteError: the model raised in eval mode.
+        SiteError: if the model raised in eval mode.
     """
     reads = _Reads()
     for training in (False, True):
@@ -61,7 +61,7 @@ def notice_of(found: Mapping[str, nn.Module | Tensor], site: str, before: int, a
     listed = ", ".join(map(repr, names[:_MOST])) + (f" and {len(names) - _MOST} more" if len(names) > _MOST else "")
     return (
         f"the example does not reach {listed}, which may read {site!r} elsewhere and still expect {before} channels, "
-        f"where {site!r} has {after} now: if so, widen with an example that reaches them",
+        f"where {site!r} has {after} now: in that case, widen with an example that reaches them",
     )
 
 

@@ -35,43 +35,45 @@ def widen(
     inplace: bool = False,
     check: bool = True,
 ) -> Result:
-    """Give layers or blobs of morphed modules more channels, and keep what the network computes.
+    """Give layers, or blobs of morphed modules, more channels without changing the function.
 
-    By default new channels are copies (Chen, Goodfellow and Shlens, 2016). What reads a channel and its copies reads
-    shares of the original's weights, which add up to them, unequal and with noise that cancels: so a copy and its
-    original receive different gradients, non-zero from the first step, and go apart. This is exact under any
-    activation, whatever its slopes have become, and with BatchNorm in train mode too. `birth=` names other ways.
+    By default, new channels are copies of existing ones (Chen, Goodfellow and Shlens, 2016). The weights that read a
+    channel are divided among the channel and its copies, unequally and with noise that cancels, so that they receive
+    different gradients and diverge from the first step on. This is exact with any activation, whatever its slopes, and
+    with BatchNorm in train mode too. `birth` selects other initialisations.
 
-    A plain layer needs one reader: a convolution or linear layer that alone reads its output, through elementwise
-    functions, BatchNorm, PReLU, pooling, flattening, depthwise convolutions, LayerNorm (for even copies only). It is
-    found by running the network, whatever its code, and what lies between is tried, in float64, on numbers of many
-    sizes and in both modes, for whether it keeps channels apart. Otherwise the error says what stands in the way. What
-    the example does not reach, and may read the layer all the same, is named in `notices`. In a morphed module name an
-    inner `blob`: what enters it gets new rows, what leaves it new columns; blobs tied to it by depthwise edges or edges
-    without weights become wider along.
+    To widen a plain layer, exactly one convolution or linear layer may read its output. Elementwise functions,
+    BatchNorm, PReLU, pooling, flattening, depthwise convolutions and (if every channel is copied equally often)
+    LayerNorm may lie in between. The reader is found by running the network. What lies in between is tested in float64,
+    with values of many magnitudes and in both modes, to make sure that it acts on each channel separately; otherwise
+    the error names the obstacle. Layers that the example inputs do not reach, and that may read the layer too, are
+    listed in `notices`. In a morphed module, pass the name of an inner `blob`; the edges into it get new rows and the
+    edges out of it new columns. Blobs that are tied to it by depthwise edges or edges without weights are widened as
+    well.
 
     Args:
         model: any network, in train or eval mode.
         site: name or glob of plain convolutions and linear layers; with `blob`, of morphed modules.
-        width: channels then, or a factor of the present ones such as "2x" or "1.5x".
+        width: the new number of channels, or a factor such as "2x" or "1.5x".
         example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments.
         blob: inner blob of the morphed modules.
-        birth: how new channels are born: "copies" of present ones; "zero": random, with zeros in what reads them;
-            "cancel": random twins whose readers cancel. The latter two need what lies between to keep channels apart
-            altogether: no LayerNorm, RMSNorm or GroupNorm. A BatchNorm there takes its statistics of new channels from
-            the example.
-        noise: size of what cancels, relative to the weights that read the channels.
-        seed: of the choice of copies, their shares and the noise.
-        inplace: change `model` itself; else a copy.
-        check: raise where parity is above the tolerance.
+        birth: how new channels are initialised: as "copies"; "zero": at random, with zero weights in the layer that
+            reads them; "cancel": as random pairs that are read with opposite signs. The latter two require that what
+            lies in between acts on each channel separately (no LayerNorm, RMSNorm or GroupNorm). A BatchNorm there
+            takes the statistics of new channels from the example inputs.
+        noise: size of the random weights that cancel, relative to the weights that read the channels.
+        seed: random seed for the choice of copies, their shares and the noise.
+        inplace: change `model` itself instead of a copy.
+        check: raise an error if parity is above the tolerance.
 
     Returns:
-        What `morph` returns; the parity of a plain layer is that of its reader's output.
+        The same as `morph`; the parity of a plain layer is measured at the output of the layer that reads it.
 
     Raises:
-        SiteError: no such layer, several readers, no more channels than now, a group that does not divide them.
-        GraphError: a blob that cannot become wider.
-        ParityError: what is computed differs from what it was by more than the tolerance.
+        SiteError: if there is no such layer, several layers read its output, the width is not larger than the present
+            one, or the number of groups does not divide it.
+        GraphError: if a blob cannot be widened.
+        ParityError: if the output has changed by more than the tolerance.
 
     Example:
         >>> import torch
@@ -130,7 +132,7 @@ def _unfit(model: nn.Module, name: str, blob: str | None) -> SiteError:
     inner = morphed_at(model, name).layout.graph.inner
     listed = ", ".join(map(repr, inner))
     return SiteError(
-        "it is a morphed module, whose output cannot become wider",
+        "it is a morphed module, whose output cannot be widened",
         site=name,
         remedies=[f"name an inner blob, blob={inner[0]!r} of {listed}" if inner else "deepen one of its edges first"],
     )

@@ -45,9 +45,9 @@ def widened(
         birth: how new channels are born.
 
     Raises:
-        SiteError: no such inner blob, or not wider than it is.
-        GraphError: a tied blob is the source or the sink, grouped edges meet the blob, or what stands beside it cannot
-            be widened exactly.
+        SiteError: if there is no such inner blob, or the width is not larger than the present one.
+        GraphError: if a tied blob is the source or the sink, the blob has grouped edges, or what stands beside it
+            cannot be widened exactly.
     """
     layout = module.layout
     for blob in widths:
@@ -65,7 +65,7 @@ def widened(
         if len(maps[blob]) != number:
             raise GraphError(
                 f"blob {blob!r} is tied to others by depthwise edges or edges without weights, and becomes as wide",
-                shapes=f"{len(maps[blob])} channels by the others, {number} asked for",
+                shapes=f"{len(maps[blob])} channels by the others, {number} requested",
                 remedies=["name the same factor for all of them, or only one of them"],
             )
     graph = _with_widths(layout, {blob: len(channels) for blob, channels in maps.items()}, factors)
@@ -79,7 +79,7 @@ def _check_blob(graph: ModuleGraph, blob: str) -> None:
     if blob in graph.inner:
         return
     inner = ", ".join(map(repr, graph.inner))
-    what = "source and sink are as wide as the network makes them" if blob in graph.blobs else "it has no such blob"
+    what = "the network determines the widths of source and sink" if blob in graph.blobs else "it has no such blob"
     raise SiteError(
         f"blob {blob!r} cannot be widened: {what}",
         graph=str(graph),
@@ -95,7 +95,7 @@ def _tied(layout: Layout, blob: str, channels: Channels) -> Maps:
         for edge, other, implied in _ties(layout, present, maps):
             if other in (layout.graph.source, layout.graph.sink):
                 raise GraphError(
-                    f"blob {blob!r} is tied to {other!r} by edge {edge.name!r}, which keeps channels apart",
+                    f"blob {blob!r} is tied to {other!r} by edge {edge.name!r}, which acts on each channel separately",
                     graph=str(layout.graph),
                     remedies=["widen another blob", "regrow the module with a 1x1 in place of that edge first"],
                 )
@@ -175,7 +175,7 @@ def like_of(module: nn.Module) -> Tensor:
 
 
 def gather_into(new: nn.Module, old: nn.Module, index: Tensor) -> None:
-    """Copy a module's parameters and buffers into a wider one of its kind, channel by channel; modes go along.
+    """Copy a module's parameters and buffers into a wider one of its kind, channel by channel, and its mode.
 
     Args:
         new: the wider one.
@@ -200,7 +200,8 @@ def _check_norm(norm: nn.Module, edge: str, channels: Channels) -> None:
     even = channels.birth == "copies" and len(set(torch.bincount(channels.index).tolist())) == 1
     if isinstance(norm, BlendedGroupNorm) or not even:
         raise GraphError(
-            f"the {type(norm).__name__} of edge {edge!r} has statistics over several channels, which new ones change",
+            f"the {type(norm).__name__} of edge {edge!r} normalises over several channels, so that new channels would "
+            "change its output",
             remedies=["widen by a whole factor such as '2x', by copies"]
             if not isinstance(norm, BlendedGroupNorm)
             else [],

@@ -77,8 +77,8 @@ def layer_maker(
                 check_layer(sites[each], module)
             elif mixes_channels(module) and not (birth == "copies" and even(index)):
                 raise SiteError(
-                    f"{each!r} is a {type(module).__name__}, whose statistics only even copies keep",
-                    shapes=f"{plain.spec.c_out} channels now, {number} asked for, birth {birth!r}",
+                    f"{each!r} is a {type(module).__name__}, which requires every channel to be copied equally often",
+                    shapes=f"{plain.spec.c_out} channels now, {number} requested, birth {birth!r}",
                     remedies=[f"double the layer by copies: width={2 * plain.spec.c_out}, birth='copies'"],
                 )
         made: dict[str, nn.Module] = {}
@@ -100,7 +100,7 @@ def _reader(model: nn.Module, name: str, call: Call, sites: Sites) -> str:
     """Return the name of the one layer that reads a layer's output, in eval and in train mode."""
     trails = [*follow(model, call, name, None), *follow(model, call, name, None, train=True)]
     if not trails:
-        raise SiteError("the example does not reach it, so that nothing is known of what reads it")
+        raise SiteError("the example does not reach it, so that the layers that read it are unknown")
     _check_trails(trails)
     paths = {tuple(trail.names) for trail in trails}
     if len(paths) > 1:
@@ -117,7 +117,7 @@ def _reader(model: nn.Module, name: str, call: Call, sites: Sites) -> str:
                 raise SiteError(f"{each!r}, which reads it, cannot be changed: {sites.refused.get(each, 'no site')}")
         owners = [other for other, found in model.named_modules(remove_duplicate=False) if found is module]
         if len(owners) > 1:
-            raise SiteError(f"{each!r}, which lies behind it, is shared", shapes=f"as {' and '.join(owners)}")
+            raise SiteError(f"{each!r}, which follows it, is shared", shapes=f"as {' and '.join(owners)}")
     return trails[0].reader
 
 
@@ -125,7 +125,7 @@ def _check_trails(trails: Sequence[Trail]) -> None:
     for trail in trails:
         if trail.why:
             raise SiteError(
-                f"its channels cannot be followed to the one layer that reads them: {trail.why}",
+                f"its channels cannot be traced to a single layer that reads them: {trail.why}",
                 shapes=f"after {' > '.join(trail.names)}" if trail.names else None,
                 remedies=[
                     "widen a layer whose output only one convolution or linear layer reads, behind elementwise "
@@ -143,8 +143,8 @@ def _left(name: str, trails: Sequence[Trail]) -> tuple[str, ...]:
     if not left:
         return ()
     return (
-        f"what {name!r} computes leaves PyTorch by {', '.join(left)}, where nobody can follow it: that the network's "
-        "outputs are as they were is known for the example only",
+        f"what {name!r} computes leaves PyTorch by {', '.join(left)}, which netmorph cannot trace: that the "
+        "network's outputs are unchanged was checked for the example only",
     )
 
 

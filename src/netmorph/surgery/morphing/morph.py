@@ -1,4 +1,4 @@
-"""The main verb: replace layers by module graphs and keep the function (DESIGN sections 6 and 7)."""
+"""The main verb: replace layers by module graphs and keep the function."""
 
 from __future__ import annotations
 
@@ -54,56 +54,59 @@ def morph(  # noqa: PLR0913 - the public verb; all but the first two are keyword
     birth: Birth = "slope",
     check: bool = True,
 ) -> Result:
-    """Replace layers of a network by module graphs, so that the network computes what it did (eq. 5).
+    """Replace layers of a network by module graphs so that the network computes the same function (eq. 5).
 
-    Each site's filter is solved for, the module that runs it is measured against the layer, in the layer's own dtype,
-    border included, and only when every site has passed are the modules swapped in: if anything fails, nothing has
-    changed. Modes, BatchNorm statistics, gradients and random generators are left as they are.
+    netmorph solves for the filters of each module, and compares the module with the layer that it replaces, in the
+    layer's own dtype and including the image border. Modules are put into the network only when all of them have
+    passed; if anything fails, nothing is changed. Training mode, BatchNorm statistics, gradients and random generators
+    are preserved.
 
-    The model runs on the example three times (in eval and in train mode, since some code does other things in one of
-    them, and in eval mode again, to tell whether it is deterministic), the child once; in train mode too where a new
-    module has a norm, or where only that mode reaches a site. Without, new modules compute the same in both modes, and
-    its outputs in train mode are not measured: they could only show code of the network that asks for the types or
-    parameters of its layers in train mode alone (`verify` measures them).
+    The model runs on the example inputs three times: in eval mode, in train mode (since some code behaves differently
+    there), and again in eval mode, to find out whether it is deterministic. The child runs once in eval mode. It also
+    runs in train mode if a new module has a norm, or if a site is reached only in that mode. Otherwise new modules
+    compute the same in both modes, and the outputs in train mode are not measured; `verify` does so.
 
     Args:
         model: any network, on any device, in train or eval mode.
-        mapping: names or globs of sites (`fnmatchcase` on the full dotted name, `*` crosses dots; "" is the model
-            itself), to graphs, notations or names of the catalogue.
-        example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments; `({...},)` where the model
-            takes one dictionary.
-        seed: of all noise. Each site's own follows from it and the site's name, so no order matters.
-        inplace: change `model` itself; else a copy.
-        act: activation of the inner blobs, parametric and the identity at birth (eq. 8): "auto" is the network's own,
-            which the example's run calls behind the layer, else before it, else most often; ReLU where none is seen. A
-            name of torch.nn, with settings such as "gelu(approximate=tanh)"; None for none.
-        norm: norm after each edge: "auto" is "calibrated" where `calibration` is given and the network uses BatchNorm,
-            else None; "calibrated" and "paper" need `calibration`; "neutral", "group", "layer". Its settings (eps,
-            momentum, whether it is a SyncBatchNorm) are those of the network's norms around the site.
-        calibration: batches, as `calibrate` takes them.
+        mapping: a dict from names or globs of sites to graphs, notations or names of the catalogue. Globs match the
+            full dotted name as in `fnmatch`, and `*` also matches dots; "" is the model itself.
+        example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments. If the model takes a single
+            dictionary, pass `({...},)`.
+        seed: random seed. The noise of each site depends only on it and on the site's name.
+        inplace: change `model` itself instead of a copy.
+        act: activation of the inner blobs, parametric and initially the identity (eq. 8). "auto" is the activation that
+            is called after the layer in the example run, else before it, else the most frequent one of the network, or
+            ReLU if none is found. Otherwise a name of torch.nn, with settings as in "gelu(approximate=tanh)", or None
+            for no activation.
+        norm: norm after each edge. "auto" is "calibrated" if `calibration` is given and the network uses BatchNorm,
+            else None. "calibrated" and "paper" need `calibration`; the others are "neutral", "group" and "layer".
+            Settings (eps, momentum, SyncBatchNorm or not) are those of the network's norms near the site.
+        calibration: batches, as in `calibrate`.
         method: "closed-form", "alternating" (the paper's Algorithm 2) or "stepwise".
-        fill: "pointwise" or "dense" (noise in all taps, source padded once).
-        noise: size of what cancels within a module, relative to the layer's filter.
-        keep_parent: where a graph cannot hold the filter, add one more parallel edge of the layer's kernel, called
-            `parent`: its filter is the layer's less what the other paths compute, so near the layer's, not equal to it.
-        birth: how the module computes the layer's function from the start. "slope" (the paper's): by parametric
-            activations of slope 1, with which the module is linear at birth. "pair": with plain activations, each
-            channel u beside its negative, for `phi(u) - phi(-u)` is a multiple of u (ReLU, LeakyReLU, GELU, SiLU,
-            Hardswish); only half of each activated blob's channels count. "zero": the edges without an activation hold
-            the layer's filter, and the branches beside them are random and end in zeros. "cancel": the same, but the
-            branches' channels are twins whose readers cancel. Norms are exact in eval mode in each birth; in train mode
-            too with "zero" and "cancel", where they stand inside the branches only, while with "slope" and "pair" a
-            BatchNorm is as near as the batch is to the calibration.
-        check: raise where a site's parity is above the tolerance, and where the outputs of a deterministic network
-            differ by more than 100 times that; False only reports it, as is always the case with norm="paper", which is
-            not exact.
+        fill: "pointwise" or "dense" (noise at all kernel positions; the input of the module is padded once).
+        noise: size, relative to the layer's filter, of the random weights that cancel within a module.
+        keep_parent: if a graph cannot represent the filter, add a parallel edge called `parent` with the layer's
+            kernel. Its filter is that of the layer minus what the other paths compute.
+        birth: how a module with activations is initialised so that it computes the layer's function. "slope" (the
+            paper's) uses parametric activations of slope 1, with which the module is linear at first. "pair" uses plain
+            activations, and gives each channel u a partner -u, since `phi(u) - phi(-u)` is a multiple of u for ReLU,
+            LeakyReLU, GELU, SiLU and Hardswish; each blob with an activation then counts with half of its channels.
+            With "zero", paths without an activation represent the layer's filter, and the branches beside them are
+            random with a last layer of zeros. "cancel" is the same, but the channels of a branch come in equal pairs
+            that are read with opposite signs. Norms are exact in eval mode with every birth. In train mode they are
+            exact with "zero" and "cancel"; with "slope" and "pair" a BatchNorm is as close to the identity as the batch
+            is to the calibration data.
+        check: raise an error if the parity of a site is above the tolerance, or if the outputs of a deterministic
+            network differ by more than 100 times that. With False, and always with norm="paper", which is not exact,
+            parity is only reported.
 
     Raises:
-        SiteError: no such site, a refused one, two patterns for one, weights that are not finite, a wrapped model.
-        InfeasibleMorph: a graph cannot hold its site's filter.
-        GraphError: a graph does not fit its site.
-        ParityError: a site's module differs from the layer by more than the tolerance, or the network's outputs do
-            though no module does: its code looks at the types or parameters of its layers.
+        SiteError: if a site does not exist, is refused or matches two patterns, weights are not finite, or the model is
+            wrapped.
+        InfeasibleMorph: if a graph cannot represent the filter of its site.
+        GraphError: if a graph does not fit its site.
+        ParityError: if a module differs from the layer that it replaces by more than the tolerance, or if only the
+            outputs of the network do, because its code depends on the types or parameters of its layers.
 
     Example:
         >>> import torch
@@ -206,7 +209,7 @@ def _norm(
     needy = sorted(name for name in named if name in NEEDY)
     if needy and not calibrated:
         raise SiteError(
-            f"norm {needy[0]!r} needs data to measure its statistics",
+            f"norm {needy[0]!r} needs calibration data for its statistics",
             remedies=[
                 "pass calibration=batches",
                 "use norm='neutral', which is exact in eval mode only",
@@ -214,7 +217,7 @@ def _norm(
             ],
         )
     if "paper" in named:
-        notices.append("norm 'paper' does not keep the function: parity is reported, not asserted")
+        notices.append("norm 'paper' does not keep the function: parity is reported but not checked")
     return norm, notices
 
 
@@ -230,8 +233,8 @@ def _notices(grafts: Sequence[Graft], before: Run) -> list[str]:
             notices.append(f"{name!r} is not reached by the example: its parity was measured on synthetic inputs")
         if graft.record.status == "KEPT_PARENT":
             notices.append(
-                f"{name!r}: the graph cannot hold the layer's filter; one more parallel edge, 'parent', holds what the "
-                "other paths leave of it"
+                f"{name!r}: the graph cannot represent the layer's filter; an additional parallel edge, "
+                "'parent', represents the remainder"
             )
         note = notice(graft.layer)
         if note is not None:

@@ -1,4 +1,4 @@
-"""What a morph would do, site by site, before any work (DESIGN section 7)."""
+"""What a morph would do, site by site, before any work."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ class ModelPlan(Sequence[PlannedSite]):
 
     Attributes:
         sites: one plan for each matched site, in the network's order.
-        refused: places that globs met and that cannot be morphed, with reasons.
-        cost: of parent and child as far as it can be told: new norms, activations and biases are not counted.
+        refused: layers that globs match and that cannot be morphed, with reasons.
+        cost: cost of parent and child, without new norms, activations and biases.
     """
 
     sites: tuple[PlannedSite, ...]
@@ -138,22 +138,22 @@ def plan(
     birth: Birth = "slope",
     seed: int = 0,
 ) -> ModelPlan:
-    """Say what `morph` with the same mapping would do: reduction, cut, feasibility and cost of each site.
+    """Report what `morph` would do with the same mapping: reduction, cut, feasibility and cost of each site.
 
-    Weights are not looked at. The model runs on the example and is left as it is.
+    The result does not depend on the weights. The model runs on the example inputs and is not changed.
 
     Args:
         model: any network.
-        mapping: as for `morph`.
-        example_inputs: as for `morph`.
-        fill: as for `morph`.
-        act: as for `morph`; it decides whether a module can be born in pairs.
-        birth: as for `morph`; "pair" counts half of the channels of each activated blob.
-        seed: as for `morph`; it draws the noise whose rank decides where the max-flow does not.
+        mapping: as in `morph`.
+        example_inputs: as in `morph`.
+        fill: as in `morph`.
+        act: as in `morph`; not every activation supports birth="pair".
+        birth: as in `morph`; with "pair", each blob with an activation counts with half of its channels.
+        seed: as in `morph`; it draws the noise whose rank decides where the maximum flow cannot.
 
     Raises:
         SiteError: as for `morph`.
-        GraphError: a graph does not fit its site at all, or there is no such birth.
+        GraphError: if a graph does not fit its site, or the birth is unknown.
     """
     check_birth(birth)
     call = Call.of(example_inputs)

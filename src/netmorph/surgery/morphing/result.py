@@ -38,12 +38,12 @@ class Result:
 
     Attributes:
         model: the child.
-        parity: the measured difference to the parent, of the whole model and of each site.
-        sites: what became of each site.
-        history: all that was done to the network, this last.
-        cost: of parent and child.
+        parity: the measured differences between parent and child, of the outputs and at each site.
+        sites: the new module or layer at each site.
+        history: all changes made to the network, this one last.
+        cost: cost of parent and child.
         notices: what the user should know, one sentence each.
-        operation: name of the verb.
+        operation: name of the function.
     """
 
     model: nn.Module

@@ -70,7 +70,7 @@ class Graft:
             check: raise where the difference is above the tolerance.
 
         Raises:
-            ParityError: the difference is above the tolerance.
+            ParityError: if the difference is above the tolerance.
         """
         return replace(self, parity=_parity(self.site, self.layer, self.module, recorded, check=check))
 
@@ -79,18 +79,18 @@ def check_layer(site: Site, layer: nn.Module) -> None:
     """Raise where a layer's weights cannot be solved for.
 
     Raises:
-        SiteError: they are NaN or infinite, or on the meta device.
+        SiteError: if the weights are NaN or infinite, or on the meta device.
     """
     for name, parameter in layer.named_parameters(recurse=False):
         if parameter.is_meta:
             raise SiteError(
-                f"its {name} is on the meta device and holds no numbers",
+                f"its {name} is on the meta device and has no values",
                 site=site.name,
                 remedies=["load the network's weights first"],
             )
         if not parameter.isfinite().all():
             raise SiteError(
-                f"its {name} holds NaN or infinite numbers",
+                f"its {name} contains NaN or infinite values",
                 site=site.name,
                 shapes=f"{name} {tuple(parameter.shape)}",
                 remedies=["go back to a checkpoint from before the training diverged"],
@@ -101,9 +101,9 @@ def make_graft(assignment: Assignment, layer: nn.Module, recorded: Tensor | None
     """Solve for one site, build its module and measure it against the layer.
 
     Raises:
-        InfeasibleMorph: the graph cannot hold the layer's filter.
-        GraphError: the graph does not fit the site.
-        ParityError: the difference is above the tolerance (with `options.check`).
+        InfeasibleMorph: if the graph cannot represent the filter of the layer.
+        GraphError: if the graph does not fit the site.
+        ParityError: if the difference is above the tolerance (with `options.check`).
     """
     site, graph, target = assignment.site, assignment.graph, target_of(assignment.site, layer)
     try:

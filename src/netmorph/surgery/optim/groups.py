@@ -115,7 +115,7 @@ def apply(optimizer: Optimizer, change: Change, order: Mapping[int, int]) -> Non
         order: place of each of the network's parameters in it, by id.
 
     Raises:
-        NetmorphError: the optimizer takes no such group.
+        NetmorphError: if the optimizer does not accept a group.
     """
     _add_groups(optimizer, change)
     for index, group in enumerate(optimizer.param_groups):
@@ -163,7 +163,7 @@ def _add_groups(optimizer: Optimizer, change: Change) -> None:
     except Exception as error:
         del optimizer.param_groups[before:]
         raise NetmorphError(
-            f"the {type(optimizer).__name__} takes no group for new parameters: {error}",
+            f"the {type(optimizer).__name__} does not accept a group for new parameters: {error}",
             remedies=[
                 "pass groups={'*.acts.*': None}: another optimizer may train the slopes of activations",
                 "morph with act=None",

@@ -40,7 +40,7 @@ class Inheritance:
         order: place of each of the child's parameters, by id.
 
     Raises:
-        NetmorphError: the optimizer does not fit the network.
+        NetmorphError: if the optimizer does not fit the network.
     """
 
     def __init__(self, child: nn.Module, lineage: Lineage, optimizer: Optimizer) -> None:
@@ -80,7 +80,7 @@ class Inheritance:
         """Choose the group of every new parameter; return the names of those that get none.
 
         Args:
-            wanted: groups by name or pattern, as they are.
+            wanted: groups by name or pattern, as the user gave them.
             factor: on the learning rate of the others.
         """
         left_out, unused = [], set(wanted)
@@ -167,7 +167,7 @@ class Inheritance:
         muon = getattr(torch.optim, "Muon", None)  # torch >= 2.9
         if muon is not None and isinstance(self.optimizer, muon) and new.dim() != 2:
             raise NetmorphError(
-                f"Muon trains matrices only, and the new parameter {name!r} is none",
+                f"Muon trains matrices only, and the new parameter {name!r} is not a matrix",
                 shapes=str(tuple(new.shape)),
                 remedies=[
                     f"leave it out here, groups={{{name!r}: None}}, and give it to the optimizer of the other "
@@ -182,9 +182,9 @@ def trains_another(network: str) -> NetmorphError:
     return NetmorphError(
         f"the optimizer holds no parameter of {network}",
         remedies=[
-            "pass the optimizer that trains that very network (not one of a copy, nor of its FSDP wrapper)",
+            "pass the optimizer of this network (not that of a copy or of an FSDP wrapper)",
             "after several morphs, call rebuild_optimizer after each, in order, once",
-            "build a fresh one: torch.optim.SGD(netmorph.param_groups(child, lr=0.1))",
+            "create a new one: torch.optim.SGD(netmorph.param_groups(child, lr=0.1))",
         ],
     )
 
@@ -198,7 +198,7 @@ def check_up_to_date(optimizer: Optimizer, own: Container[int], turn: float = ma
         turn: of the morph that is to follow.
 
     Raises:
-        NetmorphError: so it is.
+        NetmorphError: if the optimizer holds parameters that a morph has replaced.
     """
     for each in (each for group in optimizer.param_groups for each in group["params"]):
         old = replaced_before(each, turn)
@@ -214,7 +214,7 @@ def _too_late(what: str) -> NetmorphError:
         what,
         remedies=[
             "call rebuild_optimizer once, right after morph, before the child is changed, moved or wrapped",
-            "build a fresh optimizer on netmorph.param_groups(child, lr=...)",
+            "create a new optimizer on netmorph.param_groups(child, lr=...)",
         ],
     )
 

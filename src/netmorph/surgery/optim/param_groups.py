@@ -35,23 +35,23 @@ def param_groups(
     decay_norms_and_biases: bool = True,
     newborn: Collection[str] | None = None,
 ) -> ParamGroups:
-    """Return the trainable parameters of a network in groups, as every optimizer of torch.optim takes them.
+    """Return the trainable parameters of a network in groups for an optimizer of torch.optim.
 
-    Slopes of activations and norms come in groups without weight decay, which would pull them from 1. With the
-    defaults there is one group of all others and one of slopes, as `rebuild_optimizer` leaves them where the parent's
-    optimizer had one group: its state dict can be loaded.
+    The slopes of activations and norms are in groups without weight decay, which would pull them away from 1. With the
+    defaults there are one group of slopes and one of all other parameters, as after `rebuild_optimizer` if the parent's
+    optimizer had one group, so that its state dict can be loaded.
 
     Args:
-        child: a morphed network; any other has no newborn parameters and no slopes.
-        lr: learning rate of what the parent had.
+        child: a morphed network; other networks have no new parameters and no slopes.
+        lr: learning rate of the parameters that the parent had.
         newborn_lr: learning rate of the new parameters, slopes included; default: `lr`.
-        weight_decay: of all but the slopes.
-        decay_norms_and_biases: whether it also acts on parameters of fewer than two dimensions.
-        newborn: names of the sites whose parameters count as new; default: all morphed modules. The bias, which was
-            the layer's, is not new.
+        weight_decay: weight decay of all parameters but the slopes.
+        decay_norms_and_biases: whether it also applies to parameters with fewer than two dimensions.
+        newborn: names of the modules whose parameters count as new; default: all morphed modules. Their biases, which
+            belonged to the layers, are not new.
 
     Raises:
-        SiteError: `newborn` names what is not morphed.
+        SiteError: if `newborn` names a module that is not a morphed one.
 
     Example:
         >>> import torch

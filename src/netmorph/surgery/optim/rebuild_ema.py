@@ -1,4 +1,4 @@
-"""Averaged copies of a network (EMA, SWA) are morphed as the network was (DESIGN section 6; beyond the paper)."""
+"""Averaged copies of a network (EMA, SWA) are morphed as the network was (beyond the paper)."""
 
 from __future__ import annotations
 
@@ -35,34 +35,35 @@ from netmorph.surgery.running.calibrate import has_newborn_norm
 from netmorph.surgery.running.wrappers import check_unwrapped
 from netmorph.surgery.sites.site import Site
 
-_FRESH = "start a fresh average: AveragedModel(child)"
+_FRESH = "start a new average: AveragedModel(child)"
 _PLACES = ("module", "ema")  # of torch's AveragedModel and timm's ModelEmaV2 and V3; of timm's first ModelEma
 
 
 def rebuild_ema(result: Result, averaged: nn.Module | Any) -> tuple[SiteParity, ...]:
-    """Morph an averaged copy of the parent as the parent was, in place, so that averaging goes on with the child.
+    """Grow an averaged copy of the parent, in place, as the parent was grown, so that averaging can continue.
 
     The copy gets the same module graphs, or grows at the same places (`widen`, `deepen`, `grow_kernel`, `regrow`). Its
-    new weights are solved for from the *averaged* layers, so that the function
-    of the average is kept, not replaced by the child's. Drawn from the same seeds and scaled alike, they lie as near to
-    the child's weights as the averaged layers do to the parent's: averages of the two are meaningful. Newborn
-    BatchNorms take the child's statistics and are the identity in eval mode. Counters such as `n_averaged` stay.
+    new weights are solved for from the *averaged* layers, so that the function of the average is preserved. Since they
+    are drawn from the same seeds and scaled alike, they are as close to the child's weights as the averaged layers are
+    to the parent's, and can be averaged with them. New BatchNorms take the child's statistics and are the identity in
+    eval mode. Counters such as `n_averaged` are not changed.
 
-    Call it right after the operation, before the child is trained on.
+    Call this right after the operation, before the child is trained.
 
     Args:
-        result: of the operation, as it was returned: a copy or pickle of a layer-level operation's does not do.
+        result: the result of the operation itself, not a copy or pickle of it.
         averaged: `torch.optim.swa_utils.AveragedModel`, timm's `ModelEmaV3`, `ModelEmaV2` or `ModelEma`, or any object
             that holds the averaged network as `module` or `ema`.
 
     Returns:
-        The measured difference at each site, between the averaged layer and its module.
+        For each site, the measured difference between the averaged layer and its module.
 
     Raises:
-        NetmorphError: there is no averaged network inside, or it is not one of the parent. Nothing is changed then.
-        SiteError: it is wrapped or compiled.
-        InfeasibleMorph: a graph cannot hold an averaged layer, though it held the parent's (low rank).
-        ParityError: a site differs by more than the tolerance.
+        NetmorphError: if the argument contains no averaged network, or not one of the parent. Nothing is changed then.
+        SiteError: if the averaged network is wrapped or compiled.
+        InfeasibleMorph: if a graph cannot represent an averaged layer although it can represent the parent's (low
+            rank).
+        ParityError: if a site differs by more than the tolerance.
 
     Example:
         >>> from netmorph.surgery.morphing.morph import morph
@@ -75,7 +76,7 @@ def rebuild_ema(result: Result, averaged: nn.Module | Any) -> tuple[SiteParity, 
     """
     if not isinstance(result, Result):
         raise NetmorphError(
-            f"an average cannot follow a {type(result).__name__}",
+            f"expected the result of a function that grows a network, got a {type(result).__name__}",
             remedies=["pass the result of morph, widen, deepen, grow_kernel or regrow", _FRESH],
         )
     place = next((key for key in _PLACES if isinstance(getattr(averaged, key, None), nn.Module)), None)
@@ -93,7 +94,7 @@ def rebuild_ema(result: Result, averaged: nn.Module | Any) -> tuple[SiteParity, 
         model, parities = _grown(result, result._again.perform(network), network)
     else:
         raise NetmorphError(
-            f"this is no result of morph or of a layer-level operation ({type(record).__name__})",
+            f"expected the result of morph or of a layer-level operation, got one with a {type(record).__name__}",
             remedies=["pass the result itself, not a copy or pickle", _FRESH],
         )
     remember(model, record)
@@ -169,7 +170,7 @@ def _check_same(morphed: nn.Module, child: nn.Module) -> None:
         odd = min({key for key, _ in set(own) ^ set(other)}, default="the order of its parameters")
         raise NetmorphError(
             f"the averaged network is not one of the parent: it differs at {odd!r}",
-            remedies=["call rebuild_ema right after morph", "start a fresh average: AveragedModel(result.model)"],
+            remedies=["call rebuild_ema right after morph", "start a new average: AveragedModel(result.model)"],
         )
 
 
@@ -191,7 +192,7 @@ def _settle(
             raise NetmorphError(
                 "the averaged layer needs another layout of the graph than the parent's: they cannot be averaged",
                 graph=str(site.graph),
-                remedies=["start a fresh average: AveragedModel(result.model)"],
+                remedies=["start a new average: AveragedModel(result.model)"],
             )
         module.load_filters(_scaled_like(twin.filters(), site.layout, solution.filters))
     except NetmorphError as error:

@@ -1,4 +1,4 @@
-"""Carry an optimizer along: moments and groups of all that survives a morph (DESIGN section 6; beyond the paper)."""
+"""Carry an optimizer along: moments and groups of all that survives a morph (beyond the paper)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from netmorph.surgery.running.wrappers import check_unwrapped, wrapper_of
 
 @dataclass(frozen=True, repr=False)
 class RebuiltOptimizer:
-    """What `rebuild_optimizer` did; printed, it is one line.
+    """What `rebuild_optimizer` has changed.
 
     Attributes:
         kept: names of the parameters that keep their state and group.
-        departed: names of the parent's parameters that left, with their state.
-        joined: by name of a new parameter, the index of its group.
-        left_out: names of new parameters that this optimizer does not train, as it did not train their layer.
+        departed: names of the parent's parameters that were removed, with their state.
+        joined: index of the group of each new parameter, by name.
+        left_out: names of new parameters that this optimizer does not train, since it did not train their layer.
         new_groups: indices of the groups that were added: for slopes, and for new parameters with a rate of their own.
     """
 
@@ -61,44 +61,44 @@ def rebuild_optimizer(
     groups: Mapping[str, int | None] | None = None,
     newborn_lr_factor: float = 1.0,
 ) -> RebuiltOptimizer:
-    """Make the optimizer that trained the parent train the child, in place.
+    """Update the parent's optimizer, in place, so that it trains the child.
 
-    What survives keeps its state bit for bit, its group and its order. The weight of a replaced layer leaves; its bias
-    lives on in the new module and keeps its state. New parameters join the group of the weight whose layer they
-    replace (at an identity: of the nearest weights around it), in the child's order; the slopes of activations and
-    norms go into a group of their own for each such group, a copy of it without weight decay, which would pull them
-    from 1. The schedulers' lists of one entry a group grow along.
+    Parameters that remain keep their state bit for bit, their group and their order. The weight of a replaced layer is
+    removed; its bias is used by the new module and keeps its state. New parameters join the group of the weight that
+    they replace (for an identity, of the nearest weights around it). For each such group, the slopes of activations and
+    norms go into a copy without weight decay, which would pull them away from 1. Lists in the schedulers with one entry
+    for each group are extended.
 
-    With a `newborn_lr_factor` other than 1, new parameters go into a copy of that group instead, whose rate, and all
-    that schedulers know of it, is so many times the old one's; a rate that a schedule sets for all groups alike (such
-    as ``eta_min``) stays. A later morph with the same factor goes on with that copy. The new groups' indices are in
-    the result, for those who let the factor fade.
+    With a `newborn_lr_factor` other than 1, new parameters go into a copy of that group whose learning rate is
+    multiplied by the factor, also in the schedulers. A rate that a schedule sets for all groups alike (such as
+    ``eta_min``) is not changed. A later morph with the same factor uses the same copy. The result contains the indices
+    of the new groups, so that you can change their rate later.
 
-    Call it right after `morph`, before the next one, between two steps and with gradients zeroed. Whether the morph was
-    in place makes no difference: the same optimizer object drives the child afterwards. A GradScaler needs nothing: it
-    knows optimizers, not parameters. New parameters start without state, which optimizers create at the first step.
-    Under DDP, morph `ddp.module` with the same seed on every rank, rebuild, and wrap the child anew.
+    Call this right after `morph` and before the next one, between two steps and with gradients zeroed, whether or not
+    the morph was in place. A GradScaler needs no change. New parameters have no state before their first step. Under
+    DDP, morph `ddp.module` with the same seed on every rank, rebuild the optimizer, and wrap the child again.
 
-    Whether an optimizer can follow at all is told by `check_optimizer`, before a network is changed in place.
+    `check_optimizer` tests beforehand whether an optimizer can be rebuilt.
 
-    To resume from a checkpoint, build an optimizer with the same groups and load the state dict. Where the parent's had
-    one group, `param_groups(child, lr=...)` returns the child's.
+    To resume from a checkpoint, create an optimizer with the same groups and load the state dict. If the parent's
+    optimizer had one group, `param_groups(child, lr=...)` returns the groups of the child.
 
     Args:
-        result: of the morph, or of a layer-level operation.
-        optimizer: any of torch.optim whose state is per parameter, or one built like them; accelerate's and Lightning's
-            wrappers are seen through.
-        schedulers: all that drive it or its wrapper, whatever they chain or wrap found by itself; None: those it had
-            are done with.
-        groups: by name or glob of new parameters, the index of the group that they join, or None to leave them out;
-            for layers that the optimizer did not train. Slopes join that group's copy without decay.
-        newborn_lr_factor: on the learning rate of new parameters, slopes included, for which `groups` names no group.
+        result: the result of `morph` or of a layer-level operation.
+        optimizer: any optimizer of torch.optim with a state per parameter, or a similar one, also inside a wrapper of
+            accelerate or Lightning.
+        schedulers: all schedulers of the optimizer or its wrapper; schedulers that they chain or wrap are found
+            automatically. None: there are none, or they are no longer used.
+        groups: the index of the group that new parameters join, by name or glob, or None to leave them out; for layers
+            that the optimizer did not train. Slopes join the copy of that group without weight decay.
+        newborn_lr_factor: factor on the learning rate of new parameters, slopes included, that `groups` does not name.
 
     Raises:
-        NetmorphError: the optimizer does not hold the parent's parameters, was rebuilt already, keeps state over all
-            parameters at once (LBFGS), wraps another or is sharded; the child was changed since the morph; a scheduler
-            is missing or drives another optimizer; the factor is not above zero. Nothing is changed then.
-        SiteError: the child is wrapped in DDP or FSDP, or compiled.
+        NetmorphError: if the optimizer does not hold the parent's parameters, was rebuilt already, keeps a joint state
+            of all parameters (LBFGS), wraps another optimizer or is sharded; if the child was changed since the morph;
+            if a scheduler is missing or belongs to another optimizer; or if the factor is not positive. Nothing is
+            changed then.
+        SiteError: if the child is wrapped in DDP or FSDP, or compiled.
 
     Example:
         >>> from netmorph.surgery.morphing.morph import morph
@@ -137,25 +137,25 @@ def rebuild_optimizer(
 def check_optimizer(
     model: nn.Module, optimizer: Optimizer, schedulers: LRScheduler | Sequence[LRScheduler] | None = ()
 ) -> None:
-    """Raise where `rebuild_optimizer` could not make an optimizer follow a network, before that is changed in place.
+    """Raise an error if `rebuild_optimizer` could not rebuild an optimizer, before a network is changed in place.
 
     Args:
-        model: the network that is to be morphed, or to grow.
-        optimizer: as `rebuild_optimizer` takes it.
-        schedulers: as `rebuild_optimizer` takes them.
+        model: the network that is to be grown.
+        optimizer: as in `rebuild_optimizer`.
+        schedulers: as in `rebuild_optimizer`.
 
     Raises:
-        NetmorphError: the optimizer holds none of the network's parameters, was not rebuilt after an earlier morph,
-            keeps state over all parameters at once (LBFGS), wraps another or is sharded; a scheduler drives another
-            optimizer.
-        SiteError: the network is wrapped in DDP or FSDP, or compiled.
+        NetmorphError: if the optimizer holds none of the network's parameters, was not rebuilt after an earlier morph,
+            keeps a joint state of all parameters (LBFGS), wraps another optimizer or is sharded, or if a scheduler
+            belongs to another optimizer.
+        SiteError: if the network is wrapped in DDP or FSDP, or compiled.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
         >>> check_optimizer(network, torch.optim.AdamW(network.parameters()))
         >>> check_optimizer(network, torch.optim.LBFGS(network.parameters()))
         Traceback (most recent call last):
-        netmorph.errors.NetmorphError: the state of LBFGS is over all parameters at once, ...
+        netmorph.errors.NetmorphError: the state of LBFGS is shared by all parameters ...
     """
     check_unwrapped(model)
     optimizer = inside(optimizer)
@@ -171,11 +171,11 @@ def check_factor(factor: float) -> None:
     """Raise where a factor on learning rates is not above zero.
 
     Raises:
-        NetmorphError: so it is.
+        NetmorphError: if the factor is not a positive number.
     """
     if not (math.isfinite(factor) and factor > 0):
         raise NetmorphError(
-            f"newborn_lr_factor= is a factor above zero, not {factor!r}",
+            f"newborn_lr_factor must be positive, got {factor!r}",
             remedies=["let rebuild_optimizer leave new parameters out with groups={'*': None}"],
         )
 
@@ -184,7 +184,7 @@ def _check_model(model: nn.Module) -> None:
     wrapper = wrapper_of(model)
     if wrapper is not None:
         raise SiteError(
-            f"the child is already wrapped ({wrapper}), so its parameters may be others by now",
+            f"the child is already wrapped ({wrapper}), so its parameters may have been replaced",
             remedies=["call rebuild_optimizer right after morph, then wrap or compile the child"],
         )
 
@@ -194,12 +194,12 @@ def _check_optimizer(optimizer: Optimizer) -> None:
     if not isinstance(optimizer, Optimizer):
         raise NetmorphError(
             f"this is a {kind}, not a torch.optim.Optimizer",
-            remedies=["pass the optimizer inside, if it is a wrapper", "build a fresh one on netmorph.param_groups"],
+            remedies=["pass the optimizer inside, if it is a wrapper", "create a new one on netmorph.param_groups"],
         )
     if kind == "ZeroRedundancyOptimizer":
         raise NetmorphError(
-            "a ZeroRedundancyOptimizer spreads its state over the ranks and cannot be rebuilt",
-            remedies=["build a fresh one on netmorph.param_groups(child, lr=...)"],
+            "a ZeroRedundancyOptimizer shards its state over the ranks and cannot be rebuilt",
+            remedies=["create a new one on netmorph.param_groups(child, lr=...)"],
         )
     inner = next((name for name, value in vars(optimizer).items() if isinstance(value, Optimizer)), None)
     if inner is not None:
@@ -209,6 +209,6 @@ def _check_optimizer(optimizer: Optimizer) -> None:
     # LBFGS and its kin: one flat history of all parameters, filed under the first.
     if isinstance(optimizer, torch.optim.LBFGS) or hasattr(optimizer, "_numel_cache"):
         raise NetmorphError(
-            f"the state of {kind} is over all parameters at once, so none of it survives when some are replaced",
-            remedies=["build a fresh one on the child's parameters"],
+            f"the state of {kind} is shared by all parameters and cannot be kept when some are replaced",
+            remedies=["create a new one on the child's parameters"],
         )

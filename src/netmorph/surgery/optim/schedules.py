@@ -1,4 +1,4 @@
-"""Learning-rate schedulers of an optimizer that gets new parameter groups (DESIGN section 6)."""
+"""Learning-rate schedulers of an optimizer that gets new parameter groups."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def all_schedulers(given: Any, optimizer: Optimizer) -> list[Any]:
         optimizer: which all must drive, or a wrapper of it.
 
     Raises:
-        NetmorphError: one is no scheduler or drives another optimizer.
+        NetmorphError: if one of them is not a scheduler, or drives another optimizer.
     """
     listed = given if isinstance(given, Sequence) else [] if given is None else [given]
     found: dict[int, Any] = {}
@@ -33,10 +33,10 @@ def all_schedulers(given: Any, optimizer: Optimizer) -> list[Any]:
         for each in _nested(scheduler):
             driven = getattr(each, "optimizer", None)
             if inside(driven) is not inside(optimizer):
-                what = "drives another optimizer" if isinstance(driven, Optimizer) else "is no learning-rate scheduler"
+                what = "drives another optimizer" if isinstance(driven, Optimizer) else "is not a scheduler"
                 raise NetmorphError(
                     f"schedulers= holds a {type(each).__name__}, which {what}",
-                    remedies=["pass the schedulers of this very optimizer"],
+                    remedies=["pass the schedulers of this optimizer"],
                 )
             found[id(each)] = each
     return list(found.values())
@@ -46,7 +46,7 @@ def check_known(optimizer: Optimizer, given: Any) -> None:
     """Raise where a scheduler drives the optimizer and none is given: it would not know a new group.
 
     Raises:
-        NetmorphError: so it is.
+        NetmorphError: if a scheduler of the optimizer is known and was not passed.
     """
     forgotten = isinstance(given, Sequence) and not given
     steps = (optimizer.step, inside(optimizer).step)
@@ -54,8 +54,8 @@ def check_known(optimizer: Optimizer, given: Any) -> None:
         raise NetmorphError(
             "a learning-rate scheduler drives this optimizer, which gets a new parameter group",
             remedies=[
-                "pass schedulers=scheduler, so that it learns of the group",
-                "pass schedulers=None if its work is done",
+                "pass schedulers=scheduler, so that it is updated with the new group",
+                "pass schedulers=None if it is no longer used",
             ],
         )
 

@@ -1,4 +1,4 @@
-"""The measured difference between two models (DESIGN section 6)."""
+"""The measured difference between two models."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Parity(Brief):
     """The difference between two models on one call.
 
     Attributes:
-        outputs: in eval mode, one for each tensor that the models return.
-        train: in train mode, with the same random numbers; None where it is not measurable, and where `morph` need not
-            run the child in train mode: no new module has a norm, or anything else that knows the mode.
-        note: why it is None.
-        repeat: largest difference of the parent's output from its own in a second run; 0 where it is deterministic.
-        tolerance: largest relative difference that the dtypes account for in one layer: the weights' and, where
-            autocast inside the model chooses a coarser one, that one.
-        sites: the difference at each morphed site, where it was measured.
+        outputs: differences in eval mode, one for each tensor that the models return.
+        train: differences in train mode, with the same random numbers. None if they cannot be measured, or if `morph`
+            did not need to run the child in train mode, since no new module depends on the mode.
+        note: why `train` is None.
+        repeat: largest difference between two runs of the parent; 0 if it is deterministic.
+        tolerance: largest relative difference that rounding in one layer can explain, in the dtype of the weights or,
+            if autocast inside the model chooses a coarser one, in that dtype.
+        sites: the difference at each morphed site, if it was measured.
     """
 
     outputs: tuple[OutputParity, ...]
@@ -96,18 +96,18 @@ def _worst(word: str, all_of_them: Sequence[OutputParity | SiteParity], most: in
 def verify(parent: nn.Module, child: nn.Module, example_inputs: Any, *, tolerance: float | None = None) -> Parity:
     """Measure the difference between two models on the same inputs, with the same random numbers.
 
-    Both are left as they are. Equal outputs of whole models do not prove that every module inside is right (one may
-    hardly matter to the output): `morph` measures each site besides.
+    Neither model is changed. Equal outputs do not prove that every module inside is correct, since a module may hardly
+    affect the output; `morph` therefore measures each site as well.
 
     Args:
-        parent: the model to compare with.
-        child: the other one.
+        parent: the reference model.
+        child: the model to compare with it.
         example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments.
-        tolerance: raise above this relative difference in eval mode; None: only report.
+        tolerance: raise an error if the relative difference in eval mode exceeds this value; None: only report.
 
     Raises:
-        SiteError: a model raised on the example.
-        ParityError: the parent's output is NaN, or the difference is above `tolerance`.
+        SiteError: if a model raised on the example.
+        ParityError: if the parent's output is NaN, or the difference is above `tolerance`.
     """
     for model in (parent, child):
         check_network(model)

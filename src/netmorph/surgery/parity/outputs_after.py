@@ -33,7 +33,7 @@ def run_child(
         calls, expected = after.seen[name].calls, before.seen[name].calls
         if calls < expected:
             raise SiteError(
-                "the network holds another reference to the layer and goes on calling that",
+                "the network holds another reference to the layer and continues to call it",
                 site=name,
                 shapes=f"{calls} of {expected} calls reach the new module",
                 remedies=["keep layers in registered modules only, not in plain lists or bound methods"],
@@ -62,7 +62,7 @@ def check_outputs(
         Notices.
 
     Raises:
-        ParityError: the outputs differ by more than 100 times the tolerance, or half their size where that is less.
+        ParityError: if the outputs differ by more than 100 times the tolerance, or half their size where that is less.
     """
     allowed = min(_AMPLIFIED * parity.tolerance, _MOST)
     if not parity.deterministic or not parity.outputs or parity.max_rel <= allowed:

@@ -1,4 +1,4 @@
-"""The measured difference between a layer and the module that replaces it (DESIGN section 6)."""
+"""The measured difference between a layer and the module that replaces it."""
 
 from __future__ import annotations
 
@@ -71,9 +71,10 @@ class SiteParity(Brief):
 
     Attributes:
         site: qualified name.
-        dtype: in which it was measured: the layer's own.
+        dtype: dtype of the layer, in which the difference was measured.
         tolerance: largest relative difference allowed in eval mode.
-        measured: on the recorded input (synthetic where the example does not reach the site), and on a second size.
+        measured: differences on the recorded input (random if the example does not reach the site), and on random input
+            of a second size.
     """
 
     site: str
@@ -139,7 +140,7 @@ def site_parity(
         check: raise where the difference is above the tolerance.
 
     Raises:
-        ParityError: it is, or the layer's own output is not finite.
+        ParityError: if the difference is above the tolerance, or the layer's own output is not finite.
     """
     if spec is None:
         spec = morphed.layout.site if isinstance(morphed, MorphedModule) else spec_of(original)
@@ -173,7 +174,7 @@ def _measure(original: nn.Module, morphed: nn.Module, spec: ConvSpec, site: str,
     y = original.eval().forward(x)
     if not y.isfinite().all():
         raise ParityError(
-            "the layer's own output is not finite: there is nothing to compare with",
+            "the layer's own output is not finite: nothing can be compared with it",
             site=site,
             shapes=f"input {tuple(x.shape)}",
             remedies=["look for NaN or inf in the example inputs and in the network's weights"],

@@ -1,4 +1,4 @@
-"""A child on disk: weights and history, replayed without solving; nothing is ever unpickled (DESIGN section 6)."""
+"""A child on disk: weights and history, replayed without solving; nothing is ever unpickled."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ def save(
     parent_name: str | None = None,
     parent_args: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a network to a folder: `model.safetensors` and `config.json`, written aside and renamed.
+    """Write a network to a folder: `model.safetensors` and `config.json`.
 
     Args:
         child: the network, morphed any number of times.
-        folder: where to; made if need be, an older checkpoint in it is replaced.
-        parent_name: name by which the parent can be built again, such as "torchvision:resnet18". None: a network that
-            `build` made remembers it, unless layers were since changed by hand.
-        parent_args: arguments for building it, JSON-ready.
+        folder: the output folder. It is created if necessary; an existing checkpoint in it is replaced.
+        parent_name: name from which the parent can be built again, such as "torchvision:resnet18". None: the name that
+            `build` has stored in the network, unless its layers were changed by hand since.
+        parent_args: arguments for building the parent, serialisable as JSON.
 
     Returns:
         The folder.
 
     Raises:
-        NetmorphError: the folder cannot be written, the network is wrapped, holds what is not a tensor, has morphed
+        NetmorphError: if the folder cannot be written, the network is wrapped, holds what is not a tensor, has morphed
             modules that are not in its history, or a history too long to be loaded.
     """
     check_unwrapped(child, "save")
@@ -108,7 +108,8 @@ def load(
         The child: `into`, unless its root was morphed. If anything fails, `into` is as it was.
 
     Raises:
-        NetmorphError: a file is missing, truncated or edited, or does not fit the parent; the parent is on no device.
+        NetmorphError: if a file is missing, truncated or edited, or does not fit the parent, or if the parent is on the
+            meta device.
     """
     folder = as_path(folder)
     if into is not None:
@@ -145,7 +146,7 @@ def describe(folder: str | os.PathLike[str]) -> tuple[dict[str, Any] | None, tup
         Name and arguments of the parent, under "name" and "args", where they are known; and what was done to it.
 
     Raises:
-        NetmorphError: the description is missing, edited or malformed.
+        NetmorphError: if the description is missing, edited or malformed.
     """
     config = _read_config(as_path(folder))
     return config["parent"], tuple(Record.from_dict(record, index) for index, record in enumerate(config["history"]))
@@ -180,9 +181,9 @@ def _write(folder: Path, content: dict[str, Any], packed: Packed) -> None:
         text = json.dumps({**content, "digest": _digest(content)}, indent=1)
         if len(text) > LARGEST:
             raise NetmorphError(
-                "the description of the network is larger than a checkpoint's can be",
+                "the description of the network is too large for a checkpoint",
                 shapes=f"{len(text):,} bytes, {LARGEST:,} at most",
-                remedies=["keep the weights alone, by safetensors.torch.save_file(model.state_dict(), file)"],
+                remedies=["save only the weights with safetensors.torch.save_file(model.state_dict(), file)"],
             )
         (aside / CONFIG).write_text(text, encoding="utf-8")
         (aside / WEIGHTS).chmod((aside / CONFIG).stat().st_mode)  # safetensors writes for the owner alone
@@ -213,7 +214,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     version = config.get("version")
     if type(version) is not int or version not in _KEYS:
         raise NetmorphError(
-            f"{path} has version {version!r}, this netmorph reads 1 to {VERSION}",
+            f"{path} has version {version!r}, this version of netmorph reads 1 to {VERSION}",
             remedies=["use a newer netmorph"],
         )
     content = {key: value for key, value in config.items() if key != "digest"}
@@ -250,15 +251,15 @@ def _parent(
     """Build the parent, once a sketch of it without memory has been found to lead to these tensors."""
     if parent is None or build is None:
         raise NetmorphError(
-            f"the checkpoint in {folder} does not say how to build its parent"
+            f"the checkpoint in {folder} does not name a model from which to build its parent"
             if parent is None
             else f"the parent {parent['name']!r} cannot be built here",
-            remedies=["pass the parent, not yet morphed, as into="],
+            remedies=["pass the parent, before it was morphed, as into="],
         )
     if "name" in parent["args"]:
         raise NetmorphError(
             f"the parent {parent['name']!r} cannot be built with a second 'name' among its arguments",
-            remedies=["pass the parent, not yet morphed, as into="],
+            remedies=["pass the parent, before it was morphed, as into="],
         )
     made = partial(build, parent["name"], **parent["args"])
     sketch = on_no_device(made)
@@ -268,7 +269,7 @@ def _parent(
         raise NetmorphError(
             f"the parent {parent['name']!r} that the checkpoint in {folder} names is too large to be its parent",
             shapes=f"{wanted:,} numbers, the checkpoint's weights {held:,}",
-            remedies=["pass the parent, not yet morphed, as into="],
+            remedies=["pass the parent, before it was morphed, as into="],
         )
     with replayed(sketch, _beyond(sketch, history), bare=True) as replay:
         check_fits(replay.model, shapes)

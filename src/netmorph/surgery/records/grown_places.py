@@ -55,7 +55,7 @@ class RegrownModule(Brief):
         """Return the module to grow.
 
         Raises:
-            NetmorphError: there is none, or another one than the record says.
+            NetmorphError: if the network has no such module, or not the one that the record describes.
         """
         found = _found(model, self.name)
         if not isinstance(found, MorphedModule) or found.layout != self.before:
@@ -77,7 +77,7 @@ class RegrownModule(Brief):
         """Rebuild it from `to_dict`'s output.
 
         Raises:
-            NetmorphError: it is not one.
+            NetmorphError: if the description is malformed.
         """
         types = {"name": str, "before": dict, "layout": dict, "act": str | None, "norm": str | None, "seed": int}
         expect(data, {"kind": str, **types}, "a module that grew")
@@ -108,7 +108,7 @@ class ChangedLayer(Brief):
         """Return the layer to change.
 
         Raises:
-            NetmorphError: there is none, or another one than the record says.
+            NetmorphError: if the network has no such module, or not the one that the record describes.
         """
         found = _found(model, self.name)
         if plain_layer(found) != self.before:
@@ -130,7 +130,7 @@ class ChangedLayer(Brief):
         """Rebuild it from `to_dict`'s output.
 
         Raises:
-            NetmorphError: it is not one.
+            NetmorphError: if the description is malformed.
         """
         expect(data, {"kind": str, "name": str, "before": dict, "after": dict}, "a layer that grew")
         return cls(data["name"], Plain.from_dict(data["before"]), Plain.from_dict(data["after"]))
@@ -161,7 +161,7 @@ class ChangedChannels(Brief):
         """Return the module to change.
 
         Raises:
-            NetmorphError: there is none, or another one than the record says.
+            NetmorphError: if the network has no such module, or not the one that the record describes.
         """
         found = _found(model, self.name)
         if (type(found).__name__, channels_of(found)) != (self.type, self.before):
@@ -181,7 +181,7 @@ class ChangedChannels(Brief):
         """Rebuild it from `to_dict`'s output.
 
         Raises:
-            NetmorphError: it is not one.
+            NetmorphError: if the description is malformed.
         """
         expect(data, {"kind": str, "name": str, "type": str, "before": int, "after": int}, "channels that grew")
         if not 1 <= data["before"] <= data["after"] <= LARGEST:
@@ -222,5 +222,5 @@ def _other(name: str, wanted: str, found: nn.Module) -> NetmorphError:
         "the parent's module is not the one that grew",
         site=name,
         shapes=f"expected {wanted}, found {class_of(found)}",
-        remedies=["load into the parent that the child was made of, not yet morphed"],
+        remedies=["load into the original parent, before it was morphed"],
     )

@@ -42,7 +42,7 @@ class Plain:
         """Return the layer, its weights uninitialised; no random number is drawn.
 
         Raises:
-            NetmorphError: PyTorch has no such layer.
+            NetmorphError: if PyTorch has no such layer.
         """
         spec = self.spec
         if self.kind == "identity":
@@ -71,7 +71,7 @@ class Plain:
         """Rebuild a layer's description from `to_dict`'s output.
 
         Raises:
-            NetmorphError: it is not one, or PyTorch has no such layer.
+            NetmorphError: if the description is malformed, or names a layer that PyTorch does not have.
         """
         expect(data, {"kind": str, "spec": dict, "bias": bool, "same_padding": bool}, "a layer")
         spec, kind = ConvSpec.from_dict(data["spec"]), data["kind"]
@@ -82,7 +82,7 @@ class Plain:
         try:
             made.build(device="meta", dtype=None)
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-            raise NetmorphError(f"PyTorch refuses such a layer: {reason(error)}", shapes=str(spec)) from error
+            raise NetmorphError(f"PyTorch cannot create such a layer: {reason(error)}", shapes=str(spec)) from error
         return made
 
     def __str__(self) -> str:

@@ -32,7 +32,7 @@ class Replay:
     Attributes:
         model: the network; another object than the parent only where its root was morphed.
         bare: whether the history's modules are built on no device.
-        homes: for each of their tensors then, the device that it shall have.
+        homes: for each of their tensors, its future device.
     """
 
     model: nn.Module
@@ -49,7 +49,7 @@ class Replay:
         except NetmorphError as error:
             raise error.located(site.name) from error
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-            raise NetmorphError(f"PyTorch refuses such a module: {reason(error)}", site=site.name) from error
+            raise NetmorphError(f"PyTorch cannot create such a module: {reason(error)}", site=site.name) from error
         for tensor in chain(module.parameters(), module.buffers()):
             if tensor.is_meta and self.bare:
                 self.homes.setdefault(tensor, home)
@@ -81,7 +81,7 @@ def replayed(parent: nn.Module, history: Sequence[Record], *, bare: bool = False
         The network, and what to settle.
 
     Raises:
-        NetmorphError: a layer is not what the history says that it was.
+        NetmorphError: if a layer is not the one that the history describes.
     """
     undo: list[Callable[[], object]] = []
     replay = Replay(parent, bare)
@@ -102,7 +102,7 @@ def check_history(model: nn.Module) -> tuple[Record, ...]:
     """Return the history of a network if it accounts for every morphed module inside.
 
     Raises:
-        NetmorphError: it does not.
+        NetmorphError: if the history does not account for a morphed module.
     """
     history = history_of(model)
     recorded: set[str] = set()
@@ -118,12 +118,12 @@ def check_history(model: nn.Module) -> tuple[Record, ...]:
         raise NetmorphError(
             f"the network's history cannot be replayed: a morphed module is {found}",
             site=odd[0],
-            remedies=["save the very network that was morphed, not a part of it"],
+            remedies=["save the network that was morphed, not a part of it"],
         )
     return history
 
 
 def _like(model: nn.Module, layer: nn.Module) -> Tensor:
-    """Return a tensor whose dtype and device a new module shall have."""
+    """Return a tensor with the dtype and device of a new module."""
     own = (tensor for tensor in chain(layer.parameters(), model.parameters()) if tensor.is_floating_point())
     return next(own, torch.empty(0))

@@ -36,7 +36,7 @@ def pack(model: nn.Module) -> Packed:
     """Return the state of a network.
 
     Raises:
-        NetmorphError: an entry is not a plain tensor, holds no numbers, or has a dtype that files cannot hold.
+        NetmorphError: if an entry is not a plain tensor, holds no numbers, or has a dtype that files cannot hold.
     """
     packed = Packed()
     seen: dict[tuple[object, ...], str] = {}
@@ -74,7 +74,7 @@ def check_real(model: nn.Module) -> None:
     """Raise where a network has no memory for weights.
 
     Raises:
-        NetmorphError: it is on the meta device, or lazy layers have no shape yet.
+        NetmorphError: if the network is on the meta device, or lazy layers have no shape yet.
     """
     for name, tensor in chain(model.named_parameters(), model.named_buffers()):
         if isinstance(tensor, UninitializedBuffer | UninitializedParameter):
@@ -85,7 +85,7 @@ def check_real(model: nn.Module) -> None:
             )
         if tensor.is_meta:
             raise NetmorphError(
-                f"{name!r} of the network to load into is on the meta device, which holds no numbers",
+                f"{name!r} of the network to load into is on the meta device, which has no values",
                 remedies=["build the network on a real device"],
             )
 
@@ -94,15 +94,15 @@ def check_fits(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Compare names, shapes and kinds of numbers with the state of a network; either may be on no device.
 
     Raises:
-        NetmorphError: they are not those of the network.
+        NetmorphError: if they differ from those of the network.
     """
     own = model.state_dict()
     missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     if missing or extra:
         raise NetmorphError(
             "the weights are not those of this network",
-            shapes=f"missing {missing[:3]}, left over {extra[:3]}, of {len(own)} tensors",
-            remedies=["load into the parent that the child was made of"],
+            shapes=f"missing {missing[:3]}, superfluous {extra[:3]}, of {len(own)} tensors",
+            remedies=["load into the original parent"],
         )
     for name, tensor in tensors.items():
         if own[name].shape != tensor.shape or _kind(own[name].dtype) != _kind(tensor.dtype):
@@ -110,7 +110,7 @@ def check_fits(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             raise NetmorphError(
                 f"the weight {name!r} does not fit this network",
                 shapes=f"checkpoint {told[0]}, network {told[1]}",
-                remedies=["load into the parent that the child was made of"],
+                remedies=["load into the original parent"],
             )
 
 
@@ -118,7 +118,7 @@ def check_ties(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Compare what a network holds under several names with tensors that fit it.
 
     Raises:
-        NetmorphError: two of these differ that are one in the network.
+        NetmorphError: if tensors differ that the network shares.
     """
     first: dict[int, str] = {}
     for name, place in _places(model):

@@ -24,8 +24,8 @@ def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file.
 
     Raises:
-        NetmorphError: it is no regular file.
-        OSError: it cannot be read.
+        NetmorphError: if it is not a regular file.
+        OSError: if the file cannot be read.
     """
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -35,7 +35,7 @@ def read_shapes(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file on the meta device; only its header is read, nothing is mapped.
 
     Raises:
-        NetmorphError: it is no such file, or not as long as its header says.
+        NetmorphError: if it is not a safetensors file, or its length contradicts its header.
     """
     with _told(path), open_regular(path) as file:
         size = int.from_bytes(file.read(8), "little")
@@ -43,11 +43,11 @@ def read_shapes(path: Path) -> dict[str, Tensor]:
             raise SafetensorError(f"its header has {size:,} bytes, {LARGEST:,} at most")
         header = parse_json(file.read(size).decode("utf-8"))
         if not isinstance(header, dict):
-            raise SafetensorError("its header is no table")
+            raise SafetensorError("its header is not a table")
         shapes = {name: _shape(name, entry) for name, entry in header.items() if name != "__metadata__"}
         told, found = sum(tensor.nbytes for tensor in shapes.values()), os.fstat(file.fileno()).st_size - 8 - size
         if told != found:
-            raise SafetensorError(f"it holds {found:,} bytes of numbers, and its header tells of {told:,}")
+            raise SafetensorError(f"it contains {found:,} bytes of data, but its header declares {told:,}")
         return shapes
 
 
@@ -59,7 +59,7 @@ def read_weights(path: Path, digest: str) -> dict[str, Tensor]:
         digest: its SHA-256.
 
     Raises:
-        NetmorphError: it cannot be read, or is another file.
+        NetmorphError: if the file cannot be read, or was replaced meanwhile.
     """
     with _told(path):
         if digest_of(path) != digest:
@@ -75,7 +75,7 @@ def with_tied(tensors: Mapping[str, Tensor], tied: Mapping[str, str], where: Pat
     """Return tensors under their further names, too.
 
     Raises:
-        NetmorphError: a tensor is not there, or a name is taken.
+        NetmorphError: if a tensor is not there, or a name is taken.
     """
     if not set(tied.values()) <= tensors.keys() or tied.keys() & tensors.keys():
         raise NetmorphError(f"{where} ties tensors that the file of weights does not hold")

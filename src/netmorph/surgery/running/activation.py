@@ -98,7 +98,7 @@ class Heard:
 
 
 class Listener(Counter):  # type: ignore[no-untyped-call]
-    """Counts MACs as `Counter` does, and hears the activations that are called.
+    """Counts MACs as `Counter` does, and records the activations that are called.
 
     Attributes:
         heard: so far.
@@ -142,7 +142,7 @@ def own_activation(model: nn.Module, heard: Heard, name: str) -> tuple[str, str 
         found = _handwritten(module)
         if found is not None:
             act, gap = found
-            like = f"the network's {type(module).__name__} is no activation of torch.nn: new ones are like {act}"
+            like = f"the network's {type(module).__name__} is not an activation of torch.nn: new ones are like {act}"
             return act, like if gap > _EQUAL else None
     gate = _commonest(heard.tally.items())
     if gate is not None:
@@ -176,7 +176,7 @@ def _handwritten(module: nn.Module) -> tuple[str, float] | None:
         with undisturbed(module):
             y = module.eval()(x)
             gaps = {act: float((y - _phi(act)(x)).abs().max()) for act in _WELL_KNOWN}
-    except Exception:  # whatever a module's own code raises: it is none, then
+    except Exception:  # whatever a module's own code raises: it is not an activation, then
         return None
     act = min(gaps, key=lambda each: gaps[each])
     return (act, gaps[act]) if gaps[act] <= _NEAR else None

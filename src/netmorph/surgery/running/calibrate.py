@@ -18,29 +18,29 @@ from netmorph.surgery.running.wrappers import check_network
 
 
 def calibrate(child: nn.Module, batches: Any) -> nn.Module:
-    """Calibrate, in place, the BatchNorms that `morph` put into a network and that have not yet learned (eq. 9).
+    """Set the statistics of the BatchNorms that `morph` has added and that have not been trained yet, in place (eq. 9).
 
-    The batches run through the network once, in eval mode and without gradients. Each newborn BatchNorm then holds the
-    measured statistics with gamma = sqrt(var + eps) and beta = mean: the identity in eval mode, close to it in train
-    mode. Everything else is left as it is; if a batch fails, everything is.
+    The batches run through the network once, in eval mode and without gradients. Each new BatchNorm then has the
+    measured statistics, gamma = sqrt(var + eps) and beta = mean, so that it is the identity in eval mode and close to
+    it in train mode. Nothing else is changed; if a batch fails, nothing is changed at all.
 
     Args:
         child: a morphed network.
-        batches: an iterable of batches, each a tensor, a tuple of arguments or a dictionary. Of a tuple or list with
-            more items than the network's forward takes arguments (images and labels, as data loaders yield), the first
-            ones are used. A single tensor or dictionary is one batch.
+        batches: an iterable of batches, each a tensor, a tuple of arguments or a dictionary. If a tuple or list has
+            more items than the network's forward has parameters (images and labels from a data loader), the first items
+            are used. A single tensor or dictionary is one batch.
 
     Returns:
         The network itself.
 
     Raises:
-        SiteError: there is nothing to calibrate, no data reached a norm, or the network raised.
+        SiteError: if there is no BatchNorm to calibrate, no data reached one of them, or the network raised.
     """
     check_network(child)
     modules = dict(_outermost(child, ""))
     if not any(map(has_newborn_norm, modules.values())):
         raise SiteError(
-            "there is no newborn BatchNorm to calibrate", remedies=["morph with norm='calibrated' or norm='neutral'"]
+            "there is no BatchNorm left to calibrate", remedies=["morph with norm='calibrated' or norm='neutral'"]
         )
     run_through(child, modules, batches)
     return child
@@ -51,7 +51,8 @@ def run_through(child: nn.Module, modules: Mapping[str, nn.Module], batches: Any
     batches = [batches] if isinstance(batches, Tensor | Mapping) else batches
     if not isinstance(batches, Iterable):
         raise NetmorphError(
-            f"calibration takes batches, not {type(batches).__name__}", remedies=["pass a data loader or [batch, ...]"]
+            f"expected batches for calibration, got {type(batches).__name__}",
+            remedies=["pass a data loader or [batch, ...]"],
         )
     device = next((tensor.device for tensor in (*child.parameters(), *child.buffers())), torch.device("cpu"))
     most = _arguments(child)

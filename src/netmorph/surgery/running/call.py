@@ -58,7 +58,7 @@ class Call:
             what: what the arguments are to the user.
 
         Raises:
-            SiteError: the model raised; the message says what.
+            SiteError: if the model raised an exception; the message contains it.
         """
         own = self.map(lambda tensor: tensor.detach().clone())
         try:
@@ -70,7 +70,7 @@ class Call:
                 shapes=f"{what} {describe(self)}",
                 remedies=[
                     *one,
-                    f"pass {what} as its forward takes them: a tensor, a tuple of arguments or a dictionary",
+                    f"pass {what} in the form that its forward accepts: a tensor, a tuple of arguments or a dictionary",
                     "move them to the model's device and dtype",
                 ],
             ) from error
@@ -87,7 +87,7 @@ def in_mode(model: nn.Module, training: bool) -> nn.Module:
     Overrides of `train` often return nothing. What `torch.export` made refuses both: it computes the same in each.
 
     Raises:
-        SiteError: the model cannot be put in train mode.
+        SiteError: if the model cannot be put in train mode.
     """
     try:
         model.train() if training else model.eval()
@@ -126,7 +126,7 @@ def undisturbed(*models: nn.Module, training: bool = False) -> Iterator[None]:
         training: they run in train mode, where code may write to parameters: put these back as well.
 
     Raises:
-        SiteError: a model holds lazily initialised layers.
+        SiteError: if a model holds lazily initialised layers.
     """
     modules = list({id(m): m for model in models for m in model.modules()}.values())
     check_initialised(*models)
@@ -184,7 +184,7 @@ def check_initialised(*models: nn.Module) -> None:
     """Refuse lazy layers: their first run makes their parameters, and cannot be undone.
 
     Raises:
-        SiteError: a model holds one that has not run yet.
+        SiteError: if a model has a lazily initialised layer that has not run yet.
     """
     for module in (module for model in models for module in model.modules()):
         if is_lazy(module):

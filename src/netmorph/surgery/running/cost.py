@@ -23,8 +23,8 @@ class Cost:
     """The cost of a model.
 
     Attributes:
-        params: parameters, tied ones counted once.
-        buffers: elements of its buffers.
+        params: number of parameters; tied ones are counted once.
+        buffers: number of elements of its buffers.
         macs: multiply-accumulates of the convolutions and linear layers of one whole call, in eval mode.
     """
 
@@ -45,8 +45,8 @@ class CostChange:
     """The cost of parent and child.
 
     Attributes:
-        before: the parent's.
-        after: the child's.
+        before: cost of the parent.
+        after: cost of the child.
     """
 
     before: Cost
@@ -66,17 +66,17 @@ class CostChange:
 def cost(model: nn.Module, example_inputs: Any) -> Cost:
     """Count a model's parameters, buffers and the MACs of one call.
 
-    MACs are those of convolutions (transposed ones too) and of products with a matrix of weights, wherever they are
-    called from: a layer that runs twice counts twice, and so do convolutions that a model calls as functions. Batches
-    of products count where one side is a parameter (grouped linear layers), not where both are signals (attention's
-    scores), nor does what runs inside `torch.cond` and its like. The model is left as it is.
+    MACs of convolutions (also transposed ones) and of products with a weight matrix are counted, wherever they are
+    called: a layer that runs twice counts twice, and functional convolutions count as well. Batched products count if
+    one factor is a parameter (grouped linear layers), but not if both are activations (attention scores). Operations
+    inside `torch.cond` and similar functions are not counted. The model is not changed.
 
     Args:
         model: any network.
         example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments.
 
     Raises:
-        SiteError: the model raised on the example.
+        SiteError: if the model raised on the example.
     """
     check_network(model)
     counter = Counter(model)

@@ -46,7 +46,7 @@ def compare(parent: Mapping[str, Tensor], child: Mapping[str, Tensor]) -> tuple[
     """Compare two models' outputs, as `tensors_in` returns them; equal infinities count as equal.
 
     Raises:
-        ParityError: the parent's own output is NaN.
+        ParityError: if the parent's own output is NaN.
     """
     return tuple(_compare(path, parent.get(path), child.get(path)) for path in dict.fromkeys([*parent, *child]))
 
@@ -79,7 +79,7 @@ def _compare(path: str, parent: Tensor | None, child: Tensor | None) -> OutputPa
         return OutputParity(path, torch.inf, torch.inf, f"shapes {tuple(parent.shape)} and {tuple(child.shape)}")
     if _real(parent).isnan().any():
         raise ParityError(
-            f"the parent's own output {path!r} is NaN: there is nothing to compare with",
+            f"the parent's own output {path!r} is NaN: nothing can be compared with it",
             shapes=f"output {tuple(parent.shape)}",
             remedies=["look for NaN or inf in the example inputs and in the parent's weights and running statistics"],
         )

@@ -1,4 +1,4 @@
-"""Watch chosen layers while the model runs: what reaches them, and who reads their weights (DESIGN section 6)."""
+"""Watch chosen layers while the model runs: what reaches them, and who reads their weights."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def probe(
         train: run it in train mode too.
 
     Raises:
-        SiteError: the model raised in eval mode.
+        SiteError: if the model raised in eval mode.
     """
     seen = {name: Seen() for name in layers}
     listener = Listener(model)

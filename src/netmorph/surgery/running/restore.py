@@ -35,7 +35,7 @@ def kept(modules: Sequence[nn.Module], *, parameters: bool = False) -> Iterator[
         for state in reversed(states):
             try:
                 state.restore()
-            except Exception as error:  # all others are put back before it is told
+            except Exception as error:  # all others are restored before it is raised
                 failed = failed or error
         if failed is not None:
             raise failed

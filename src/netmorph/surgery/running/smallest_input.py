@@ -35,7 +35,7 @@ def grown_reach(name: str, before: nn.Module, after: nn.Module, seen: Seen) -> t
         seen: what the example brings the present one.
 
     Raises:
-        SiteError: the example brings it a smaller input.
+        SiteError: if its input in the example run is smaller than that.
     """
     needs = least_sizes(after)
     had = least_sizes(before) or (1,) * len(needs)

@@ -28,7 +28,7 @@ _INSIDE = {
 }
 
 
-_ANEW = ", then wrap or compile the child anew: the old wrapper knows the old parameters only"
+_ANEW = ", then wrap or compile the child again, since the old wrapper refers to the old parameters"
 
 
 def wrapper_of(module: nn.Module) -> str | None:
@@ -45,12 +45,12 @@ def check_network(model: object) -> None:
     """Raise where something else than a network was given.
 
     Raises:
-        SiteError: it is no `nn.Module`.
+        SiteError: if the model is not an `nn.Module`.
     """
     if not isinstance(model, nn.Module):
         raise SiteError(
-            f"a network (nn.Module) is wanted, not {model!r:.80}",
-            remedies=["build it first: nm.build(name) takes names" if isinstance(model, str) else "pass the network"],
+            f"expected an nn.Module, got {model!r:.80}",
+            remedies=["build the model first: nm.build(name)" if isinstance(model, str) else "pass the network"],
         )
 
 
@@ -58,7 +58,7 @@ def check_unwrapped(model: nn.Module, verb: str = "morph") -> None:
     """Raise where a model is wrapped: parameters that are new inside would be left out or go apart.
 
     Raises:
-        SiteError: it is inside DDP, FSDP or the like, compiled or scripted, or no network.
+        SiteError: if the model is wrapped in DDP, FSDP or the like, is compiled or scripted, or is not an `nn.Module`.
     """
     check_network(model)
     wrapper = wrapper_of(model)
@@ -83,7 +83,7 @@ def wrapped_above(model: nn.Module, name: str) -> str | None:
     for ancestor in _ancestors(model, name):
         wrapper = wrapper_of(ancestor)
         if wrapper is not None:
-            return f"it is inside {wrapper}: morph before wrapping, then wrap the child anew"
+            return f"it is inside {wrapper}: morph before wrapping, then wrap the child again"
     return None
 
 

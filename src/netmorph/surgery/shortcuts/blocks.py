@@ -110,7 +110,7 @@ def record(model: nn.Module, blocks: Mapping[str, nn.Module], call: Call) -> dic
         call: the example inputs.
 
     Raises:
-        SiteError: the network raised.
+        SiteError: if the network raised.
     """
     found = {name: Recording() for name in blocks}
     by_block = {id(block): found[name] for name, block in blocks.items()}
@@ -196,7 +196,7 @@ def copied(call: Call) -> Call:
     """Return a call whose arguments a block may change.
 
     Raises:
-        SiteError: they cannot be copied.
+        SiteError: if the arguments cannot be copied.
     """
     try:
         with torch.no_grad():

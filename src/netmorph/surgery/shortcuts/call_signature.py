@@ -38,7 +38,7 @@ class Form:
             kwargs: keyword arguments.
 
         Raises:
-            SiteError: it is called with a variable number of positional arguments.
+            SiteError: if the block is called with a variable number of positional arguments.
         """
         parameters = inspect.signature(block.forward).parameters
         given: dict[str, Any] = {name: each.default for name, each in parameters.items() if is_constant(each.default)}
@@ -62,7 +62,7 @@ class Form:
         """Rebuild a form from `to_dict`'s output.
 
         Raises:
-            NetmorphError: it is not one.
+            NetmorphError: if the description is malformed.
         """
         if not isinstance(data, dict) or set(data) != {"inputs", "fixed"}:
             raise NetmorphError(f"this is not how a block is called: {data!r}")

@@ -60,7 +60,7 @@ def find_shortcuts(model: nn.Module, call: Call) -> dict[str, Shortcut | str]:
         The shortcuts, and of those that are refused the reason.
 
     Raises:
-        SiteError: the model raised on the example.
+        SiteError: if the model raised on the example.
     """
     found: dict[str, Shortcut | str] = {}
     blocks = blocks_of(model)
@@ -172,7 +172,7 @@ class _Search:
         """Return how the block is called, and its code.
 
         Raises:
-            SiteError: the code cannot be traced, or there is one that cannot be rewritten.
+            SiteError: if the code cannot be traced, or there is one that cannot be rewritten.
         """
         try:
             form = Form.of(self.block, self.call.args, self.call.kwargs)
@@ -185,7 +185,7 @@ class _Search:
                 raise SiteError(f"its residual enters the block as the argument {argument!r}: it starts elsewhere")
             return form, graph
         if code_of(traced(self.block, form, training=True)) != code_of(graph):
-            raise SiteError("its code is not the same in train and in eval mode: it reads self.training, say")
+            raise SiteError("its code is not the same in train and in eval mode: it may read self.training")
         free = loosened(self.block, form)
         return free, graph if free == form else traced(self.block, free)
 
@@ -230,12 +230,12 @@ class _Search:
 def _judge(witnesses: Mapping[str, _Witness], before: Outcome, after: Outcome | None) -> str | None:
     """Return why modules on a block's shortcuts cannot stay, or None."""
     if after is None:
-        return "its block raises with a module there"
+        return "its block raises an exception with a module in this place"
     for witness in witnesses.values():
         if len(witness.memory.carried) != 1:
             return f"it is called {len(witness.memory.carried)} times in one call of its block"
         if witness.memory.misfits:
             return "it carries a tensor of another shape than the sum"
     if not before.same(after):
-        return "its block does something else with a module there: it adds in place, say, to what is needed elsewhere"
+        return "its block computes something else with a module there; it may add in place to a tensor used elsewhere"
     return None

@@ -75,7 +75,7 @@ def traced(block: nn.Module, form: Form, *, training: bool = False) -> Graph:
     """Return the graph of a block's own code, as it was before it was rewired.
 
     Raises:
-        SiteError: it cannot be traced.
+        SiteError: if the block cannot be traced.
     """
     kept = type(block)
     block.__class__ = original_class(block)
@@ -124,7 +124,7 @@ def rewire(
         A function that takes them out again.
 
     Raises:
-        SiteError: the block's code cannot be traced, has no such shortcut, or was rewired for another form.
+        SiteError: if the block's code cannot be traced, has no such shortcut, or was rewired for another form.
     """
     done, before = rewiring_of(block), type(block)
     if done is not None and done.form != form:

@@ -38,7 +38,7 @@ class Slot:
         """Rebuild a slot from `to_dict`'s output.
 
         Raises:
-            NetmorphError: it is not one.
+            NetmorphError: if the description is malformed.
         """
         expect(data, {"form": dict | None}, "a shortcut's place")
         return cls(None if data["form"] is None else Form.from_dict(data["form"]))
@@ -67,7 +67,7 @@ def open_slot(model: nn.Module, place: Place) -> Undo:
         A function that takes it out again.
 
     Raises:
-        SiteError: the network has no such place.
+        SiteError: if the network has no such place.
     """
     path, _, leaf = place.name.rpartition(".")
     try:
@@ -113,12 +113,12 @@ def fill_empty(block: nn.Module, name: str, module: nn.Module) -> Undo:
         A function that makes it None again.
 
     Raises:
-        SiteError: there is no such attribute, or it holds something.
+        SiteError: if there is no such attribute, or it is not None.
     """
     if name not in empty_attributes(block):
         raise SiteError(
             f"{type(block).__name__} has no attribute {name!r} that is None",
-            remedies=["load into the parent that the child was made of, not yet morphed"],
+            remedies=["load into the original parent, before it was morphed"],
         )
     registered = name in block._modules
     setattr(block, name, module)

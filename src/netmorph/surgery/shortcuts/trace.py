@@ -36,7 +36,7 @@ def trace(block: nn.Module, form: Form, *, training: bool) -> Graph:
         training: trace in train mode with gradients, or in eval mode without.
 
     Raises:
-        SiteError: the code cannot be traced.
+        SiteError: if the code cannot be traced.
     """
     tracer = _Tracer(form)
     with undisturbed(block), torch.set_grad_enabled(training), _autocast(training):

@@ -15,7 +15,7 @@ from netmorph.surgery.sites.site import Site, Sites
 
 @dataclass(frozen=True)
 class Assignment:
-    """A site and the graph that it shall become.
+    """A site and the graph that replaces it.
 
     Attributes:
         site: the site.
@@ -39,8 +39,8 @@ def assign(
         seed: from which each site's own seed follows.
 
     Raises:
-        SiteError: a pattern matches nothing or names a refused place, or two patterns match one site.
-        GraphError: a notation cannot be read.
+        SiteError: if a pattern matches nothing or names a refused place, or two patterns match one site.
+        GraphError: if a notation cannot be read.
     """
     check_mapping(mapping)
     by_name: dict[str, tuple[str, ModuleGraph]] = {}
@@ -67,11 +67,11 @@ def check_mapping(mapping: object) -> None:
     """Raise where a mapping takes anything but names.
 
     Raises:
-        SiteError: it does, or is none, or empty.
+        SiteError: if `mapping` is not a non-empty dict of names.
     """
     if not isinstance(mapping, Mapping) or not mapping or not all(isinstance(key, str) for key in mapping):
         raise SiteError(
-            f"the mapping takes names of sites to graphs, not {mapping!r}",
+            f"expected a dict from names of sites to graphs, got {mapping!r}",
             remedies=['write {"layer1.*.conv1": "3x3 > 1x1 | 1x1"}'],
         )
 
@@ -80,13 +80,13 @@ def read_graph(value: ModuleGraph | str) -> ModuleGraph:
     """Return a graph, or read it from its notation or its name in the catalogue.
 
     Raises:
-        GraphError: it is none of these.
+        GraphError: if the argument is none of these.
     """
     if isinstance(value, ModuleGraph):
         return value
     if not isinstance(value, str):
         raise GraphError(
-            f"a site becomes a graph, a notation or a name of the catalogue, not {value!r}",
+            f"expected a graph, its notation or a name of the catalogue, got {value!r}",
             remedies=["write '3x3 > 1x1 | 1x1'"],
         )
     name = value.strip()

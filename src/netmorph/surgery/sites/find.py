@@ -1,4 +1,4 @@
-"""Find the places of a network that can be morphed, and say why the others cannot (DESIGN section 6)."""
+"""Find the places of a network that can be morphed, and say why the others cannot."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ _FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 def find_sites(model: nn.Module, example_inputs: Any, *, shortcuts: bool = True) -> Sites:
     """List the convolutions, linear layers and identity shortcuts of a network that can be morphed.
 
-    The model runs on the example twice, in eval and in train mode, since some modules read their children's weights in
-    only one of them. Modes, statistics, gradients and random generators are left as they are.
+    The model runs on the example inputs in eval and in train mode, since some modules read the weights of their
+    children in only one of them. Training mode, statistics, gradients and random generators are preserved.
 
-    Identity shortcuts are the network's `nn.Identity` modules and, called by the names that modules there would have,
-    the places without one: a block's attribute that holds None where other blocks have a projection
-    (`layer1.1.downsample`), and additions in a block's own code (`features.3.shortcut`). Which dimension holds the
-    channels of a shortcut its surroundings tell: dimension 1 beside a convolution of that rank and width, the last one
-    beside a linear layer or LayerNorm of that width (tokens, maps with channels last).
+    Identity shortcuts are `nn.Identity` modules, and shortcuts without a module: attributes of a block that are None
+    where other blocks have a projection (`layer1.1.downsample`), and additions in the code of a block
+    (`features.3.shortcut`). The latter are named as a module in this place would be. The channel dimension of a
+    shortcut is inferred from its surroundings: dimension 1 beside a convolution of the same rank and width, and the
+    last one beside a linear layer or LayerNorm of the same width (tokens, channels-last maps).
 
     Args:
         model: any network.
         example_inputs: a tensor, a tuple of arguments or a dictionary of keyword arguments.
-        shortcuts: look for those without a module too, which runs the model once more, and blocks that have them four
-            times.
+        shortcuts: also find shortcuts without a module. This runs the model once more, and blocks with such shortcuts
+            four times.
 
     Returns:
-        The sites; `.refused` says why other layers cannot be morphed.
+        The sites; `.refused` gives the reason why each other layer cannot be morphed.
 
     Raises:
-        SiteError: the model raised on the example.
+        SiteError: if the model raised on the example.
     """
     check_network(model)
     return look(model, Call.of(example_inputs), shortcuts=shortcuts)[0]
@@ -143,7 +143,7 @@ def _ordered(modules: list[str], found: Iterable[str]) -> list[str]:
 
 
 def _site(model: nn.Module, name: str, layer: nn.Module, seen: Seen) -> Site | str:
-    """Return the site of a layer, or why it is none."""
+    """Return the site of a layer, or why it is not one."""
     if seen.odd is not None:
         return seen.odd
     shapes = (seen.input_shape, seen.output_shape, seen.calls)

@@ -51,7 +51,7 @@ def candidates(model: nn.Module) -> tuple[dict[str, nn.Module], dict[str, str]]:
 
 
 def _foreign(module: nn.Module) -> str | None:
-    """Return why a module that is like a site is none that netmorph knows, or None."""
+    """Return why netmorph does not know a module that resembles a site, or None."""
     name = type(module).__name__
     if isinstance(module, torch.jit.ScriptModule):
         original = getattr(module, "original_name", "")

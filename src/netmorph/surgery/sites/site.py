@@ -1,4 +1,4 @@
-"""A place that can be morphed, and selections of such places by name (DESIGN section 6)."""
+"""A place that can be morphed, and selections of such places by name."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from netmorph.surgery.sites.kinds import Kind
 
 @dataclass(frozen=True, repr=False)
 class Site(Brief):
-    """One place of a network that can be morphed.
+    """A layer or identity shortcut of a network that can be morphed.
 
     Attributes:
         name: qualified name; "" is the model itself.
         kind: "conv", "linear" or "identity".
-        spec: geometry of the layer; of an identity, one tap on its channels.
-        bias: whether the layer has one.
-        dtype: of its weight; of an identity, of its input.
-        device: likewise.
-        input_shape: of the first call on the example; None where the example does not reach it.
-        output_shape: likewise.
-        calls: how often the example calls it.
-        same_padding: whether the layer pads by what its input's size asks for; `spec` is then that behind the padding.
-        slot: of a shortcut for which no module stands, how its place comes about; None where a module stands.
+        spec: geometry of the layer; for an identity, a 1x1 kernel on its channels.
+        bias: whether the layer has a bias.
+        dtype: dtype of the weight; for an identity, of the input.
+        device: device of the weight; for an identity, of the input.
+        input_shape: input shape of the first call on the example; None if the example does not reach the site.
+        output_shape: output shape of this call.
+        calls: number of calls on the example.
+        same_padding: whether the padding depends on the input size ("same"); `spec` then describes the convolution
+            after the padding.
+        slot: for a shortcut without a module, how a module is put in its place; otherwise None.
     """
 
     name: str
@@ -64,13 +65,13 @@ class Site(Brief):
 
 
 class Sites(Sequence[Site]):
-    """The sites of a network, in its order.
+    """The sites of a network, in the order of its modules.
 
     Args:
         sites: the sites.
-        refused: why each other layer cannot be morphed, by name.
-        others: type names of all other modules, by name; they make errors helpful.
-        heard: the activations of the run in which they were seen.
+        refused: for each other layer, by name, the reason why it cannot be morphed.
+        others: type names of all other modules, by name, for error messages.
+        heard: the activations that were called in the example run.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Sites(Sequence[Site]):
             exclude: names or globs to leave out; each must match something.
 
         Raises:
-            SiteError: a pattern matches nothing, or only places that are refused, or names a refused place literally.
+            SiteError: if a pattern matches nothing, matches only refused places, or names a refused place literally.
         """
         unwanted = [exclude] if isinstance(exclude, str) else list(exclude)
         for pattern in (*patterns, *unwanted):
@@ -126,12 +127,12 @@ class Sites(Sequence[Site]):
         """Return these sites if there are `count` of them.
 
         Raises:
-            SiteError: there are more or fewer.
+            SiteError: if the number of sites is another one.
         """
         if len(self) != count:
             skipped = f"; refused: {', '.join(map(repr, self.refused))}" if self.refused else ""
             raise SiteError(
-                f"{count} sites were expected and {len(self)} found",
+                f"expected {count} sites, found {len(self)}",
                 shapes=f"found {_listed(self.names)}{skipped}",
                 remedies=["change the patterns or the expected count"],
             )
@@ -148,7 +149,7 @@ class Sites(Sequence[Site]):
         if skipped:
             name, why = next(iter(skipped.items()))
             raise SiteError(
-                f"everything that {pattern!r} matches is refused, such as {name!r}: {why}",
+                f"every layer that {pattern!r} matches is refused, such as {name!r}: {why}",
                 shapes=f"{len(skipped)} places",
             )
         raise self._nothing(pattern)
@@ -161,7 +162,7 @@ class Sites(Sequence[Site]):
         remedies = []
         what = f"no site matches {pattern!r}"
         if pattern in self._others:
-            what += f" (a module of type {self._others[pattern]} is none itself)"
+            what += f" (a module of type {self._others[pattern]} is not a site itself)"
         if inside:
             remedies.append(f"its sites are {_listed(inside)}: name one, or write {pattern + '.*'!r}")
         else:
@@ -199,7 +200,7 @@ def check_pattern(pattern: object) -> None:
     """Raise where something else than one name or glob was given.
 
     Raises:
-        SiteError: it was.
+        SiteError: if the argument is not a single name or glob.
     """
     if not isinstance(pattern, str):
         raise SiteError(
