@@ -21,8 +21,8 @@ from benchmarks.births.settings import SETTINGS
 OUT = Path("results/births")
 BEGIN, END = "<!-- begin: written by python -m benchmarks.births.page -->", "<!-- end -->"
 SCRATCH, ON = "from scratch", "P: parent trained on"
-COLOURS = {ON: "#555555", "A": "#c44e52", "S": "#8172b2"}
-WAYS = ("#4c72b0", "#dd8452", "#55a868", "#937860", "#da8bc3", "#8c8c8c", "#64b5cd", "#ccb974")
+COLOURS = {ON: "#222222", "A": "#c44e52", "S": "#8172b2"}
+WAYS = ("#4c72b0", "#dd8452", "#55a868", "#937860", "#da8bc3", "#8c8c8c", "#64b5cd", "#ccb974", "#2f9e9e", "#b0b000")
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,9 @@ def arms_of(setting: str) -> list[Arm]:
         record = json.loads(path.read_text())
         if record["arm"] != "parent":
             runs.setdefault(record["arm"], {})[int(path.stem.rpartition("-")[2])] = record
+    if SETTINGS[setting].parents:  # the same parents, trained on there
+        for path in (RUNS / SETTINGS[setting].parents).glob(f"{ON.replace(' ', '_').replace(':', '')}-*.json"):
+            runs.setdefault(ON, {})[int(path.stem.rpartition("-")[2])] = json.loads(path.read_text())
     complete = set.intersection(*(set(by_seed) for by_seed in runs.values()))  # a seed counts when every arm has it
     arms = []
     for name, found in runs.items():
@@ -76,18 +79,33 @@ def arms_of(setting: str) -> list[Arm]:
 
 
 def table(setting: str) -> str:
-    """Return what each arm has come to when the cheapest child is through, and half-way there, as Markdown."""
+    """Return what each arm has come to when the cheapest child is through, and at a third of that, as Markdown.
+
+    Where children differ much in cost, each is also shown at its own end, beside the parent trained on for as long.
+    """
     arms = arms_of(setting)
     births = [arm for arm in arms if arm.name in SETTINGS[setting].births]
     end = min(max(x for curve in arm.curves.values() for x, _ in curve) for arm in births)
     start = {seed: curve[0][1] for seed, curve in births[0].curves.items()}
     metric = SETTINGS[setting].task().metric
+    own_end = {arm.name: max(x for curve in arm.curves.values() for x, _ in curve) for arm in births}
+    uneven = max(own_end.values()) > 1.5 * min(own_end.values())
+    on = next(arm for arm in arms if arm.name == ON)
     heads = ["", "MACs an image", *(f"after {share:.2f}" for share in (end / 3, end))]
+    heads += ["at its end (after)", "P then"] if uneven else []
     heads += [f"seed {s}" for s in sorted(start)]
-    rows = [["parent", f"{_own(setting):,}", "", _mean(list(start.values()), metric), *_each(start, start, metric)]]
+    blank = ["", ""] if uneven else []
+    first = ["parent", f"{_own(setting):,}", "", _mean(list(start.values()), metric), *blank]
+    rows = [[*first, *_each(start, start, metric)]]
     for arm in sorted(arms, key=lambda arm: statistics.mean(arm.at(end).values())):
         now = arm.at(end)
         cells = [_mean(list(arm.at(share).values()), metric) for share in (end / 3, end)]
+        if uneven and arm.name in own_end:
+            last = own_end[arm.name]
+            ours, then = (_mean(list(each.at(last).values()), metric) for each in (arm, on))
+            cells += [f"{ours} ({last:.2f})", then]
+        else:
+            cells += blank
         rows.append([arm.name, f"{arm.macs:,}", *cells, *_each(now, start, metric)])
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
@@ -124,7 +142,14 @@ def _seeds(arm: Arm) -> str:
 
 
 def _own(setting: str) -> int:
-    return int(json.loads(next((RUNS / setting).glob("parent-*.json")).read_text())["macs"])
+    return int(_parent(setting)["macs"])
+
+
+def _parent(setting: str) -> dict[str, Any]:
+    """Return the record of one of a setting's parents."""
+    folder = RUNS / (SETTINGS[setting].parents or setting)
+    record: dict[str, Any] = json.loads(next(folder.glob("parent-*.json")).read_text())
+    return record
 
 
 def _mean(values: Sequence[float], metric: str) -> str:
@@ -181,14 +206,21 @@ def draw(setting: str, path: Path) -> None:
     plt.close(figure)
 
 
+def _is_run(setting: str) -> bool:
+    """Return whether there is a seed that every arm of a setting has."""
+    names = {path.name.rpartition("-")[0] for path in (RUNS / setting).glob("*.json")} - {"parent"}
+    controls = 1 if SETTINGS[setting].parents else 2
+    return len(names) == len(SETTINGS[setting].births) + controls and bool(arms_of(setting)[0].curves)
+
+
 def main() -> None:
     """Write the tables and pictures of all settings that were run."""
     parts = []
     for setting in SETTINGS:
-        if not list((RUNS / setting).glob("parent-*.json")):
+        if not _is_run(setting):
             continue
         draw(setting, OUT / f"{setting}.svg")
-        record = json.loads(next((RUNS / setting).glob("parent-*.json")).read_text())
+        record = _parent(setting)
         title = f"### {record['task']}: {SETTINGS[setting].what}"
         how = (
             f"torch {record['torch']}, {record['machine']}. Mean ± standard deviation over the seeds; the columns "

@@ -44,6 +44,23 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Learning:
+    """How a child learns after its birth, where it differs from its setting's way.
+
+    Attributes:
+        new: factor on the rate of the parameters that the parent does not have.
+        rise: epochs over which the rate rises.
+        moments: whether the optimizer's moments are carried over; of gradients at the parent's weights.
+        shrink: factor on what the parent had learned, to which (1 - factor) of a fresh network is added; 1 keeps it.
+    """
+
+    new: float = 1.0
+    rise: float = 1.0
+    moments: bool = False
+    shrink: float = 1.0
+
+
+@dataclass(frozen=True)
 class Setting:
     """One experiment.
 
@@ -58,7 +75,8 @@ class Setting:
         rate: learning rate, constant.
         optimizer: "sgd" (momentum 0.9) or "adamw".
         batch: size.
-        decay: weight decay.
+        learning: by birth, how it learns where it does so in a way of its own.
+        parents: the setting whose parents these are, where not its own.
         what: one line for the reader.
     """
 
@@ -73,8 +91,8 @@ class Setting:
     rate: float = 0.05
     optimizer: str = "sgd"
     batch: int = 100
-    decay: float = 0.0
-    rates: Mapping[str, float] = field(default_factory=dict)
+    learning: Mapping[str, Learning] = field(default_factory=dict)
+    parents: str = ""
 
 
 class SmallNet(nn.Sequential):
@@ -147,11 +165,12 @@ def _pooled(images: Tensor) -> Tensor:
 
 
 @cache
-def fashion() -> Task:
+def fashion(images: int = 60_000) -> Task:
     """Return Fashion-MNIST at 14x14, from Debian's `dataset-fashion-mnist` or the folder that the variable names."""
     data = load_full_fashion(Path(os.environ.get("NETMORPH_FASHION", "/usr/share/datasets/fashion-mnist")))
     train, test = ((_pooled(data.normalise(each.images)), each.labels.long()) for each in (data.train, data.test))
-    return Task("Fashion-MNIST at 14x14", train, test)
+    train = train[0][:images], train[1][:images]
+    return Task(f"Fashion-MNIST at 14x14, {images:,} images", train, test)
 
 
 @cache
@@ -169,7 +188,7 @@ def text() -> Task:
     files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
     read = b"\n".join(file.read_bytes() for file in files)
     ids = torch.tensor(list(read), dtype=torch.uint8)
-    ids = ids[ids < 128][: 65 * 40_000].long().view(-1, 65)
+    ids = ids[ids < 128][: 65 * 22_000].long().view(-1, 65)
     order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(0))
     ids = ids[order]
     train, test = ids[:-2_000], ids[-2_000:]
@@ -201,36 +220,92 @@ def _widened(sites: Iterator[str] | tuple[str, ...], width: str, birth: str) -> 
     return grow
 
 
+def _scaled(grow: Grow, factor: float) -> Grow:
+    """Grow by twins that cancel, whose readers are `factor` times as large: they still cancel."""
+
+    def grown(parent: nn.Module, x: Tensor, seed: int) -> nn.Module:
+        child = grow(parent, x, seed)
+        had = dict(parent.named_parameters())
+        with torch.no_grad():
+            for name, parameter in child.named_parameters():
+                if name in had and parameter.dim() > 1 and parameter.shape[1] > had[name].shape[1]:
+                    parameter[:, had[name].shape[1] :] *= factor
+        return child
+
+    return grown
+
+
+_DEEPER = "3x3:4x > 3x3"
 _FASHION = {
-    **{birth: _morphed("4 8", "3x3:4x > 3x3", birth) for birth in ("slope", "pair")},
-    **{f"{birth} beside": _morphed("4 8", "3x3:4x > 3x3", birth, keep=True) for birth in ("zero", "cancel")},
+    **{birth: _morphed("4 8", _DEEPER, birth) for birth in ("slope", "pair")},
+    **{f"{birth} beside": _morphed("4 8", _DEEPER, birth, keep=True) for birth in ("zero", "cancel")},
     **{f"widen 3x, {birth}": _widened(("0", "4", "8"), "3x", birth) for birth in ("copies", "zero", "cancel")},
 }
+_FACTORS = {
+    f"widen {width}, {birth}": _widened(("0", "4", "8"), width, birth)
+    for width in ("1.5x", "2x", "4x")
+    for birth in ("copies", "zero")
+}
 _CIFAR = {
-    **{birth: _morphed("layer*.conv1", "3x3:4x > 3x3", birth) for birth in ("slope", "pair")},
-    "zero beside": _morphed("layer*.conv1", "3x3:4x > 3x3", "zero", keep=True),
-    **{f"widen 4x, {birth}": _widened(("layer*.conv1",), "4x", birth) for birth in ("copies", "zero", "cancel")},
+    **{birth: _morphed("layer*.conv1", _DEEPER, birth) for birth in ("slope", "pair")},
+    "zero beside": _morphed("layer*.conv1", _DEEPER, "zero", keep=True),
+    **{f"widen 4x, {birth}": _widened(("layer*.conv1",), "4x", birth) for birth in ("copies", "zero")},
 }
 _SHORTCUTS = {
+    "pair, halves": _morphed("layer*.shortcut", "3x3:4x > 3x3", "pair"),
     "pair": _morphed("layer*.shortcut", "id | 3x3:4x > 3x3", "pair"),
-    "zero": _morphed("layer*.shortcut", "id | 3x3:2x > 3x3", "zero"),
-    "slope": _morphed("layer*.shortcut", "id | 3x3:2x > 3x3", "slope"),
+    "zero": _morphed("layer*.shortcut", "id | 3x3:4x > 3x3", "zero"),
+    "slope": _morphed("layer*.shortcut", "id | 3x3:4x > 3x3", "slope"),
 }
-_GPT = {
-    **{f"widen 3x, {birth}": _widened(("blocks.*.up",), "3x", birth) for birth in ("copies", "zero", "cancel")},
+_GPT = {f"widen 3x, {birth}": _widened(("blocks.*.up",), "3x", birth) for birth in ("copies", "zero", "cancel")}
+_PAIR, _CANCEL = _FASHION["pair"], _FASHION["widen 3x, cancel"]
+_LEARNING = {
+    "new parameters at a third of the rate": Learning(new=1 / 3),
+    "new parameters at three times the rate": Learning(new=3),
+    "no rise of the rate": Learning(rise=0),
+    "no rise, moments carried": Learning(rise=0, moments=True),
+    "shrunk to 0.6, 0.4 fresh": Learning(shrink=0.6),
 }
+_ENOUGH = ("slope", "pair", "widen 3x, zero")
 
 SETTINGS = {
     "fashion": Setting(
+        fashion, partial(SmallNet, 6), _FASHION, "pair", 10, 4, "a small network whose capacity is used up"
+    ),
+    "fashion-factors": Setting(
         fashion,
         partial(SmallNet, 6),
-        _FASHION,
+        _FACTORS,
+        "widen 4x, zero",
+        10,
+        4,
+        "the same parents, widened by 1.5, 2 and 4",
+        parents="fashion",
+    ),
+    "fashion-learning": Setting(
+        fashion,
+        partial(SmallNet, 6),
+        {
+            "pair": _PAIR,
+            **{f"pair, {name}": _PAIR for name in _LEARNING},
+            "widen 3x, cancel, readers 0.1x": _scaled(_CANCEL, 0.1),
+            "widen 3x, cancel, readers 3x": _scaled(_CANCEL, 3),
+        },
         "pair",
         10,
         4,
-        "a small network whose capacity is used up",
-        rate=0.05,
-        batch=100,
+        "the same parents, by how the child learns",
+        learning={f"pair, {name}": learning for name, learning in _LEARNING.items()},
+        parents="fashion",
+    ),
+    "fashion-enough": Setting(
+        partial(fashion, 15_000),
+        partial(SmallNet, 20),
+        {name: _FASHION[name] for name in _ENOUGH},
+        "pair",
+        12,
+        4,
+        "control: a parent not short of capacity (width 20)",
     ),
     "cifar": Setting(
         cifar,
@@ -243,12 +318,21 @@ SETTINGS = {
     ),
     "cifar-unfinished": Setting(
         cifar,
-        lambda seed: CifarResNet(20, width=8, seed=seed),
+        lambda seed: CifarResNet(8, width=4, seed=seed),
         {name: _CIFAR[name] for name in ("slope", "pair", "widen 4x, zero")},
         "pair",
-        8,
+        4,
         3,
-        "control: ResNet-20 of width 8 that has not finished learning",
+        "control: ResNet-8 of width 4 that has not finished learning",
+    ),
+    "cifar-shortcuts": Setting(
+        cifar,
+        lambda seed: CifarResNet(14, width=4, seed=seed),
+        _SHORTCUTS,
+        "pair",
+        16,
+        4,
+        "ResNet-14 of width 4, its identity shortcuts grown",
     ),
     "gpt": Setting(
         text,
@@ -261,6 +345,5 @@ SETTINGS = {
         fresh=lambda child, seed: SmallGPT(384, seed),
         rate=0.003,
         optimizer="adamw",
-        batch=100,
     ),
 }
