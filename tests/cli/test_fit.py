@@ -109,7 +109,7 @@ def test_a_checkpoint_is_trained_on(capsys):
         (["--time-limit", "0"], "--time-limit must be positive"),
         (["--at", "fc", "--to", "1 > 1"], "1 --at but 0 --grow-at"),
         (["--at", "nope", "--to", "1 > 1", "--grow-at", "0"], "nope"),
-        (["--recipe", "shrot"], "there is no recipe 'shrot'"),
+        (["--recipe", "shrot"], "unknown recipe 'shrot'"),
         (["--data-name", "cifar"], "unknown data set 'cifar'"),
         (["--data", "images"], "which is part of netmorph. Remedy: add --data-name cifar10"),
         (["--download"], "mean nothing for fashion-mnist-subset"),

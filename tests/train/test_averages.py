@@ -288,7 +288,7 @@ def test_an_optimizer_that_cannot_follow_is_refused_at_once(loader):
             return torch.optim.LBFGS(self.net.parameters())
 
     module = Flat()
-    with pytest.raises(NetmorphError, match="state of LBFGS is over all parameters at once"):
+    with pytest.raises(NetmorphError, match="state of LBFGS is shared by all parameters"):
         trainer(GrowCallback(MAPPING, at_epoch=1, attribute="net")).fit(module, loader)
     assert module.losses == []
 

@@ -103,7 +103,7 @@ def test_senseless_recipes_are_refused(wrong):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"schedule": "linear"}, "no schedule 'linear'.*cosine and step"),
+        ({"schedule": "linear"}, "unknown schedule 'linear'.*cosine or step"),
         ({"schedule": "step"}, "step has milestones .*for the schedule step and for no other"),
         ({"milestones": [3]}, "cosine has milestones"),
         ({"schedule": "step", "milestones": [10]}, "do not lie within 10 epochs.*shares"),
@@ -170,7 +170,7 @@ def test_a_file_is_read_and_overridden(tmp_path):
         ("", "is not a mapping"),
         ("a: [", "cannot be read"),
         ("epochs: many", "mine.yaml makes no sense: a recipe's epochs is of type int"),
-        ("schedule: step", "makes no sense.*Remedy: give milestones"),
+        ("schedule: step", "invalid recipe.*Remedy: give milestones"),
         ("!!python/object/apply:os.system ['true']", "cannot be read"),
     ],
 )

@@ -254,7 +254,7 @@ def explained(error: InfeasibleMorph, prepared: Prepared, site: ConvSpec, *, see
         error: about the linear graph; it is changed.
         prepared: both graphs.
         site: geometry of the layer.
-        seed: of the noise whose rank decides where the max-flow does not.
+        seed: random seed of the noise whose rank decides where the max-flow does not.
     """
     error.graph = str(prepared.whole)
     if not prepared.note:

@@ -78,7 +78,7 @@ class MorphedSite(Brief):
         bias: whether the sink carries a bias.
         act: activation of the inner blobs, unless the graph names another.
         norm: norm of the edges, unless the graph names another.
-        seed: of the site's noise.
+        seed: random seed of the site's noise.
         status: name of the solver's `Status`.
         residual: of the solution, relative to the target.
         origin: class of the layer that it was, where that is another library's and not equal to PyTorch's own.
