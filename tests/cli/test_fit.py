@@ -112,7 +112,7 @@ def test_a_checkpoint_is_trained_on(capsys):
         (["--recipe", "shrot"], "unknown recipe 'shrot'"),
         (["--data-name", "cifar"], "unknown data set 'cifar'"),
         (["--data", "images"], "which is part of netmorph. Remedy: add --data-name cifar10"),
-        (["--download"], "mean nothing for fashion-mnist-subset"),
+        (["--download"], "have no effect for fashion-mnist-subset"),
         (["--model", "torchvision:resnet18"], "refuses"),
         (["--model", "netmorph:resnet81"], "depth"),
         (["--phases", '[{"epochs": 1}]', "--at", "fc", "--to", "1", "--grow-at", "1"], "exclude each other"),

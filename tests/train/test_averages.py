@@ -266,8 +266,14 @@ class Backbone(Module):
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        (lambda: BackboneFinetuning(1), "with BackboneFinetuning, which knows an optimizer's groups.*requires_grad_"),
-        (lambda: ModelPruning("l1_unstructured", amount=0.5), "ModelPruning, which would go on pruning.*in another"),
+        (
+            lambda: BackboneFinetuning(1),
+            "support BackboneFinetuning, which refers to parameter groups by index.*requires_grad_",
+        ),
+        (
+            lambda: ModelPruning("l1_unstructured", amount=0.5),
+            "ModelPruning, which would continue to prune.*in another",
+        ),
         (
             lambda: StochasticWeightAveraging(swa_lrs=[0.05]),
             r"StochasticWeightAveraging.swa_lrs=\[...\].*without a rate.*one number",

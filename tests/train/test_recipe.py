@@ -169,7 +169,7 @@ def test_a_file_is_read_and_overridden(tmp_path):
         ("- 3", "is not a mapping"),
         ("", "is not a mapping"),
         ("a: [", "cannot be read"),
-        ("epochs: many", "mine.yaml makes no sense: a recipe's epochs is of type int"),
+        ("epochs: many", "invalid recipe .*mine.yaml.*: a recipe's epochs is of type int"),
         ("schedule: step", "invalid recipe.*Remedy: give milestones"),
         ("!!python/object/apply:os.system ['true']", "cannot be read"),
     ],
@@ -182,7 +182,9 @@ def test_a_file_that_is_wrong_says_where(tmp_path, content, message):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(NetmorphError, match="no recipe 'long'.*paper-cifar, paper-imagenet, short, smoke.*YAML file"):
+    with pytest.raises(
+        NetmorphError, match="unknown recipe 'long'.*paper-cifar, paper-imagenet, short, smoke.*YAML file"
+    ):
         load_recipe("long")
 
 
