@@ -124,7 +124,7 @@ def test_every_reader_refuses_them(
     tmp_path: Path, name: str, read: Callable[[Path], object], make: Callable[[Path], object]
 ) -> None:
     make(tmp_path / name)
-    with pytest.raises(NetmorphError, match="not a regular file|is not a file|there is no recipe"):
+    with pytest.raises(NetmorphError, match="not a regular file|is not a file|unknown recipe"):
         read(tmp_path)
 
 

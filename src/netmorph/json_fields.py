@@ -34,7 +34,7 @@ def expect(data: Any, types: Mapping[str, type | UnionType], what: str) -> None:
 
 
 def check_length(history: Sequence[Any]) -> None:
-    """Raise where a history, as JSON has it, names more than can be built in seconds.
+    """Raise if a history, as JSON has it, names more than can be built in seconds.
 
     Raises:
         NetmorphError: if the history is too long.

@@ -115,7 +115,7 @@ def test_the_shares_of_all_ranks_are_the_batch_of_one(world):
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused():
-    with pytest.raises(NetmorphError, match="batches of 10 images .* 3 processes.*a batch size that 3 divides"):
+    with pytest.raises(NetmorphError, match="batches of 10 images .* 3 processes.*a batch size that is divisible by 3"):
         counted(50).train_batches(10, seed=0, pad=0, world=3)
     with pytest.raises(NetmorphError, match="no process 2 among 2"):
         counted(50).train_batches(10, seed=0, pad=0, rank=2, world=2)
@@ -152,7 +152,7 @@ def test_batches_are_normalised():
 
 
 def test_more_views_than_one_are_refused():
-    with pytest.raises(NetmorphError, match="noise is evaluated on one view of each image, not on 10"):
+    with pytest.raises(NetmorphError, match="noise is evaluated on one view of each image, got views=10"):
         noise(4).test_batches(views=10)
 
 

@@ -76,14 +76,14 @@ def damage_label(folder):
 def test_a_damaged_binary_version_is_told(tmp_path, damage):
     write_binary(tmp_path, C10)
     damage(tmp_path)
-    with pytest.raises(NetmorphError, match=r"data_batch_2.bin is not a file of CIFAR-10's.*3073 bytes.*anew"):
+    with pytest.raises(NetmorphError, match=r"data_batch_2.bin is not a file of CIFAR-10's.*3073 bytes.*again"):
         load_cifar(C10, tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive"])
 def test_a_damaged_archive_is_told(tmp_path, content):
     (tmp_path / C10.archive).write_bytes(content)
-    with pytest.raises(NetmorphError, match=r"cifar-10-binary.tar.gz cannot be read.*remove it"):
+    with pytest.raises(NetmorphError, match=r"cifar-10-binary.tar.gz cannot be read.*delete it"):
         load_cifar(C10, tmp_path)
 
 
@@ -96,7 +96,7 @@ def test_an_archive_with_a_wrong_byte_is_told(tmp_path, place):
     at = min(int(place * len(content)), len(content) - 8)  # the last 8 bytes are checksum and length
     content[at] ^= 0xFF
     (tmp_path / C10.archive).write_bytes(content)
-    with pytest.raises(NetmorphError, match=r"cifar-10-binary.tar.gz cannot be read.*remove it"):
+    with pytest.raises(NetmorphError, match=r"cifar-10-binary.tar.gz cannot be read.*delete it"):
         load_cifar(C10, tmp_path)
 
 
@@ -204,7 +204,7 @@ def test_damaged_files_of_the_hub_are_told(tmp_path):
         with pytest.raises(NetmorphError, match=message):
             load_cifar(C10, tmp_path)
     (tmp_path / "train.parquet").write_bytes(b"PAR1 and nothing else")
-    with pytest.raises(NetmorphError, match="train.parquet cannot be read.*download it anew"):
+    with pytest.raises(NetmorphError, match="train.parquet cannot be read.*download it again"):
         load_cifar(C10, tmp_path)
 
 
@@ -225,7 +225,7 @@ def test_columns_of_other_types_are_told(tmp_path, label, image, said):
     write_parquet(tmp_path / "test.parquet", pixels(2), {"label": [5, 6]})
     images = [image(encoded(each)) for each in pixels(2)]
     pq.write_table(pa.table({"img": images, "label": label}), tmp_path / "train.parquet")
-    with pytest.raises(NetmorphError, match=f"train.parquet cannot be read: {said}.*anew"):
+    with pytest.raises(NetmorphError, match=f"train.parquet cannot be read: {said}.*again"):
         load_cifar(C10, tmp_path)
 
 

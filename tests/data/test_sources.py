@@ -69,7 +69,7 @@ def test_a_damaged_fashion_mnist_is_told(tmp_path):
     with pytest.raises(NetmorphError, match="holds 4 images and .* 3 labels"):
         load_data("fashion-mnist", tmp_path)
     (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(b"abc")[:-9])
-    with pytest.raises(NetmorphError, match="t10k-labels.*cannot be read.*download it anew"):
+    with pytest.raises(NetmorphError, match="t10k-labels.*cannot be read.*download it again"):
         load_data("fashion-mnist", tmp_path)
 
 

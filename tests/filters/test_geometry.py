@@ -29,7 +29,7 @@ def test_any_whole_number_will_do(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [2.0, "2", None, (1, 1.5), (1, "x"), ["3x3"]])
 def test_what_is_no_whole_number_is_refused(value: Any) -> None:
-    with pytest.raises(GraphError, match="stride is a whole number, or one for each dimension, not"):
+    with pytest.raises(GraphError, match="stride must be an integer, or one for each dimension, got"):
         per_dimension(value, 2, "stride")
 
 

@@ -35,9 +35,9 @@ def test_it_is_a_mapping() -> None:
 
 
 def test_unknown_names_suggest_near_ones() -> None:
-    with pytest.raises(GraphError, match="no module 'botleneck'.*take 'bottleneck' or"):
+    with pytest.raises(GraphError, match="unknown module 'botleneck'.*did you mean 'bottleneck' or"):
         catalogue["botleneck"]
-    with pytest.raises(GraphError, match="no module 'qqq'.*take one of module_d, "):
+    with pytest.raises(GraphError, match="unknown module 'qqq'.*choose one of module_d, "):
         catalogue.describe("qqq")
 
 

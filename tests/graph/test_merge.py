@@ -90,7 +90,7 @@ def test_norms_are_lost() -> None:
 
 def test_kernels_are_bounded() -> None:
     large = Edge("e", "s", "t", (1 << 20,))
-    with pytest.raises(GraphError, match="edges 'e' and 'e' amount to a kernel of 2097151; 1048576 is the most"):
+    with pytest.raises(GraphError, match="edges 'e' and 'e' amount to a kernel of 2097151; the limit is 1048576"):
         in_series("m", large, large)
 
 

@@ -103,10 +103,10 @@ def test_edge_list() -> None:
         ("3x3)", 3, r"unexpected '\)'"),
         ("()", 1, "expected an edge"),
         ("conv3x3", 0, "expected an edge, found 'c'"),
-        ("0x3", 0, "this edge: kernel is one to three whole numbers from 1"),
+        ("0x3", 0, "this edge: kernel must be one to three positive integers"),
         ("3x3x3x3", 0, "at most three dimensions, got 4"),
         ("99999999", 0, "this kernel is too large"),
-        ("9999999", 0, "kernel is one to three whole numbers"),
+        ("9999999", 0, "kernel must be one to three positive integers"),
         ("3x", 1, "unexpected 'x'"),
         ("3/", 2, "expected a stride, found the end"),
         ("3//2", 2, "expected a stride, found '/'"),
@@ -203,9 +203,9 @@ def test_long_and_unprintable_notation_is_shown_in_part() -> None:
 
 
 def test_hostile_input_is_bounded() -> None:
-    with pytest.raises(NotationError, match="1000001 characters; 1000000 is the most"):
+    with pytest.raises(NotationError, match="1000001 characters; at most 1000000"):
         parse("3" * (LONGEST + 1))
-    with pytest.raises(NotationError, match="more than 64 deep") as caught:
+    with pytest.raises(NotationError, match="nested deeper than 64") as caught:
         parse("(" * 5000)
     assert caught.value.position == 64
     assert edge("(" * 64 + "3" + ")" * 64).kernel == (3,)

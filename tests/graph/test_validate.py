@@ -5,8 +5,8 @@ from netmorph.graph.spec import Edge, ModuleGraph, Width
 
 CASES = [
     ([], "needs at least one edge"),
-    ([("s", "a", 1), ("a", "s", 1)], "the source 's' is not an end: an edge enters it"),
-    ([("s", "t", 1), ("t", "a", 1)], "the sink 't' is not an end: an edge leaves it"),
+    ([("s", "a", 1), ("a", "s", 1)], "the source 's' is not an end of the graph: an edge enters it"),
+    ([("s", "t", 1), ("t", "a", 1)], "the sink 't' is not an end of the graph: an edge leaves it"),
     ([("a", "t", 1)], "no edge leaves the source 's'"),
     ([("s", "a", 1)], "no edge enters the sink 't'"),
     ([("s", "t", 1), ("x", "t", 1)], "2 sources: 's' and 'x'.*connect or remove 'x'"),

@@ -121,7 +121,7 @@ def test_after_sites_only_the_network_itself_tells():
         ({"grow": "morph20"}, "phase 1: 'morph20' is not a network of the paper"),
         ({"grow": "resnet20"}, "phase 1: resnet20 is a parent"),
         ({"grow": "morph8_1c1"}, "phase 1: 'morph8_1c1': every stage"),
-        ({"grow": 20}, "phase 1: grow is the name"),
+        ({"grow": 20}, "phase 1: grow must be the name"),
         ({"grow": "morph20_1c1", "at": "fc", "to": "1 > 1"}, "phase 1: grow and at exclude each other"),
     ],
 )

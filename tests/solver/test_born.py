@@ -34,7 +34,7 @@ REFUSED = {  # of pairs, with twice the channels, at 3x3
 HELD_BESIDE = ("bottleneck_beside", "dense", "lora")  # their core holds any filter
 NO_CORE = "the graph has no path without one"
 NO_BRANCH = "need a branch with an activation, and the graph has none"
-NO_TWINS = "needs twin channels: edge 's_[ac]' writes each channel once"
+NO_TWINS = "needs pairs of equal channels: edge 's_[ac]' writes each channel once"
 NO_END = "ends a branch and has no weights that could be initialised as zero"
 
 

@@ -78,5 +78,5 @@ def test_a_resumed_training_anneals_as_an_uninterrupted_one(small, tmp_path):
 
 @pytest.mark.parametrize("share", [-0.1, 1.1])
 def test_a_senseless_share_is_refused(share):
-    with pytest.raises(NetmorphError, match="anneal is a share of all steps"):
+    with pytest.raises(NetmorphError, match="anneal must be a fraction of all steps"):
         Recipe(anneal=share)

@@ -266,8 +266,14 @@ class Backbone(Module):
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        (lambda: BackboneFinetuning(1), "with BackboneFinetuning, which knows an optimizer's groups.*requires_grad_"),
-        (lambda: ModelPruning("l1_unstructured", amount=0.5), "ModelPruning, which would go on pruning.*in another"),
+        (
+            lambda: BackboneFinetuning(1),
+            "support BackboneFinetuning, which refers to parameter groups by index.*requires_grad_",
+        ),
+        (
+            lambda: ModelPruning("l1_unstructured", amount=0.5),
+            "ModelPruning, which would continue to prune.*in another",
+        ),
         (
             lambda: StochasticWeightAveraging(swa_lrs=[0.05]),
             r"StochasticWeightAveraging.swa_lrs=\[...\].*without a rate.*one number",
@@ -288,7 +294,7 @@ def test_an_optimizer_that_cannot_follow_is_refused_at_once(loader):
             return torch.optim.LBFGS(self.net.parameters())
 
     module = Flat()
-    with pytest.raises(NetmorphError, match="state of LBFGS is over all parameters at once"):
+    with pytest.raises(NetmorphError, match="state of LBFGS is shared by all parameters"):
         trainer(GrowCallback(MAPPING, at_epoch=1, attribute="net")).fit(module, loader)
     assert module.losses == []
 

@@ -261,7 +261,7 @@ def test_calibration_may_come_from_the_trainer(loader):
         (lambda: growing(attribute="model"), "Module has no network 'model'.*one of 'net'"),
         (lambda: growing(inplace=False), "morphs in place"),
         (lambda: growing(newborn_lr_factor=0), "must be positive"),
-        (lambda: growing(at_epoch="1"), "at_epoch must be the index of an epoch (counted from 0), got '1'"),
+        (lambda: growing(at_epoch="1"), "at_epoch must be the index of an epoch .counted from 0., got '1'"),
         (lambda: GrowCallback(lambda net: None, at_epoch=1, norm=None), "with a function as grow="),
     ],
     ids=["attribute", "inplace", "factor", "epoch", "options of a function"],

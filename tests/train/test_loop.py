@@ -81,7 +81,7 @@ def test_mistakes_leave_the_mode_of_each_module(small):
 
 
 def test_a_frozen_network_is_told(small):
-    with pytest.raises(NetmorphError, match="no parameter of the network is trained.*requires_grad"):
+    with pytest.raises(NetmorphError, match="no parameter of the network requires a gradient.*requires_grad"):
         fit(model().requires_grad_(False), small, RECIPE, seed=1)
 
 

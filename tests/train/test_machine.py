@@ -197,7 +197,7 @@ def test_without_a_compiler_a_warning_tells_and_the_training_is_the_plain_one(sm
     with pytest.warns(RuntimeWarning) as warned:
         net, rows = trained(small, compile="reduce-overhead")
     assert [str(each.message) for each in warned] == [
-        "compile='reduce-overhead' is not usable here, so the training goes on without it: "
+        "compile='reduce-overhead' is not usable here, so training continues without it: "
         "RuntimeError: no C compiler found"
     ]
     assert asked == [{"options": {"layout_optimization": False}, "dynamic": False}]  # a narrow network

@@ -103,7 +103,7 @@ def test_senseless_recipes_are_refused(wrong):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"schedule": "linear"}, "no schedule 'linear'.*cosine and step"),
+        ({"schedule": "linear"}, "unknown schedule 'linear'.*cosine or step"),
         ({"schedule": "step"}, "step has milestones .*for the schedule step and for no other"),
         ({"milestones": [3]}, "cosine has milestones"),
         ({"schedule": "step", "milestones": [10]}, "do not lie within 10 epochs.*shares"),
@@ -169,8 +169,8 @@ def test_a_file_is_read_and_overridden(tmp_path):
         ("- 3", "is not a mapping"),
         ("", "is not a mapping"),
         ("a: [", "cannot be read"),
-        ("epochs: many", "mine.yaml makes no sense: a recipe's epochs is of type int"),
-        ("schedule: step", "makes no sense.*Remedy: give milestones"),
+        ("epochs: many", "invalid recipe .*mine.yaml.*: a recipe's epochs is of type int"),
+        ("schedule: step", "invalid recipe.*Remedy: give milestones"),
         ("!!python/object/apply:os.system ['true']", "cannot be read"),
     ],
 )
@@ -182,7 +182,9 @@ def test_a_file_that_is_wrong_says_where(tmp_path, content, message):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(NetmorphError, match="no recipe 'long'.*paper-cifar, paper-imagenet, short, smoke.*YAML file"):
+    with pytest.raises(
+        NetmorphError, match="unknown recipe 'long'.*paper-cifar, paper-imagenet, short, smoke.*YAML file"
+    ):
         load_recipe("long")
 
 

@@ -49,7 +49,7 @@ def run(options: Any) -> int:
     result = collapse(model, x, inplace=False, tolerance=options.tolerance, approximate=options.approximate)
     if not result.collapsed and not result.kept:
         raise NetmorphError(
-            f"there is no morphed module in {options.model}", remedies=["name the folder that netmorph morph wrote"]
+            f"there is no morphed module in {options.model}", remedies=["pass a folder that netmorph morph wrote"]
         )
     if result.collapsed:
         save(result.model, out)

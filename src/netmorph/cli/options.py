@@ -169,12 +169,12 @@ def example(shape: str, seed: int) -> Tensor:
 
 
 def check_arguments(arguments: Mapping[str, Any]) -> None:
-    """Raise where a model's arguments name it, too."""
+    """Raise if a model's arguments name it, too."""
     if "name" in arguments:
         raise NetmorphError("--model-args.name is not a model argument", remedies=["name the network with --model"])
 
 
 def check_seed(seed: int) -> None:
-    """Raise where a seed is too large to draw from, or to make others of."""
+    """Raise if a seed is too large to draw from, or to make others of."""
     if abs(seed) > _LARGEST_SEED:
         raise NetmorphError(f"--seed must be at most 2^50, got {seed}")

@@ -162,7 +162,7 @@ def _read_records(kind: Cifar, read: Callable[[str], bytes], names: tuple[str, .
             raise NetmorphError(
                 f"{name} is not a file of {kind.name}'s binary version: {len(content)} bytes",
                 shapes=f"records of {size} bytes, {kind.classes} classes",
-                remedies=["download it anew"],
+                remedies=["download it again"],
             )
         parts.append(records.view(-1, size))
     records = torch.cat(parts)[:limit]

@@ -86,7 +86,7 @@ def load_full_fashion(
             remedies=["allow the download", "use fashion-mnist-subset, which is part of netmorph"],
         )
     train, test = (
-        _read_split(*(paths[f"{split}-{each}-ubyte"] for each in _KINDS), remedy="download it anew").first(limit)
+        _read_split(*(paths[f"{split}-{each}-ubyte"] for each in _KINDS), remedy="download it again").first(limit)
         for split, limit in (("train", train_limit), ("t10k", test_limit))
     )
     return Dataset.of("Fashion-MNIST", train, test, classes=_CLASSES)

@@ -123,7 +123,7 @@ def _read(file: Path, labels: Sequence[str]) -> tuple[list[bytes | None], list[i
 
 def _damaged(file: Path, error: Exception) -> NetmorphError:
     """Say that a file cannot be read."""
-    return NetmorphError(f"{file} cannot be read: {error}", remedies=["download it anew"])
+    return NetmorphError(f"{file} cannot be read: {error}", remedies=["download it again"])
 
 
 def _decoded(encoded: Sequence[bytes | None], where: str) -> Tensor:

@@ -132,7 +132,7 @@ class Catalogue(Mapping[str, ModuleGraph]):
         near = get_close_matches(str(name), list(self), n=3, cutoff=0.4)
         raise GraphError(
             f"unknown module {name!r}",
-            remedies=[f"take {' or '.join(map(repr, near))}"] if near else [f"take one of {', '.join(self)}"],
+            remedies=[f"did you mean {' or '.join(map(repr, near))}?" if near else f"choose one of {', '.join(self)}"],
         )
 
 

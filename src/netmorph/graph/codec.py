@@ -65,7 +65,7 @@ def from_json(text: str) -> ModuleGraph:
         GraphError: if the text is not JSON, or not that of a module graph.
     """
     if len(text) > LONGEST:
-        raise GraphError(f"this JSON has {len(text)} characters; {LONGEST} is the most")
+        raise GraphError(f"this JSON has {len(text)} characters; at most {LONGEST} are allowed")
     try:
         data = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:

@@ -172,7 +172,7 @@ def _axes_of(graph: ModuleGraph, site: ConvSpec, cut: Cut, dim: int) -> list[tup
 
 
 def _check_mode(graph: ModuleGraph, site: ConvSpec, cuts: Sequence[Cut]) -> None:
-    """Raise where a padding mode would extend a strided blob: that is not the strided extension of the site's input."""
+    """Raise if a padding mode would extend a strided blob: that is not the strided extension of the site's input."""
     for dim, cut in enumerate(cuts):
         steps = resolutions(graph, site, cut, dim)
         for edge in graph.edges:
@@ -187,7 +187,7 @@ def _check_mode(graph: ModuleGraph, site: ConvSpec, cuts: Sequence[Cut]) -> None
 
 
 def _check_linear(graph: ModuleGraph) -> None:
-    """Raise where an edge names a kernel, stride or dilation other than 1 and the site has no spatial dimension."""
+    """Raise if an edge names a kernel, stride or dilation other than 1 and the site has no spatial dimension."""
     for edge in graph.edges:
         for what in ("kernel", "stride", "dilation"):
             values = getattr(edge, what) or (1,)

@@ -98,7 +98,7 @@ def _edge(
     kernel, dilation = shape
     if max(kernel) > LARGEST:
         raise GraphError(
-            f"edges {parts[0].name!r} and {parts[1].name!r} amount to a kernel of {max(kernel)}; {LARGEST} is the most"
+            f"edges {parts[0].name!r} and {parts[1].name!r} amount to a kernel of {max(kernel)}; the limit is {LARGEST}"
         )
     return _unchecked(name, ends, kernel, stride, dilation, groups, None)
 

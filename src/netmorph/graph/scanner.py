@@ -34,7 +34,7 @@ class Scanner:
         self.text = text
         self.at = 0
         if len(text) > LONGEST:
-            self.fail(f"the notation has {len(text)} characters; {LONGEST} is the most", 0)
+            self.fail(f"the notation has {len(text)} characters; at most {LONGEST} are allowed", 0)
 
     def excerpt(self, position: int) -> tuple[str, int]:
         """Return the text around a position on one printable line, and the position in it."""

@@ -56,7 +56,7 @@ def _check_names(graph: ModuleGraph) -> None:
 
 
 def _check_dimensions(graph: ModuleGraph) -> None:
-    """Raise where one edge has another number of spatial dimensions than another; one number stands for any."""
+    """Raise if one edge has another number of spatial dimensions than another; one number stands for any."""
     found: tuple[int, str] | None = None
     for edge in graph.edges:
         for what, values in (("kernel", edge.kernel), ("stride", edge.stride), ("dilation", edge.dilation)):
@@ -137,7 +137,7 @@ def _check_blobs(graph: ModuleGraph, blobs: set[str]) -> None:
 
 
 def _check_strides(graph: ModuleGraph, order: list[str]) -> None:
-    """Raise where paths with different total strides join; unnamed strides are decided later."""
+    """Raise if paths with different total strides join; unnamed strides are decided later."""
     if all(edge.stride is None for edge in graph.edges):
         return
     incoming: dict[str, list[Edge]] = {}

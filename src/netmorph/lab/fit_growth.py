@@ -27,11 +27,11 @@ class Given:
     Attributes:
         example: test images, on which parity is measured.
         batches: training images, from which new BatchNorms take their statistics (eq. 9).
-        seed: of all that is new.
-        act: activation of morphed modules, as `morph` takes it.
-        norm: norm of morphed modules, as `morph` takes it.
-        keep_parent: as `morph` takes it.
-        birth: as `morph` takes it.
+        seed: random seed.
+        act: activation of morphed modules, as in `morph`.
+        norm: norm of morphed modules, as in `morph`.
+        keep_parent: as in `morph`.
+        birth: as in `morph`.
     """
 
     example: Tensor
@@ -156,7 +156,7 @@ def parity_of_steps(steps: Sequence[Result]) -> dict[str, Any]:
 
 
 def _check_new(source: str, target: str) -> None:
-    """Raise where two names are of one architecture."""
+    """Raise if two names are of one architecture."""
     old, new = parse_net(source), parse_net(target)
     if (old.kernels, old.places) == (new.kernels, new.places):
         raise _already(target)

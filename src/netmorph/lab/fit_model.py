@@ -35,7 +35,7 @@ def open_for(name: str, arguments: Mapping[str, Any], weights: Path | None, data
         arguments: of its constructor; none for a checkpoint.
         weights: a safetensors file with its weights.
         data: the data set to train on.
-        seed: of its weights, where it begins with random ones.
+        seed: random seed of its weights, where it begins with random ones.
 
     Returns:
         The network, which has been tried on the data's images.

@@ -22,12 +22,12 @@ class RunSetting:
         phases: what is done, one after the other.
         model_args: arguments of the network's constructor.
         weights: a safetensors file with its weights; None for those that it is built with.
-        seed: of everything random.
-        act: activation of morphed modules, as `morph` takes it.
-        norm: norm of morphed modules, as `morph` takes it; statistics come from training images. What a phase grows
+        seed: random seed.
+        act: activation of morphed modules, as in `morph`.
+        norm: norm of morphed modules, as in `morph`; statistics come from training images. What a phase grows
             to by a name of the paper has ReLU and BatchNorm, as there.
         keep_parent: where a graph cannot hold a filter, a layer of its kind beside it holds the rest.
-        birth: how modules are born, as `morph` takes it; what a phase grows to by a name of the paper, as there.
+        birth: how modules are initialised, as in `morph`; what a phase grows to by a name of the paper, as there.
     """
 
     model: str

@@ -29,7 +29,7 @@ def construct(parent: nn.Module, net: PaperNet, *, seed: int = 0, shortcut_scale
     Args:
         parent: the network that ``net.parent`` names, changed.
         net: the architecture.
-        seed: of the weights, drawn as `reborn` does: activations begin as ReLUs.
+        seed: random seed of the weights, drawn as `reborn` does: activations begin as ReLUs.
         shortcut_scale: 0.5 or 1.0, as `PaperNet.graph` takes it.
 
     Returns:

@@ -72,13 +72,13 @@ def grow(
         model: the network, in train or eval mode; its width, classes and weights are free.
         source: its name, ``resnet20``.
         target: the name of what it is to become, ``morph20_1c1``.
-        example_inputs: as `morph` takes them.
-        seed: of all that is new.
+        example_inputs: as in `morph`.
+        seed: random seed.
         calibration: batches from which the new BatchNorms take their statistics (eq. 9). None: they are neutral, which
             keeps the function in eval mode only.
         noise: size of what cancels within what is new.
-        fill: as `morph` takes it; shortcuts that are morphed already grow pointwise.
-        inplace: change `model` itself; else a copy. In place, each step is whole or not done at all.
+        fill: as in `morph`; shortcuts that are morphed already grow pointwise.
+        inplace: change `model` itself instead of a copy. Each step is then done completely or not at all.
 
     Returns:
         The network and the result of each step.
@@ -183,7 +183,7 @@ def name_of(model: nn.Module, depth: int) -> str:
 
 
 def _check_model(model: nn.Module, net: PaperNet) -> None:
-    """Raise where a network is not what its name says."""
+    """Raise if a network is not what its name says."""
     modules = dict(model.named_modules(remove_duplicate=False))
     found = {name for name in modules if re.fullmatch(r"layer\d+\.\d+\.shortcut", name)}
     named = {f"layer{stage}.{block}.shortcut" for stage, n in enumerate(net.stages, start=1) for block in range(n)}

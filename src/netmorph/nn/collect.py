@@ -109,7 +109,7 @@ def _check(name: str, moments: Moments) -> None:
     if not (moments.mean.isfinite().all() and moments.squares.isfinite().all()):
         raise SiteError(
             f"the calibration data are not finite at the norm {name!r}",
-            remedies=["look for NaN or inf in the calibration batches and in the network's weights"],
+            remedies=["check for NaN or inf in the calibration batches and in the network's weights"],
         )
 
 

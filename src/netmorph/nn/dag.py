@@ -66,7 +66,7 @@ class MorphedModule(nn.Module):
             "layer", with settings as `norm_name` reads them.
         device: of the parameters.
         dtype: of the parameters.
-        seed: of the initial weights; the global random state is left alone. None leaves them and the bias as memory
+        seed: random seed of the initial weights; the global state is not used. None leaves them and the bias as memory
             is, for who sets them all.
 
     Raises:

@@ -180,7 +180,7 @@ def named(kind: str, settings: Mapping[str, Setting]) -> str:
 
 
 def check_norms(module: nn.Module) -> None:
-    """Raise where a group norm of a morphed module would see a single value at a time, of which it leaves nothing.
+    """Raise if a group norm of a morphed module would see a single value at a time, of which it leaves nothing.
 
     Raises:
         GraphError: if a group norm would normalise over a single value.

@@ -31,7 +31,7 @@ def alternate(
     Args:
         layout: with `border="halo"`.
         target: float64 filter of the site's shape; counts as zero outside its taps.
-        seed: of the noise that the filters start from.
+        seed: random seed of the noise that the filters start from.
         max_iter: most sweeps over all edges.
         tolerance: residual, relative to the target's norm, at which to stop.
     """

@@ -68,7 +68,7 @@ class Parted:
         Args:
             layout: of the whole graph.
             filters: of the core.
-            seed: of the branches' weights.
+            seed: random seed of the branches' weights.
             size: of what cancels, relative to He's scale.
 
         Raises:

@@ -59,7 +59,7 @@ def prepare(
     """Return the linear graph that is solved for a birth.
 
     Args:
-        birth: how the module is born.
+        birth: how the module is initialised, as in `morph`.
         graph: the module graph.
         site: geometry of the layer.
         acts: the activations of the graph's inner blobs; a blob that is missing has none.

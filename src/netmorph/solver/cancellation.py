@@ -34,7 +34,7 @@ def cancellation(graph: ModuleGraph, filters: Mapping[str, Filter], target: Filt
 def check_cancellation(
     graph: ModuleGraph, filters: Mapping[str, Filter], target: Filter, residual: float, noise: float
 ) -> None:
-    """Raise where a residual is no more than rounding of what cancels.
+    """Raise if a residual is no more than rounding of what cancels.
 
     Args:
         graph: the module graph.

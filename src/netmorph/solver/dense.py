@@ -97,7 +97,7 @@ def draw_dense(layout: Layout, seed: int, attempt: int = 0) -> dict[str, Filter]
 
     Args:
         layout: how the module runs.
-        seed: of the noise.
+        seed: random seed.
         attempt: counts redraws.
     """
     words = ("dense", attempt) if attempt else ("dense",)
@@ -138,7 +138,7 @@ def fill_dense(
     Args:
         layout: with `border="halo"`.
         target: float64 filter of the site's shape.
-        seed: of the noise.
+        seed: random seed.
         max_iter: most solves.
         tolerance: relative residual at which to stop.
     """

@@ -254,7 +254,7 @@ def explained(error: InfeasibleMorph, prepared: Prepared, site: ConvSpec, *, see
         error: about the linear graph; it is changed.
         prepared: both graphs.
         site: geometry of the layer.
-        seed: of the noise whose rank decides where the max-flow does not.
+        seed: random seed of the noise whose rank decides where the max-flow does not.
     """
     error.graph = str(prepared.whole)
     if not prepared.note:
@@ -331,7 +331,7 @@ def by_rank(verdict: Verdict, seed: int) -> Verdict:
         return Verdict(layout, True, "the drawn matrices have full rank", condition=condition, drawn=drawn)
     if any(rank is False for rank in known):
         return _lacking(layout, min(factor.share for factor in factors.values()))
-    return Verdict(layout, None, "undecided until solved: several edges cross a middle cut", score=0.95)
+    return Verdict(layout, None, "several edges cross a middle cut, and only the residual decides", score=0.95)
 
 
 def _lacking(layout: Layout, share: float) -> Verdict:

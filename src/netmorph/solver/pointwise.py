@@ -78,7 +78,7 @@ def fill(layout: Layout, target: Filter, *, seed: int, noise: float, drawn: Draw
     Args:
         layout: how the module runs.
         target: float64 filter of the site's shape.
-        seed: of every draw.
+        seed: random seed.
         noise: size of the part that cancels within the cut, relative to the target; it breaks symmetry.
         drawn: what `draw_system` returned for this layout and seed, where that was needed before.
 

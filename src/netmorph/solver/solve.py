@@ -51,7 +51,7 @@ class Options:
     Attributes:
         method: "closed-form", "alternating" (Algorithm 2) or "stepwise" (along the morphing sequence).
         fill: "pointwise" or "dense".
-        seed: of all noise.
+        seed: random seed.
         noise: size of what cancels within the cut, relative to the target.
         keep_parent: whether an infeasible graph gets a parallel edge for what it leaves of the target.
         balanced: whether the factors' norms are made alike at every blob.

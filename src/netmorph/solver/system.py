@@ -152,7 +152,7 @@ def build(layout: Layout, seed: int, attempt: int, aside_scale: float = 1.0) -> 
 
     Args:
         layout: how the module runs.
-        seed: of every draw.
+        seed: random seed.
         attempt: counts redraws.
         aside_scale: size of the edges that only pass by.
     """

@@ -24,7 +24,7 @@ _SWA = "average_model_state"  # where StochasticWeightAveraging keeps the averag
 
 
 def check_neighbours(trainer: Trainer) -> None:
-    """Raise where another callback knows parameters or groups of an optimizer by their place or name.
+    """Raise if another callback knows parameters or groups of an optimizer by their place or name.
 
     Raises:
         NetmorphError: if there is such a callback.

@@ -41,7 +41,7 @@ def fingerprint(model: nn.Module, recipe: Recipe, seed: int, data: str, batches:
     Args:
         model: the network.
         recipe: what is done.
-        seed: of order and augmentation.
+        seed: random seed of order and augmentation.
         data: name of the data set.
         batches: batches in an epoch.
         before: what went before.
@@ -116,7 +116,7 @@ def read_checkpoint(folder: Path, mark: Mapping[str, Any]) -> dict[str, Any] | N
     except Exception as error:  # whatever a damaged file leads to
         raise NetmorphError(
             f"{path} is not a checkpoint that can be read: {type(error).__name__}",
-            remedies=["delete it, to begin the training anew"],
+            remedies=["delete it to restart the training"],
         ) from error
     if not known:
         raise NetmorphError(f"{path} is a checkpoint of another version of netmorph", remedies=["use that version"])

@@ -221,11 +221,11 @@ class _Run:
         )
 
     def _check(self, loss: float, name: str, epoch: int) -> None:
-        """Raise where a loss is no longer a number."""
+        """Raise if a loss is no longer a number."""
         if not math.isfinite(loss):
             raise NetmorphError(
                 f"the training diverged in epoch {epoch + 1}: the {name} is {loss}",
-                remedies=[f"lower the learning rate, {self.recipe.lr}", "look for NaN in the network's weights"],
+                remedies=[f"lower the learning rate, {self.recipe.lr}", "check for NaN in the network's weights"],
             )
 
     def _stopped(self, fabric: Fabric) -> bool:

@@ -63,7 +63,7 @@ class Compiler:
     def give_up(self, error: Exception) -> None:
         """Warn, once, that everything is called as it is from now on."""
         if self.usable:
-            message = f"compile={self.mode!r} is not usable here, so the training goes on without it"
+            message = f"compile={self.mode!r} is not usable here, so training continues without it"
             warnings.warn(f"{message}: {_first_line(error)}", RuntimeWarning, stacklevel=2)
         self.usable = False
 

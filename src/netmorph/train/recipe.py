@@ -80,13 +80,13 @@ class Recipe:
                 f"{self.warmup}, {self.weight_decay} and {self.pad}"
             )
         if not 0 <= self.anneal <= 1:
-            raise NetmorphError(f"anneal is a share of all steps, in [0, 1], not {self.anneal}")
+            raise NetmorphError(f"anneal must be a fraction of all steps, in [0, 1], got {self.anneal}")
         if self.nesterov and not self.momentum:
-            raise NetmorphError("Nesterov's momentum needs some", remedies=["set nesterov to false"])
+            raise NetmorphError("Nesterov momentum needs momentum > 0", remedies=["set nesterov to false"])
 
     def _check_schedule(self) -> None:
         if self.schedule not in _SCHEDULES:
-            raise NetmorphError(f"there is no schedule {self.schedule!r}; there are {' and '.join(_SCHEDULES)}")
+            raise NetmorphError(f"unknown schedule {self.schedule!r}; choose {' or '.join(_SCHEDULES)}")
         if (self.schedule == "step") != bool(self.milestones):
             raise NetmorphError(
                 f"the schedule {self.schedule} has milestones {self.milestones}",
@@ -123,7 +123,7 @@ def load_recipe(name_or_path: str | Path, **overrides: Any) -> Recipe:
         source = files("netmorph.train") / "recipes" / f"{name}.yaml"
     elif not source.is_file():
         raise NetmorphError(
-            f"there is no recipe {name!r}", remedies=[f"the names are {', '.join(recipe_names())}", "give a YAML file"]
+            f"unknown recipe {name!r}", remedies=[f"choose one of {', '.join(recipe_names())}", "give a YAML file"]
         )
     content = read_yaml(source)
     if not isinstance(content, Mapping):
@@ -140,7 +140,7 @@ def load_recipe(name_or_path: str | Path, **overrides: Any) -> Recipe:
     try:
         return Recipe(**given)
     except NetmorphError as error:
-        raise NetmorphError(f"the recipe {name} makes no sense: {error.what}", remedies=error.remedies) from error
+        raise NetmorphError(f"invalid recipe {name}: {error.what}", remedies=error.remedies) from error
 
 
 def _converted(name: str, kind: str, value: Any) -> Any:
@@ -178,8 +178,8 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     trained = [p for p in model.parameters() if p.requires_grad]
     if not trained:
         raise NetmorphError(
-            "no parameter of the network is trained: none wants a gradient",
-            remedies=["thaw what is to learn: model.fc.requires_grad_(True)"],
+            "no parameter of the network requires a gradient",
+            remedies=["unfreeze some parameters: model.fc.requires_grad_(True)"],
         )
     buckets: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for parameter in trained:

@@ -27,7 +27,7 @@ Groups = list[list[list[str]]]
 
 @dataclass(frozen=True)
 class Repeated:
-    """A growth that was repeated, as `rebuild_optimizer` takes it."""
+    """A growth that was repeated, as in `rebuild_optimizer`."""
 
     model: nn.Module
     _lineage: Lineage

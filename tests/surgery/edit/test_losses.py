@@ -73,7 +73,7 @@ def test_what_is_new_in_a_frozen_layer_is_frozen_and_told(verb: str) -> None:
     model[0].requires_grad_(False)
     result = call(model)
     assert not any(parameter.requires_grad for parameter in result.model[0].parameters())
-    assert ["'0' is frozen" in notice for notice in result.notices].count(True) == 1
+    assert ["'0' are frozen" in notice for notice in result.notices].count(True) == 1
     assert all(parameter.requires_grad for parameter in result.model[2].parameters())
 
 

@@ -15,8 +15,8 @@ def test_widths(width: int | str, number: int) -> None:
 @pytest.mark.parametrize(
     ("width", "message"),
     [
-        (8, "must become wider.*8 channels now, 8 asked for"),
-        ("0.5x", "8 channels now, 4 asked for"),
+        (8, "must become wider.*8 channels now, 8 requested"),
+        ("0.5x", "8 channels now, 4 requested"),
         ("many", "'many' is not a valid width"),
         (True, "True is not a valid width"),
         (-3, "-3 is not a valid width"),

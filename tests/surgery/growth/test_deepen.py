@@ -81,7 +81,7 @@ def test_refusals() -> None:
     with left_alone(net):
         with pytest.raises(SiteError, match="'layer1.*' matches both plain layers and edges.*once for each kind"):
             deepen(net, "layer1.*", example_inputs=X, inplace=True)
-        with pytest.raises(SiteError, match="deepen acts on a plain layer or an edge.*this is a morphed module"):
+        with pytest.raises(SiteError, match="deepen acts on a plain layer or an edge.*is a morphed module"):
             deepen(net, "layer1.0.conv1", example_inputs=X)
         with pytest.raises(InfeasibleMorph, match="between 'a' and 't', in place of a_t") as caught:
             deepen(net, "layer1.0.conv1.edges.a_t", example_inputs=X, width=1, inplace=True)

@@ -23,12 +23,12 @@ X = drawn(2, 3, 6, 8).float()
     [
         (
             nn.LocalResponseNorm(3),
-            "local_response_norm does not keep .*: it divides each channel by a sum over its neigh",
+            "local_response_norm mixes channels: it divides each channel by a sum over its neigh",
         ),
         (nn.Softmax(1), "softmax mixes channels: it divides by a sum over channels"),
         (nn.LogSoftmax(1), "log_softmax mixes channels: it subtracts a sum over channels"),
         (F.normalize, "normalize mixes channels: it divides by a norm over channels"),
-        (nn.ChannelShuffle(2), "channel_shuffle does not keep .*: it reorders the channels"),
+        (nn.ChannelShuffle(2), "channel_shuffle mixes channels: it reorders the channels"),
         (lambda x: F.pixel_shuffle(x.repeat(1, 4, 1, 1), 2), "pixel_shuffle .*: it converts channels to pixels"),
         (
             lambda x: x.mean(1, keepdim=True).expand(x.shape),

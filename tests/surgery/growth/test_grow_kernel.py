@@ -65,8 +65,8 @@ def _arguments(layer: nn.Module) -> tuple[object, ...]:
 @pytest.mark.parametrize(
     ("layer", "kernel", "message"),
     [
-        (nn.Conv2d(3, 4, 3), 3, "a kernel can only become larger.*3x3 now, 3x3 asked for"),
-        (nn.Conv2d(3, 4, 3), (5, 1), "3x3 now, 5x1 asked for"),
+        (nn.Conv2d(3, 4, 3), 3, "a kernel can only become larger.*3x3 now, 3x3 requested"),
+        (nn.Conv2d(3, 4, 3), (5, 1), "3x3 now, 5x1 requested"),
         (nn.Conv2d(3, 4, 3), (5, 5, 5), "kernel 5x5x5 has 3 dimensions, the site has 2"),
         (nn.Conv2d(3, 4, 3), "wide", "'wide' is not a kernel"),
         (nn.Conv2d(3, 4, 3), 3.5, "3.5 is not a kernel"),

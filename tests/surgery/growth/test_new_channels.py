@@ -244,7 +244,7 @@ def test_blobs(birth: str, norm: str | None, tmp_path: Path) -> None:
 
 def test_blended_norms_that_have_learned_are_refused() -> None:
     child = shaken(morph(normed(), {"b": "3x3:2x > 3x3"}, example_inputs=X, norm="layer").model, 2)
-    with pytest.raises(GraphError, match="statistics over several channels"):
+    with pytest.raises(GraphError, match="normalises over several channels"):
         widen(child, "b", "2x", blob="a", example_inputs=X, birth="zero")
     assert widen(child, "b", "2x", blob="a", example_inputs=X).parity.sites[0].exact
 

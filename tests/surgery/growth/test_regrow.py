@@ -196,7 +196,7 @@ def test_blobs_become_wider_together() -> None:
     net = morphed("1x1:2x > 3x3*dw:2x > 1x1 | 3x3")
     result = regrow(net, "0", "1x1:4x > 5x5*dw:4x > 1x1 | 3x3", example_inputs=X)
     check(result, net, X)
-    with pytest.raises(GraphError, match="blob 'b' is tied to others.*12 channels by the others, 16 asked for"):
+    with pytest.raises(GraphError, match="blob 'b' is tied to others.*12 channels by the others, 16 requested"):
         regrow(net, "0", "1x1:3x > 3x3:4x > 1x1 | 3x3", example_inputs=X)
 
 

@@ -277,7 +277,7 @@ class Tied(Hidden):
 
 def test_other_refusals() -> None:
     net = shaken(vgg())
-    with pytest.raises(SiteError, match="the layer cannot become narrower or stay"):
+    with pytest.raises(SiteError, match="the layer must become wider"):
         widen(net, "0.0", 4, example_inputs=X)
     with pytest.raises(SiteError, match="PyTorch's own convolutions and linear layers, and '' is a Identity"):
         widen(nn.Identity(), "", 4, example_inputs=X)

@@ -87,7 +87,7 @@ def test_norms_over_several_channels() -> None:
     ("graph", "blob", "width", "error", "message"),
     [
         ("3x3 > 1x1", "b", "2x", SiteError, "blob 'b' cannot be widened: it has no such blob.*inner blobs are 'a'"),
-        ("3x3 > 1x1", "t", "2x", SiteError, "the widths of source and sink are determined by the network"),
+        ("3x3 > 1x1", "t", "2x", SiteError, "the network determines the widths of source and sink"),
         ("3x3", "t", "2x", SiteError, "deepen one of its edges first"),
         ("3x3 > 1x1", "a", 4, SiteError, "blob 'a' must become wider"),
         ("3x3 > id | 3x3", "a", "2x", GraphError, "blob 'a' is tied to 't' by edge 'a_t'"),

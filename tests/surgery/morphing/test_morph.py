@@ -440,7 +440,12 @@ BAD = {
         SiteError,
         "contains NaN or inf",
     ),
-    "infinite bias": (lambda: scaled(small(), "fc.bias", float("inf")), {"fc": "1"}, SiteError, "its bias holds NaN"),
+    "infinite bias": (
+        lambda: scaled(small(), "fc.bias", float("inf")),
+        {"fc": "1"},
+        SiteError,
+        "its bias contains NaN",
+    ),
     "cycle": (small, {"stem": "s-a:3, a-b:1, b-a:1, b-t:1"}, GraphError, "cycle"),
     "two sinks": (small, {"stem": "s-t:3, s-u:3"}, GraphError, "sinks"),
     "spatial on linear": (small, {"fc": "3x3"}, GraphError, "site fc"),

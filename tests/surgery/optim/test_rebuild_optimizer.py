@@ -468,7 +468,7 @@ def test_a_wrapped_child() -> None:
 
 def test_state_over_all_parameters() -> None:
     parent = small()
-    refuse(grown(parent), torch.optim.LBFGS(parent.parameters()), "over all parameters at once")
+    refuse(grown(parent), torch.optim.LBFGS(parent.parameters()), "shared by all parameters")
 
 
 def test_wrappers_name_the_optimizer_inside() -> None:
@@ -491,7 +491,7 @@ def test_what_cannot_follow_is_told_before_anything_is_changed() -> None:
     parent, optimizer = trained()
     check_optimizer(parent, optimizer)
     other = torch.optim.SGD(small().parameters(), 0.1)
-    with pytest.raises(NetmorphError, match="state of LBFGS is over all parameters at once"):
+    with pytest.raises(NetmorphError, match="state of LBFGS is shared by all parameters"):
         check_optimizer(parent, torch.optim.LBFGS(parent.parameters()))
     with pytest.raises(NetmorphError, match="holds no parameter of this network"):
         check_optimizer(parent, other)

@@ -85,8 +85,8 @@ def changed(**values: object) -> dict:
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
-        (None, NetmorphError, "not the description of a morphed site.*found NoneType"),
-        ({"name": "fc"}, NetmorphError, "not the description of a morphed site.*found .'name'."),
+        (None, NetmorphError, "invalid description of a morphed site.*found NoneType"),
+        ({"name": "fc"}, NetmorphError, "invalid description of a morphed site.*found .'name'."),
         (changed(extra=1), NetmorphError, "invalid description"),
         (changed(name=3), NetmorphError, "'name' of a morphed site is not 3"),
         (changed(seed="0"), NetmorphError, "'seed'"),

@@ -71,7 +71,7 @@ def test_what_cannot_be_compared_is_infinitely_far(parent: dict, child: dict, no
 
 
 def test_nan_in_the_parent_is_an_error() -> None:
-    with pytest.raises(ParityError, match="parent's own output 'a' is NaN.*look for NaN"):
+    with pytest.raises(ParityError, match="parent's own output 'a' is NaN.*check for NaN"):
         compare({"a": ONE * math.nan}, {"a": ONE})
 
 

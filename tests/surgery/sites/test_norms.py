@@ -110,7 +110,7 @@ def test_a_group_of_one_value_is_refused(verb: str) -> None:
     options: dict[str, Any] = {"example_inputs": rows, "norm": "group"}
     bare = morph(model, {"0": "1"}, example_inputs=rows).model
     with pytest.raises(
-        GraphError, match=r"norm 'group' would normalise over a single value per group .*1 channel at a linear site"
+        GraphError, match=r"norm 'group' would normalise over a single value per group.*1 channel at a linear site"
     ):
         morph(model, {"0": "1 > 1"}, **options) if verb == "morph" else regrow(bare, "0", "1 | 1", **options)
 

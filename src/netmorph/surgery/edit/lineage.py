@@ -88,7 +88,7 @@ class Descent(Protocol):
 
 
 def check_result(result: object) -> None:
-    """Raise where something else than a result was given.
+    """Raise if something else than a result was given.
 
     Raises:
         NetmorphError: if the argument is not the result of `morph` or of another function that grows a network.

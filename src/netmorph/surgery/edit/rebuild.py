@@ -98,7 +98,7 @@ def rebuilt(old: MorphedModule, layout: Layout, defaults: Defaults, *, seed: int
         old: the present module.
         layout: of the new one.
         defaults: of the present one.
-        seed: of the newborn weights.
+        seed: random seed of the newborn weights.
         like: a tensor of the dtype and on the device of the newborn parameters.
     """
     new = type(old)(
@@ -194,5 +194,5 @@ def _fixed_already(what: str, kind: str, name: str, given: str, graph: ModuleGra
     return GraphError(
         f"the graph gives {kind} {name!r} the {what} {given!r}, but the module has it with another already",
         graph=str(graph),
-        remedies=[f"leave out the {what} of what goes on as it is"],
+        remedies=[f"leave out the {what} of existing parts"],
     )

@@ -74,7 +74,7 @@ def copy_map(present: int, number: int, *, blocks: int, seed: int) -> Tensor:
         present: channels now.
         number: channels then.
         blocks: contiguous groups that each become wider by themselves.
-        seed: of the choice.
+        seed: random seed of the choice.
     """
     small, large = present // blocks, number // blocks
     random = generator(seed, "copies", present, number)
@@ -93,7 +93,7 @@ def shares(weight: Tensor, index: Tensor, *, noise: float, seed: int) -> Tensor:
         weight: (rows, columns, ...), of any dtype.
         index: for each new column, the present one.
         noise: size of what cancels, relative to the root mean square of the weight (1 / sqrt(fan-in) where that is 0).
-        seed: of shares and noise.
+        seed: random seed of shares and noise.
 
     Returns:
         (rows, len(index), ...) in the weight's dtype. The first copy of each column takes the remainder after rounding.

@@ -66,10 +66,10 @@ def extended(
         module: the present module.
         graph: the larger graph; present blobs must be as wide as they are.
         wanted: norm and activation of what is new.
-        seed: of what is new.
+        seed: random seed.
         noise: size of what cancels within what is new, relative to what it replaces.
         like: a tensor of the dtype and on the device of newborn parameters.
-        birth: how what is new is born.
+        birth: how new parts are initialised, as in `morph`.
 
     Raises:
         GraphError: if the present graph is not part of the larger one.

@@ -40,10 +40,10 @@ class Growing:
         norm: norm of new edges; "auto" is the module's own.
         calibrated: whether there are data for BatchNorms.
         noise: size of what cancels.
-        seed: of all that is random.
+        seed: random seed.
         check: whether a difference above the tolerance is an error.
         heard: the activations of a run of the network.
-        birth: how what is new is born.
+        birth: how new parts are initialised, as in `morph`.
     """
 
     act: str | None = "auto"

@@ -31,7 +31,7 @@ class Channels:
         index: for each channel, the present one that it is, copies, or takes its scale and its norm's parameters from.
         role: for each channel, 0 if it computes what channel `index` does; else it is new, 1, or the twin of the new
             one before it, 2.
-        birth: how the new ones are born.
+        birth: how new channels are initialised, as in `widen`.
     """
 
     index: Tensor
@@ -46,9 +46,9 @@ class Channels:
         Args:
             present: channels now.
             number: channels then.
-            birth: how the new ones are born.
+            birth: how new channels are initialised, as in `widen`.
             blocks: contiguous groups that each become wider by themselves.
-            seed: of the choice of originals.
+            seed: random seed of the choice of originals.
             what: what is widened, for errors.
 
         Raises:
@@ -117,7 +117,7 @@ class Channels:
             index: for each new column, the present one.
             role: of the channel that each new column reads.
             noise: size of what cancels, relative to the root mean square of the weight.
-            seed: of what cancels.
+            seed: random seed of what cancels.
 
         Raises:
             SiteError: if the weights that read two equal channels would all be zero, so that the channels would never

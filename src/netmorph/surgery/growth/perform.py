@@ -67,7 +67,7 @@ def perform(
         model: the network.
         call: example inputs.
         makers: by name of a place, what prepares its change from the network as it is then and an input recorded there.
-        inplace: change the network itself; else a copy.
+        inplace: change the network itself instead of a copy.
         options: the arguments given, for the history.
         calibration: batches for newborn BatchNorms.
         strict: hold the whole network's outputs to a tolerance as well.

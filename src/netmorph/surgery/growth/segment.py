@@ -82,7 +82,7 @@ def segment_parity(before: Segment, after: Segment, recorded: Tensor, spec: Conv
         after: the segment that is to replace it.
         recorded: an input of the first layer.
         spec: geometry of the first layer before.
-        check: raise where the difference is above the tolerance.
+        check: raise an error if the difference is above the tolerance.
 
     Raises:
         ParityError: if the difference is above the tolerance, or the present output is not finite.
@@ -108,7 +108,7 @@ def _measure(before: Segment, after: Segment, source: str, x: Tensor) -> Measure
         raise ParityError(
             "the present output is not finite: nothing can be compared with it",
             site=before.start,
-            remedies=["look for NaN or inf in the example inputs and in the network's weights"],
+            remedies=["check for NaN or inf in the example inputs and in the network's weights"],
         )
     scale = largest(y) or 1.0
     gap = largest_gap(y, after.run(x))

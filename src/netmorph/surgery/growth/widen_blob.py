@@ -39,10 +39,10 @@ def widened(
     Args:
         module: the present module.
         widths: new channels by inner blob: a number, or a factor such as "2x" of the present ones.
-        seed: of the copies, their shares and the noise.
+        seed: random seed of the copies, their shares and the noise.
         noise: size of what cancels, relative to the weights that read the blob.
         like: a tensor of the dtype and on the device of new parameters.
-        birth: how new channels are born.
+        birth: how new channels are initialised, as in `widen`.
 
     Raises:
         SiteError: if there is no such inner blob, or the width is not larger than the present one.
@@ -194,7 +194,7 @@ def gather_into(new: nn.Module, old: nn.Module, index: Tensor) -> None:
 
 
 def _check_norm(norm: nn.Module, edge: str, channels: Channels) -> None:
-    """Raise where a norm's statistics over several channels would change by the copies."""
+    """Raise if a norm's statistics over several channels would change by the copies."""
     if not isinstance(norm, BlendedGroupNorm | BlendedLayerNorm) or bool((norm.slope == 1).all()):
         return
     even = channels.birth == "copies" and len(set(torch.bincount(channels.index).tolist())) == 1

@@ -51,10 +51,10 @@ def layer_maker(
         sites: those of the network.
         call: example inputs.
         width: channels, or a factor.
-        birth: how new channels are born.
+        birth: how new channels are initialised, as in `widen`.
         apart: what the example does not reach, from `missed`.
         noise: size of what cancels, relative to the weights of the layer that reads it.
-        seed: of the copies, their shares and the noise.
+        seed: random seed of the copies, their shares and the noise.
         check: whether a difference above the tolerance is an error.
     """
 

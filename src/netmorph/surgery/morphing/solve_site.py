@@ -67,7 +67,7 @@ class Graft:
 
         Args:
             recorded: an input of the layer, where the example reaches it.
-            check: raise where the difference is above the tolerance.
+            check: raise an error if the difference is above the tolerance.
 
         Raises:
             ParityError: if the difference is above the tolerance.
@@ -76,7 +76,7 @@ class Graft:
 
 
 def check_layer(site: Site, layer: nn.Module) -> None:
-    """Raise where a layer's weights cannot be solved for.
+    """Raise if a layer's weights cannot be solved for.
 
     Raises:
         SiteError: if the weights are NaN or infinite, or on the meta device.

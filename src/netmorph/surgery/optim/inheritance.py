@@ -154,7 +154,7 @@ class Inheritance:
         return new
 
     def _check_order_of_calls(self) -> None:
-        """Raise where this morph's turn is over, or has not come yet."""
+        """Raise if this morph's turn is over, or has not come yet."""
         moved = [heir for heir in self.lineage.heirs if heir.child() is not heir.parent()]
         children = [(heir.name, heir.child) for heir in moved]
         children += [(each.name, each.child) for each in self.lineage.newborn]
@@ -190,7 +190,7 @@ def trains_another(network: str) -> NetmorphError:
 
 
 def check_up_to_date(optimizer: Optimizer, own: Container[int], turn: float = math.inf) -> None:
-    """Raise where an optimizer was not rebuilt after an earlier morph in place.
+    """Raise if an optimizer was not rebuilt after an earlier morph in place.
 
     Args:
         optimizer: the optimizer.

@@ -168,7 +168,7 @@ def check_optimizer(
 
 
 def check_factor(factor: float) -> None:
-    """Raise where a factor on learning rates is not above zero.
+    """Raise if a factor on learning rates is not above zero.
 
     Raises:
         NetmorphError: if the factor is not a positive number.

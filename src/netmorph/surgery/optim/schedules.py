@@ -43,7 +43,7 @@ def all_schedulers(given: Any, optimizer: Optimizer) -> list[Any]:
 
 
 def check_known(optimizer: Optimizer, given: Any) -> None:
-    """Raise where a scheduler drives the optimizer and none is given: it would not know a new group.
+    """Raise if a scheduler drives the optimizer and none is given: it would not know a new group.
 
     Raises:
         NetmorphError: if a scheduler of the optimizer is known and was not passed.

@@ -137,7 +137,7 @@ def site_parity(
         recorded: an input of the layer; None, or an empty one: a synthetic one is drawn.
         site: qualified name, for the error.
         spec: geometry of the layer; default: what the modules say.
-        check: raise where the difference is above the tolerance.
+        check: raise an error if the difference is above the tolerance.
 
     Raises:
         ParityError: if the difference is above the tolerance, or the layer's own output is not finite.
@@ -177,7 +177,7 @@ def _measure(original: nn.Module, morphed: nn.Module, spec: ConvSpec, site: str,
             "the layer's own output is not finite: nothing can be compared with it",
             site=site,
             shapes=f"input {tuple(x.shape)}",
-            remedies=["look for NaN or inf in the example inputs and in the network's weights"],
+            remedies=["check for NaN or inf in the example inputs and in the network's weights"],
         )
     scale = largest(y) or largest(x) or 1.0
     try:

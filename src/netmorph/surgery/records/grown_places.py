@@ -31,7 +31,7 @@ class RegrownModule(Brief):
         layout: its layout now.
         act: activation of the inner blobs, unless the graph names another.
         norm: norm of the edges, unless the graph names another.
-        seed: of what is new.
+        seed: random seed.
     """
 
     kind: ClassVar[str] = "module"

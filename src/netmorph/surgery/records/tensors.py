@@ -71,7 +71,7 @@ def pack(model: nn.Module) -> Packed:
 
 
 def check_real(model: nn.Module) -> None:
-    """Raise where a network has no memory for weights.
+    """Raise if a network has no memory for weights.
 
     Raises:
         NetmorphError: if the network is on the meta device, or lazy layers have no shape yet.

@@ -81,7 +81,7 @@ def _compare(path: str, parent: Tensor | None, child: Tensor | None) -> OutputPa
         raise ParityError(
             f"the parent's own output {path!r} is NaN: nothing can be compared with it",
             shapes=f"output {tuple(parent.shape)}",
-            remedies=["look for NaN or inf in the example inputs and in the parent's weights and running statistics"],
+            remedies=["check for NaN or inf in the example inputs and in the parent's weights and running statistics"],
         )
     gap, scale = largest_gap(parent, child), largest(parent) or 1.0
     note = "the child's is NaN" if _real(child).isnan().any() else ""

@@ -42,7 +42,7 @@ def wrapper_of(module: nn.Module) -> str | None:
 
 
 def check_network(model: object) -> None:
-    """Raise where something else than a network was given.
+    """Raise if something else than a network was given.
 
     Raises:
         SiteError: if the model is not an `nn.Module`.
@@ -55,7 +55,7 @@ def check_network(model: object) -> None:
 
 
 def check_unwrapped(model: nn.Module, verb: str = "morph") -> None:
-    """Raise where a model is wrapped: parameters that are new inside would be left out or go apart.
+    """Raise if a model is wrapped: parameters that are new inside would be left out or go apart.
 
     Raises:
         SiteError: if the model is wrapped in DDP, FSDP or the like, is compiled or scripted, or is not an `nn.Module`.

@@ -160,7 +160,7 @@ def sign(graph: Graph, kind: type[nn.Module], form: Form) -> None:
 
 
 def unchanged(value: Any, expected: Any, name: str) -> None:
-    """Raise where a block is given another constant than that for which its code was rewritten."""
+    """Raise if a block is given another constant than that for which its code was rewritten."""
     if value is not expected and (type(value) is not type(expected) or value != expected):
         raise SiteError(
             f"the argument {name!r} of a block whose shortcut was morphed must be {expected!r}, as in the example",

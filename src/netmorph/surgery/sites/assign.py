@@ -20,7 +20,7 @@ class Assignment:
     Attributes:
         site: the site.
         graph: the graph.
-        seed: of the site's noise.
+        seed: random seed of the site's noise.
     """
 
     site: Site
@@ -64,7 +64,7 @@ def assign(
 
 
 def check_mapping(mapping: object) -> None:
-    """Raise where a mapping takes anything but names.
+    """Raise if a mapping takes anything but names.
 
     Raises:
         SiteError: if `mapping` is not a non-empty dict of names.

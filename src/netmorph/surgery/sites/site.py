@@ -197,7 +197,7 @@ class Sites(Sequence[Site]):
 
 
 def check_pattern(pattern: object) -> None:
-    """Raise where something else than one name or glob was given.
+    """Raise if something else than one name or glob was given.
 
     Raises:
         SiteError: if the argument is not a single name or glob.
