@@ -33,7 +33,7 @@ class CollapsedPlace:
         """Return what it replaces in a network.
 
         Raises:
-            NetmorphError: there is nothing, or something else than the record says.
+            NetmorphError: if the network has no such module, or not the one that the record describes.
         """
         try:
             found = model.get_submodule(self.name)
@@ -44,7 +44,7 @@ class CollapsedPlace:
                 "the parent's layer is not the one that was morphed and collapsed",
                 site=self.name,
                 shapes=f"expected {self.before or 'a morphed module'}, found {found}",
-                remedies=["load into the parent that the child was made of, not yet morphed"],
+                remedies=["load into the original parent, before it was morphed"],
             )
         return found
 
@@ -64,7 +64,7 @@ class CollapsedPlace:
         """Rebuild a place from `to_dict`'s output.
 
         Raises:
-            NetmorphError: it is not one.
+            NetmorphError: if the description is malformed.
         """
         expect(data, {"name": str, "before": dict | None, "after": dict}, "a collapsed site")
         try:

@@ -86,7 +86,7 @@ def note_collapse(model: nn.Module, layers: Mapping[str, Plain]) -> None:
 
 
 def _original(history: Sequence[Record], name: str) -> Plain | None:
-    """Return the plain layer that stood at a place before a history; None where that cannot be told or was none."""
+    """Return the plain layer that stood at a place before a history; None if that is unknown or there was none."""
     first = next((site for record in history for site in record.sites if site.name == name), None)
     if isinstance(first, CollapsedPlace):
         return first.before

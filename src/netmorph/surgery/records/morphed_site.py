@@ -50,7 +50,7 @@ class MorphedSite(Brief):
         bias: whether the sink carries a bias.
         act: activation of the inner blobs, unless the graph names another.
         norm: norm of the edges, unless the graph names another.
-        seed: of the site's noise.
+        seed: random seed of the site's noise.
         status: name of the solver's `Status`.
         residual: of the solution, relative to the target.
         origin: class of the layer that it was, where that is another library's and not equal to PyTorch's own.
@@ -103,7 +103,7 @@ class MorphedSite(Brief):
         """Return the layer that it replaces.
 
         Raises:
-            NetmorphError: there is none, or another one than the record says.
+            NetmorphError: if the network has no such module, or not the one that the record describes.
         """
         try:
             layer = model.get_submodule(self.name)
@@ -118,7 +118,7 @@ class MorphedSite(Brief):
                 "the parent's layer is not the one that was morphed",
                 site=self.name,
                 shapes=f"expected {self.kind} {self.layout.site}{' with bias' if self.bias else ''}, found {layer}",
-                remedies=["load into the parent that the child was made of, not yet morphed"],
+                remedies=["load into the original parent, before it was morphed"],
             )
         return layer
 
@@ -138,7 +138,7 @@ class MorphedSite(Brief):
         """Rebuild a record from `to_dict`'s output.
 
         Raises:
-            NetmorphError: it is not one.
+            NetmorphError: if the description is malformed.
         """
         expect(data, _TYPES, "a morphed site")
         if data["kind"] not in ("conv", "linear", "identity"):

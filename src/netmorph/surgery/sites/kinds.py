@@ -154,8 +154,8 @@ _STANDARDISED = LayerKind(
     "conv",
     weight=_standardised,
     own_weight=True,
-    notice="the {name} standardised its weight in every call; the weights of the module that replaces it are trained "
-    "as they are",
+    notice="the {name} standardised its weight in every call; the weights of the module that replaces it are not "
+    "standardised",
 )
 _STANDARDISED_SAME = replace(_STANDARDISED, pads_same=_has_same_pad)
 
