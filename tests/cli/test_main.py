@@ -148,7 +148,7 @@ def test_a_models_argument_called_name_is_refused(capsys):
     model = ["--model", "netmorph:resnet8", "--model-args.name=x"]
     for command in (["plan", *model, "--at", "fc", "--to", "id"], ["fit", *model, "--out", "run"]):
         assert main(command) == 2
-        assert "netmorph: --model-args.name is not an argument of a model. Remedy: name" in capsys.readouterr().err
+        assert "netmorph: --model-args.name is not a model argument. Remedy: name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_a_full_disk_behind_the_output_is_told():
         (NetmorphError("a clear message"), 2, "netmorph: a clear message.\n"),
         (PermissionError(13, "Permission denied", "/x"), 2, "netmorph: Permission denied: /x\n"),
         (OSError("odd"), 2, "netmorph: odd\n"),
-        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "odd"), 2, "netmorph: a file that is given is not text in UTF-8"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "odd"), 2, "netmorph: an input file is not text in UTF-8"),
         (KeyboardInterrupt(), 130, "netmorph: interrupted; no file was left half-written\n"),
         (ModuleNotFoundError("no rich", name="rich"), 2, "netmorph: rich is not installed. Remedy: pip install"),
         (ModuleNotFoundError("a typo", name="netmorph.typo"), 1, "netmorph: ModuleNotFoundError: a typo"),
@@ -219,10 +219,10 @@ def test_a_full_disk_behind_the_output_is_told():
         (
             RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
             2,
-            "netmorph: there is too little memory",
+            "netmorph: out of memory",
         ),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried"), 2, "netmorph: there is too little memory"),
-        (RuntimeError("a fault"), 1, "netmorph: RuntimeError: a fault\nthis is a fault of netmorph's own"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), 2, "netmorph: out of memory"),
+        (RuntimeError("a fault"), 1, "netmorph: RuntimeError: a fault\nthis is a bug in netmorph"),
     ],
 )
 def test_an_error_is_one_message_and_a_code(error, code, said, monkeypatch, capsys):

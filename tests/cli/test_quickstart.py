@@ -90,7 +90,7 @@ def test_a_run_whose_folder_is_taken_meanwhile_says_where_it_is(tmp_path, capsys
     assert main(["quickstart", "--quick", "--json", "--out", str(tmp_path / "run")]) == 0
     said = capsys.readouterr()
     assert said.out == (tmp_path / "run-2" / "results.json").read_text()
-    assert f"another run has taken {tmp_path / 'run'}; this run is in {tmp_path / 'run-2'}" in said.err
+    assert f"{tmp_path / 'run'} was taken by another run; this run is in {tmp_path / 'run-2'}" in said.err
 
 
 def test_the_child_can_be_loaded_by_its_name(ran):

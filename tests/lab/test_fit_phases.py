@@ -77,7 +77,7 @@ def test_a_phase_may_name_its_recipe():
         ([{}, {"at": "a"}], "phase 2: 1 --at but 0 --to"),
         ([{}, {3: 4}], "phase 2 has no key 3"),
         ([{"name_or_path": "foo"}], "phase 1 has no key 'name_or_path'. Remedy: write at, to, grow, recipe"),
-        ([{"at": 3, "to": "id"}], "phase 1: at is a text"),
+        ([{"at": 3, "to": "id"}], "phase 1: at must be a string"),
         ([{"at": ["a", "a"], "to": ["id", "id"]}], "is given twice"),
     ],
 )

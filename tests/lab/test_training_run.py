@@ -178,7 +178,7 @@ def test_a_folder_of_something_else_is_refused(data, setting, tmp_path):
     ("site", "graph", "said"),
     [
         ("nope", "3x3 > 1x1", "phase 2: .*nope"),
-        ("layer2.0.conv2", "3x3:1 > 1x1", r"phase 2: the graph cannot hold a trained filter.*keep_parent"),
+        ("layer2.0.conv2", "3x3:1 > 1x1", r"phase 2: the graph cannot represent a trained filter.*keep_parent"),
     ],
 )
 def test_a_morph_that_cannot_be_done_is_told_before_any_training(data, setting, tmp_path, site, graph, said):

@@ -153,7 +153,7 @@ def test_a_site_that_differs_is_told(morphed, tmp_path, capsys):
     known["parity"]["sites"][0]["border"] = 0.25
     (folder / "morph.json").write_text(json.dumps(known))
     assert main(["report", str(folder)]) == 2
-    assert "NOT kept at layer1.0.conv1" in capsys.readouterr().out
+    assert "NOT preserved at layer1.0.conv1" in capsys.readouterr().out
     page = Page((folder / "report.html").read_text(encoding="utf-8"))
     assert "differs" in page.cells
     assert "not kept" in page.words
@@ -175,11 +175,11 @@ def test_what_a_run_says_is_text_not_markup(morphed, tmp_path):
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda folder: (folder / "morph.json").write_text("{}"), "is not what netmorph wrote: KeyError"),
-        (lambda folder: (folder / "morph.json").write_text("["), "is not what netmorph wrote: JSONDecodeError"),
+        (lambda folder: (folder / "morph.json").write_text("{}"), "was not written by netmorph: KeyError"),
+        (lambda folder: (folder / "morph.json").write_text("["), "was not written by netmorph: JSONDecodeError"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x"), "model.safetensors cannot be read"),
         (lambda folder: (folder / "config.json").write_text("{}"), "is not the config"),
-        (lambda folder: (folder / "config.json").unlink(), "nothing in"),
+        (lambda folder: (folder / "config.json").unlink(), "contains no run or checkpoint"),
     ],
 )
 def test_a_damaged_folder_is_one_message(morphed, tmp_path, damage, said, capsys):

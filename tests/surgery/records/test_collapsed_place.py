@@ -267,13 +267,13 @@ CROOKED = PLACE.after.spec.with_(padding=((0, 1), (2, 2))).to_dict()
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (changed(extra=1), "not the description of a record of the history.*extra"),
+        (changed(extra=1), "invalid description of a record of the history.*extra"),
         (changed(sites={}), "'sites' of a record of the history is not {}"),
         (changed(versions=[]), "'versions' of a record of the history is not"),
-        (changed(sites=[3]), "not the description of a collapsed site"),
+        (changed(sites=[3]), "invalid description of a collapsed site"),
         (changed(sites=[{**PLACE.to_dict(), "name": 3}]), "'name' of a collapsed site is not 3"),
-        (changed(sites=[{"name": "fc"}]), "not the description of a collapsed site"),
-        (changed(sites=[{**PLACE.to_dict(), "before": {"kind": "conv"}}]), "not the description of a layer.*site stem"),
+        (changed(sites=[{"name": "fc"}]), "invalid description of a collapsed site"),
+        (changed(sites=[{**PLACE.to_dict(), "before": {"kind": "conv"}}]), "invalid description of a layer.*site stem"),
         (layer(bias=1), "'bias' of a layer is not 1"),
         (layer(same_padding=None), "'same_padding' of a layer is not None"),
         (layer(kind="transposed"), "'transposed' is not a kind of layer with 2 spatial dimensions"),

@@ -102,7 +102,7 @@ def test_malformed_sites(data: object, error: type[Exception], message: str) -> 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ([], "not the description of a record"),
+        ([], "invalid description of a record"),
         ({**RECORD.to_dict(), "operation": "shrink"}, "operation 'shrink' that this netmorph does not know"),
         ({**RECORD.to_dict(), "sites": {}}, "'sites' of a record of the history is not {}"),
         ({**RECORD.to_dict(), "options": 3}, "'options' of a record of the history is not 3"),

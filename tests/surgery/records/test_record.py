@@ -64,12 +64,12 @@ def test_a_part_brings_its_growth_along(tmp_path: object) -> None:
     ("change", "message"),
     [
         (lambda data: data.update(sites={}), "'sites' of a record of the history is not {}"),
-        (lambda data: data.update(extra=1), "not the description of a record of the history.*extra"),
+        (lambda data: data.update(extra=1), "invalid description of a record of the history.*extra"),
         (lambda data: data.update(operation="explode"), "'explode' that this netmorph does not know"),
         (lambda data: data["sites"].append(3), "None is not a kind of place"),
         (lambda data: data["sites"].append({"kind": "magic"}), "'magic' is not a kind of place"),
         (lambda data: data["sites"].append({"kind": ["layer"]}), "is not a kind of place"),
-        (lambda data: data["sites"].append({"kind": "layer", "name": "0"}), "not the description of a layer that grew"),
+        (lambda data: data["sites"].append({"kind": "layer", "name": "0"}), "invalid description of a layer that grew"),
         (lambda data: data["sites"][0].update(seed=True), "'seed' of a module that grew is not True"),
         (lambda data: data["sites"][0].update(act=3), "'act' of a module that grew is not 3"),
         (lambda data: data["sites"][0].update(layout={}), "invalid description of a layout.*site 3"),
@@ -86,7 +86,7 @@ def test_malformed_modules(change: object, message: str) -> None:
 @pytest.mark.parametrize(
     ("index", "key", "value", "message"),
     [
-        (0, "before", {"kind": "conv"}, "not the description of a layer"),
+        (0, "before", {"kind": "conv"}, "invalid description of a layer"),
         (0, "after", 3, "'after' of a layer that grew is not 3"),
         (1, "before", 0, "6 is not a number of channels that 0 can grow to"),
         (1, "after", 3, "3 is not a number of channels that 4 can grow to"),
