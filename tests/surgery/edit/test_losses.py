@@ -45,7 +45,7 @@ def test_gradient_hooks_of_what_is_replaced(verb: str, kind: str) -> None:
     model = make()
     getattr(model.get_parameter(PARAMETERS[verb]), kind)(lambda each: None)
     notices = call(model, inplace=True).notices
-    expected = f"gradient hooks of '{PARAMETERS[verb]}' are gone, since these parameters were replaced"
+    expected = f"gradient hooks of '{PARAMETERS[verb]}' are lost, since these parameters were replaced"
     assert [expected in notice for notice in notices].count(True) == 1
 
 
@@ -53,7 +53,7 @@ def test_gradient_hooks_of_all_others_are_lost_by_the_copy_alone() -> None:
     model = network()
     model[2].weight.register_hook(lambda gradient: gradient)
     copied = " ".join(morph(model, {"0": GRAPH}, example_inputs=X).notices)
-    assert "gradient hooks of '2.weight' are gone, since the child is a copy" in copied
+    assert "gradient hooks of '2.weight' are lost, since the child is a copy" in copied
     assert "hook" not in " ".join(morph(model, {"0": GRAPH}, example_inputs=X, inplace=True).notices)
     assert model[2].weight._backward_hooks
 
@@ -63,7 +63,7 @@ def test_state_dict_hooks_of_a_replaced_layer() -> None:
     model[0].register_state_dict_pre_hook(lambda *_: None)
     model[2].register_state_dict_pre_hook(lambda *_: None)
     notices = " ".join(morph(model, {"0": GRAPH}, example_inputs=X).notices)
-    assert "the state-dict hooks of '0' are gone" in notices
+    assert "the state-dict hooks of '0' are lost" in notices
 
 
 @pytest.mark.parametrize("verb", VERBS)

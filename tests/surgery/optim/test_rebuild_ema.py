@@ -27,6 +27,7 @@ from netmorph.surgery.morphing.morph import morph
 from netmorph.surgery.morphing.result import Result
 from netmorph.surgery.optim.rebuild_ema import rebuild_ema
 from netmorph.surgery.optim.rebuild_optimizer import rebuild_optimizer
+from netmorph.surgery.records.record import Record
 from netmorph.surgery.records.history import history_of
 
 
@@ -366,7 +367,7 @@ def test_twice() -> None:
 def test_another_operation_than_morph() -> None:
     parent = small()
     result = grown(parent)
-    refuse(replace(result, history=(object(),)), AveragedModel(parent), "the result of morph .* object")
+    refuse(replace(result, history=(Record("toy", ()),)), AveragedModel(parent), "the result of morph .* toy")
 
 
 def test_a_collapse() -> None:

@@ -380,7 +380,7 @@ def test_patterns_cross_dots_and_exclude() -> None:
     [
         ("blocks.0.convl", "did you mean .*'blocks.0.conv1'"),
         ("nothing*", "the network's sites are 'stem', 'blocks.0.conv1'"),
-        ("blocks.0", r"a module of type Block is none itself.*'blocks.0.conv1'.*write 'blocks.0.\*'"),
+        ("blocks.0", r"a module of type Block is not a site itself.*'blocks.0.conv1'.*write 'blocks.0.\*'"),
         ("blocks.0.bn1", "of type BatchNorm2d"),
         ("BLOCKS.0.conv1", "no site matches"),
     ],
