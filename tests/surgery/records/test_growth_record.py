@@ -78,7 +78,7 @@ def test_a_part_brings_its_growth_along(tmp_path: object) -> None:
         (lambda data: data["sites"][0].update(seed=True), "'seed' of a module that grew is not True"),
         (lambda data: data["sites"][0].update(act=3), "'act' of a module that grew is not 3"),
         (lambda data: data["sites"][0].update(layout={}), "invalid description of a layout.*site 3"),
-        (lambda data: data["sites"][0]["before"].update(border="?"), "border is 'zeros' or 'halo'.*site 3"),
+        (lambda data: data["sites"][0]["before"].update(border="?"), "border must be 'zeros' or 'halo'.*site 3"),
     ],
 )
 def test_malformed_modules(change: object, message: str) -> None:
