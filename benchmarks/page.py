@@ -23,10 +23,10 @@ ORDER = (
 )
 HEAD = """# Benchmarks
 
-`benchmarks/` has one script for each question. `make bench` runs them all and writes this page from the JSON files under
-`results/benchmarks`. Values that are compared come from the same run, in which the candidates take turns, so that a busy
-machine slows all of them alike. The tables show medians; the spread is the interquartile range. The targets are netmorph's
-own, and missed ones are marked. Results differ between machines: run `make bench` on yours.
+`benchmarks/` has one script for each question. `make bench` runs them all and writes this page from the JSON files
+under `results/benchmarks`. Values that are compared come from the same run, in which the candidates take turns, so
+that a busy machine slows all of them alike. The tables show medians; the spread is the interquartile range. The
+targets are netmorph's own, and missed ones are marked. Results differ between machines: run `make bench` on yours.
 """
 
 

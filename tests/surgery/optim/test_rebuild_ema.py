@@ -27,8 +27,8 @@ from netmorph.surgery.morphing.morph import morph
 from netmorph.surgery.morphing.result import Result
 from netmorph.surgery.optim.rebuild_ema import rebuild_ema
 from netmorph.surgery.optim.rebuild_optimizer import rebuild_optimizer
-from netmorph.surgery.records.record import Record
 from netmorph.surgery.records.history import history_of
+from netmorph.surgery.records.record import Record
 
 
 def timm_ema(name: str) -> Callable[[nn.Module], Any]:
