@@ -94,7 +94,7 @@ def rebuild_ema(result: Result, averaged: nn.Module | Any) -> tuple[SiteParity, 
         model, parities = _grown(result, result._again.perform(network), network)
     else:
         raise NetmorphError(
-            f"expected the result of morph or of a layer-level operation, got one whose last operation is {record.operation!r}",
+            f"expected the result of morph or of a layer-level operation, got one that ends in {record.operation!r}",
             remedies=["pass the result itself, not a copy or pickle", _FRESH],
         )
     remember(model, record)
