@@ -32,7 +32,7 @@ BATCH, SIDE = 32, 224
 # What looks at the network, and what compares; the rest of `morph` solves, builds and swaps.
 WATCHED: dict[str, dict[str, tuple[str, ...]]] = {
     "looking": {"morph": ("chosen_among",)},
-    "verifying": {"morph": ("repeat_gap", "run_child", "differences"), "solve_site": ("site_parity",)},
+    "verifying": {"transaction": ("repeat_gap", "run_child", "differences"), "solve_site": ("site_parity",)},
 }
 
 

@@ -59,11 +59,11 @@ def test_a_growth_that_changed_the_function_is_told(reproduced, tmp_path, capsys
     done["parity"]["steps"][0]["border"] = 0.25
     path.write_text(json.dumps(done))
     assert main(["report", "out"]) == 2
-    assert "NOT kept at s0-resnet20-1c1" in capsys.readouterr().out
+    assert "NOT preserved at s0-resnet20-1c1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("[", "done.json cannot be read"), ('{"parity": 1}', "is not what netmorph")]
+    ("text", "said"), [("[", "done.json cannot be read"), ('{"parity": 1}', "was not written by netmorph")]
 )
 def test_a_damaged_job_is_one_message(reproduced, tmp_path, capsys, text, said):
     shutil.copytree(reproduced, tmp_path / "out")

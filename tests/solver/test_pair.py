@@ -155,7 +155,7 @@ def test_half_widths_count_and_the_remedy_is_twice_the_channels() -> None:
 
 
 def test_twice_the_channels_is_no_remedy_where_slopes_could_not_either() -> None:
-    with pytest.raises(InfeasibleMorph, match="taps of the site") as caught:
+    with pytest.raises(InfeasibleMorph, match="kernel positions of the site") as caught:
         born_at("pair", "1x1:2x > 1x1", SITE)
     assert caught.value.remedies[0] == "give one edge of each path a kernel of at least 3x3"
     with pytest.raises(InfeasibleMorph, match="too narrow") as caught:

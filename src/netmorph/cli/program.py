@@ -110,8 +110,8 @@ def _explain(error: BaseException) -> tuple[str, int]:
     from netmorph.errors import shortened
 
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; nothing was left half-written", 130
-    advice = "this is a fault of netmorph's own; NETMORPH_TRACEBACK=1 shows where"
+        return "interrupted; no file was left half-written", 130
+    advice = "this is a bug in netmorph; NETMORPH_TRACEBACK=1 shows the traceback"
     said = _input_fault(error)
     return (said, 2) if said else (f"{type(error).__name__}: {shortened(str(error))}\n{advice}", 1)
 
@@ -123,7 +123,7 @@ def _input_fault(error: BaseException) -> str | None:
     if isinstance(error, NetmorphError):
         return str(error)
     if _is_out_of_memory(error):
-        return "there is too little memory. Remedy: try a smaller network, input, batch or graph."
+        return "out of memory. Remedy: try a smaller network, input, batch or graph."
     if isinstance(error, ModuleNotFoundError) and not (error.name or "netmorph").startswith("netmorph"):
         return f"{error.name} is not installed. Remedy: pip install -e '.[train,cli,report]' in the clone of netmorph."
     if isinstance(error, UnicodeDecodeError):

@@ -195,7 +195,7 @@ def test_a_damaged_folder_is_one_message(morphed, tmp_path, damage, said, capsys
 
 def test_folders_that_are_none(tmp_path):
     for folder in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(NetmorphError, match="nothing in"):
+        with pytest.raises(NetmorphError, match="contains no run or checkpoint"):
             read_run(folder)
 
 

@@ -248,7 +248,7 @@ def test_a_morphed_edge_goes_on_inside() -> None:
         regrow(inner, "0", "3x3 > 3x3", example_inputs=X)
     with pytest.raises(GraphError, match="edge 'a_t' was morphed itself"):
         regrow(inner, "0", "s-a:3x3, F=a-t:1x1", example_inputs=X)
-    with pytest.raises(SiteError, match="grow_kernel acts on.*this is a morphed module.*name one of its edges"):
+    with pytest.raises(SiteError, match="grow_kernel acts on.*is a morphed module.*name one of its edges"):
         grow_kernel(inner, "0.edges.a_t", 3, example_inputs=X)
 
 
@@ -296,7 +296,7 @@ def test_norms_and_activations_of_what_is_new() -> None:
     check(other, calibrated, X)
     assert sorted(other.model[0].acts) == ["a"]
     assert type(other.model[0].norms["b_t"]).__name__ == "BlendedLayerNorm"
-    with pytest.raises(SiteError, match="norm 'paper' needs data"):
+    with pytest.raises(SiteError, match="norm 'paper' needs calibration data"):
         regrow(calibrated, "0", "3x3 > 1x1 | 3x3", example_inputs=X, norm="paper")
     with pytest.raises(GraphError, match="'sine' is not an activation"):
         regrow(calibrated, "0", "3x3 > 1x1 | 3x3", example_inputs=X, act="sine")
@@ -380,7 +380,7 @@ def test_what_joins_blobs_before_the_cut_lies_before_it() -> None:
 
 def test_places() -> None:
     net = morph(small(), {"blocks.0.conv1": "3x3 > 1x1"}, example_inputs=images()).model
-    with pytest.raises(SiteError, match="regrow acts on a morphed module or an edge.*this is a plain layer.*morph it"):
+    with pytest.raises(SiteError, match="regrow acts on a morphed module or an edge.*is a plain layer.*morph it"):
         regrow(net, "stem", "3x3 > 1x1", example_inputs=images())
     with pytest.raises(SiteError, match="no site matches 'stemm'.*did you mean 'stem'"):
         regrow(net, "stemm", "3x3 > 1x1", example_inputs=images())

@@ -14,7 +14,7 @@ from netmorph.errors import GraphError, InfeasibleMorph, NetmorphError, ParityEr
 from netmorph.graph.catalogue import catalogue
 from netmorph.graph.spec import ModuleGraph
 from netmorph.nn import MorphedModule
-from netmorph.surgery.morphing import morph as surgery
+from netmorph.surgery.morphing import transaction
 from netmorph.surgery.morphing.morph import morph
 from netmorph.surgery.parity.network import verify
 from netmorph.surgery.parity.site import site_parity
@@ -288,7 +288,7 @@ def test_the_papers_norm_is_reported_not_asserted() -> None:
 def test_norms_that_need_data_say_so(norm: str) -> None:
     graph = ModuleGraph.from_edges([("s", "a", 3, {"norm": norm}), ("a", "t", 1)])
     for mapping, argument in (({"stem": "3x3 > 1x1"}, norm), ({"stem": graph}, None)):
-        with pytest.raises(SiteError, match=f"norm '{norm}' needs data.*calibration=batches"):
+        with pytest.raises(SiteError, match=f"norm '{norm}' needs calibration data.*calibration=batches"):
             morph(small(), mapping, example_inputs=images(), norm=argument)
 
 
@@ -534,7 +534,7 @@ def test_interrupted_after_the_swap(monkeypatch: pytest.MonkeyPatch, error: type
     def stop(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(surgery, "differences", stop)
+    monkeypatch.setattr(transaction, "differences", stop)
     model = small()
     with left_alone(model), pytest.raises(error):
         morph(model, MAPPING, example_inputs=images(), inplace=True)

@@ -367,7 +367,7 @@ def test_twice() -> None:
 def test_another_operation_than_morph() -> None:
     parent = small()
     result = grown(parent)
-    refuse(replace(result, history=(Record("toy", ()),)), AveragedModel(parent), "the result of morph .* toy")
+    refuse(replace(result, history=(Record("toy", ()),)), AveragedModel(parent), "the result of morph .*'toy'")
 
 
 def test_a_collapse() -> None:

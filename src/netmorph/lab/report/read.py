@@ -39,7 +39,7 @@ def read_run(folder: Path) -> Run:
         if (folder / CONFIG).exists() and (folder / "results.json").exists():
             return _quickstart(folder) if (folder / "child").is_dir() else _fit(folder)
     raise NetmorphError(
-        f"there is nothing in {folder} to report on",
+        f"{folder} contains no run or checkpoint",
         remedies=[
             "name the folder that netmorph morph, quickstart, fit or netmorph.save wrote",
             "python -m reproduction report reads the paper's experiments",
