@@ -232,7 +232,7 @@ def test_stepwise_refuses_what_the_joint_cut_holds() -> None:
         ("3x3/1 > 1x1", GraphError, "without explicit strides"),
         ("3x3 > 0*id", InfeasibleMorph, "zero times the identity"),
         ("3x3 > (id | id)", InfeasibleMorph, "two edges without weights"),
-        ("1x1 > 1x1", InfeasibleMorph, "kernel positions of the site"),
+        ("1x1 > 1x1", InfeasibleMorph, "taps of the site"),
     ],
 )
 def test_stepwise_refusals(graph: str, error: type[Exception], message: str) -> None:

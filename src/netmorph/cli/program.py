@@ -127,7 +127,7 @@ def _input_fault(error: BaseException) -> str | None:
     if isinstance(error, ModuleNotFoundError) and not (error.name or "netmorph").startswith("netmorph"):
         return f"{error.name} is not installed. Remedy: pip install -e '.[train,cli,report]' in the clone of netmorph."
     if isinstance(error, UnicodeDecodeError):
-        return "a file that is given is not text in UTF-8. Remedy: save it as UTF-8, or name another one."
+        return "an input file is not text in UTF-8. Remedy: save it as UTF-8, or name another one."
     if isinstance(error, OSError):
         return shortened(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
     return None

@@ -386,7 +386,7 @@ def test_places() -> None:
         regrow(net, "stemm", "3x3 > 1x1", example_inputs=images())
     with pytest.raises(SiteError, match="name one of its edges: 'blocks.0.conv1.edges.s_a'"):
         grow_kernel(net, "blocks.0.conv1", 5, example_inputs=images())
-    with pytest.raises(SiteError, match="widen acts on .*this is an edge.*name the module, 'blocks.0.conv1'"):
+    with pytest.raises(SiteError, match="widen acts on .*is an edge.*name the module, 'blocks.0.conv1'"):
         widen(net, "blocks.0.conv1.edges.s_a", example_inputs=images())
     result = grow_kernel(net, "*", 5, example_inputs=images())  # what has no kernel is passed over
     assert [site.name for site in result.sites if "blocks" not in site.name] == ["stem"]
