@@ -29,7 +29,7 @@ docs: $(VENV)/.installed-docs
 	@echo "docs/_build/html/index.html"
 
 # About an hour on a small machine, best an idle one; BENCH='solving graphs' runs some. Writes results/benchmarks and docs.
-BENCH ?= solving networks memory running collapsed graphs training startup conditioning
+BENCH ?= solving networks memory running pairs collapsed graphs training startup conditioning
 bench: $(VENV)/.installed-dev
 	for each in $(BENCH); do OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.$$each || exit 1; done
 	$(BIN)/python -m benchmarks.page

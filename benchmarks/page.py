@@ -15,6 +15,7 @@ ORDER = (
     "networks",
     "memory",
     "running",
+    "pairs",
     "collapsed",
     "graphs",
     "training",

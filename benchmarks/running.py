@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,6 +12,7 @@ from benchmarks.report import Report, Target, run
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from netmorph.graph.symmetry import Birth
 from netmorph.models.registry import build
 from netmorph.nn.dag import MorphedModule
 from netmorph.surgery.morphing.morph import morph
@@ -21,7 +21,7 @@ QUESTION = "What does a morphed network cost beside the same network written by 
 CHAIN, BRANCHES = "3x3 > 1x1", "3x3 > 1x1 | 1x1"
 LIMIT = 1.02
 MODES = ((False, False), (True, False), (False, True))  # channels last, compiled
-Work = Callable[[nn.Module, Tensor, Tensor], object]
+NOTE = "Eval mode for forward, train mode for the other two; a train step is SGD with momentum."
 
 
 class TwoBranches(nn.Module):
@@ -39,39 +39,49 @@ class TwoBranches(nn.Module):
 
 def measure(report: Report) -> None:
     """Race child and hand-written network in every mode."""
-    depth, batch, rounds = (8, 4, 2) if report.quick else (20, 32, 21)
     for graph in (CHAIN,) if report.quick else (CHAIN, BRANCHES):
-        torch.manual_seed(0)
-        x, labels = torch.randn(batch, 3, 32, 32), torch.randint(10, (batch,))
-        parent = build(f"netmorph:resnet{depth}", num_classes=10)
-        child = morph(parent, {"layer*.conv1": graph}, example_inputs=x[:1]).model
-        hand = by_hand(child)
-        child.eval()
-        with torch.no_grad():
-            assert torch.equal(child(x), hand.eval()(x))
-        for memory, compiled in MODES[:1] if report.quick else MODES:
-            pair = {key: _prepared(net, memory, compiled) for key, net in (("child", child), ("hand", hand))}
-            given = x.to(memory_format=torch.channels_last) if memory else x
-            mode = "compiled" if compiled else "channels_last" if memory else "eager"
-            for what, work in (("forward", forward), ("forward+backward", both_ways), ("train step", Stepper())):
-                calls = {key: partial(work, net, given, labels) for key, net in pair.items()}
-                times = race(calls, rounds, warmup=2)
-                ratio = Ratio.of(times["child"], times["hand"])
-                report.row(
-                    network=f"resnet{depth}, batch {batch}",
-                    graph=graph,
-                    mode=mode,
-                    work=what,
-                    child=times["child"].median,
-                    **{"by hand": times["hand"].median},
-                    ratio=ratio.median,
-                    error=ratio.error,
-                    spread=ratio.spread,
-                )
-                named = f"{graph}, {mode}, {what}: over by hand"
-                report.targets.append(Target(named, ratio.median, LIMIT, error=2 * ratio.error))
-        report.targets.append(Target(f"{graph}: graph breaks when compiled", float(_breaks(child, x)), 0.0))
-    report.notes = ["Eval mode for forward, train mode for the other two; a train step is SGD with momentum."]
+        compare(report, graph)
+    report.notes = [NOTE]
+
+
+def compare(report: Report, graph: str, birth: Birth = "slope") -> None:
+    """Race a child with its hand-written twin in every mode; forward with the slope-born child, too, if it is none."""
+    depth, batch, rounds = (8, 4, 2) if report.quick else (20, 32, 21)
+    torch.manual_seed(0)
+    x, labels = torch.randn(batch, 3, 32, 32), torch.randint(10, (batch,))
+    parent = build(f"netmorph:resnet{depth}", num_classes=10)
+    grow = partial(morph, parent, {"layer*.conv1": graph}, example_inputs=x[:1])
+    child = grow(birth=birth).model
+    rivals = {"child": child, "hand": by_hand(child)}
+    if birth != "slope":
+        rivals["slope"] = grow(birth="slope").model
+    with torch.no_grad():
+        for training in (True, False):
+            out, hand, *slope = (net.train(training)(x) for net in rivals.values())
+            assert torch.equal(out, hand)
+    assert all(torch.allclose(out, each, rtol=1e-4, atol=1e-4) for each in slope)
+    for memory, compiled in MODES[:1] if report.quick else MODES:
+        nets = {key: _prepared(net, memory, compiled) for key, net in rivals.items()}
+        given = x.to(memory_format=torch.channels_last) if memory else x
+        mode = "compiled" if compiled else "channels_last" if memory else "eager"
+        for what, work in (("forward", forward), ("forward+backward", both_ways), ("train step", Stepper())):
+            taking_part = nets if what == "forward" else {key: nets[key] for key in ("child", "hand")}
+            calls = {key: partial(work, net, given, labels) for key, net in taking_part.items()}
+            times = race(calls, rounds, warmup=2)
+            ratio = Ratio.of(times["child"], times["hand"])
+            row: dict[str, Any] = {"network": f"resnet{depth}, batch {batch}", "graph": graph, "mode": mode}
+            row |= {"work": what, "child": times["child"].median, "by hand": times["hand"].median}
+            row |= {"ratio": ratio.median, "error": ratio.error, "spread": ratio.spread}
+            named = f"{graph}, {mode}, {what}: over by hand"
+            report.targets.append(Target(named, ratio.median, LIMIT, error=2 * ratio.error))
+            if "slope" in times:
+                over = Ratio.of(times["child"], times["slope"])
+                row |= {"slope-born": times["slope"].median, "over slope-born": over.median}
+                row |= {"its error": over.error, "its spread": over.spread}
+                named = f"{graph}, {mode}, {what}: over slope-born"
+                report.targets.append(Target(named, over.median, LIMIT, error=2 * over.error))
+            report.row(**row)
+    report.targets.append(Target(f"{graph}: graph breaks when compiled", float(_breaks(child, x)), 0.0))
 
 
 def by_hand(child: nn.Module) -> nn.Module:
@@ -80,8 +90,10 @@ def by_hand(child: nn.Module) -> nn.Module:
     for name, module in list(network.named_modules()):
         if isinstance(module, MorphedModule):
             assert module.bias is None
+            assert not len(module.norms)
             edges = [module.edges[edge.name] for edge in module.layout.graph.edges]
             acts = [module.acts[blob] for blob in module.layout.graph.inner]
+            assert {type(layer) for layer in (*edges, *acts)} <= {nn.Conv2d, nn.PReLU, nn.ReLU}
             chain = len(edges) == 2
             plain = nn.Sequential(edges[0], acts[0], edges[1]) if chain else TwoBranches(edges[0], acts[0], *edges[1:])
             network.set_submodule(name, plain)

@@ -24,6 +24,7 @@ from netmorph.solver.plan import plan_site
 from netmorph.solver.solve import solve
 
 QUESTION = "How long does it take to solve for one layer, against the reference and against the limit?"
+CHAIN = "3x3 > 1x1"
 POINTWISE = ("morph_1c1", "morph_1c1_2branch", "mlp")  # these hold 1x1 filters only
 SIZES = {64: 9, 256: 5, 512: 3, 1024: 1}  # channels: rounds
 LARGEST = 2048
@@ -38,7 +39,7 @@ def measure(report: Report) -> None:
     faster, slower = [], []
     at = 8 if report.quick else REFERENCE
     for name, graph, kernel, channels, rounds in _cases(report.quick):
-        weight = _target(name, channels, kernel)
+        weight = random_filter(name, channels, kernel)
         times, solution = _closed(weight, graph, rounds)
         row: dict[str, Any] = {"graph": name, "kernel": kernel, "channels": channels, **times}
         if solution is not None:
@@ -71,7 +72,7 @@ def measure(report: Report) -> None:
 
 
 def _cases(quick: bool) -> Iterator[tuple[str, ModuleGraph, int, int, int]]:
-    graphs = {"chain": parse("3x3 > 1x1"), **catalogue}
+    graphs = {"chain": parse(CHAIN), **catalogue}
     if quick:
         yield from ((name, graphs[name], 3, 8, 1) for name in ("chain", "module_d", "bottleneck"))
         return
@@ -89,7 +90,8 @@ def _larger(graph: ModuleGraph) -> ModuleGraph:
     return replace(graph, edges=tuple(edges))
 
 
-def _target(name: str, channels: int, kernel: int) -> Tensor:
+def random_filter(name: str, channels: int, kernel: int) -> Tensor:
+    """Return the weight of a layer for a graph: what the solvers race for."""
     side = 1 if name in POINTWISE else kernel
     random = torch.Generator().manual_seed(channels)
     return torch.randn(channels, channels, side, side, generator=random) / (channels * side * side) ** 0.5
