@@ -42,7 +42,8 @@ def measure(report: Report) -> None:
         _compare_solves(report, channels, rounds)
     report.notes = [
         NOTE,
-        "Seconds are the process's on a processor, not the wall clock's: other work ran on the machine.",
+        "Seconds are the processor's that the process used, not the wall clock's: other work on the machine disturbs "
+        "them least.",
         "Slope-born: the child of the same graph and widths with parametric activations, at birth.",
         "Solves: whole births, from the layer's filter to those of all edges; the graph has its own widths where these "
         "hold pairs, else twice the channels in its inner blobs (factor); a graph that cannot be born in pairs with "
