@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import time
 from functools import partial
 from typing import Any
 
 import torch
-from benchmarks.measure import Ratio, race
+from benchmarks.measure import Clock, Ratio, race
 from benchmarks.report import Report, Target, run
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -44,7 +45,7 @@ def measure(report: Report) -> None:
     report.notes = [NOTE]
 
 
-def compare(report: Report, graph: str, birth: Birth = "slope") -> None:
+def compare(report: Report, graph: str, birth: Birth = "slope", clock: Clock = time.perf_counter) -> None:
     """Race a child with its hand-written twin in every mode; forward with the slope-born child, too, if it is none."""
     depth, batch, rounds = (8, 4, 2) if report.quick else (20, 32, 21)
     torch.manual_seed(0)
@@ -67,7 +68,7 @@ def compare(report: Report, graph: str, birth: Birth = "slope") -> None:
         for what, work in (("forward", forward), ("forward+backward", both_ways), ("train step", Stepper())):
             taking_part = nets if what == "forward" else {key: nets[key] for key in ("child", "hand")}
             calls = {key: partial(work, net, given, labels) for key, net in taking_part.items()}
-            times = race(calls, rounds, warmup=2)
+            times = race(calls, rounds, warmup=2, clock=clock)
             ratio = Ratio.of(times["child"], times["hand"])
             row: dict[str, Any] = {"network": f"resnet{depth}, batch {batch}", "graph": graph, "mode": mode}
             row |= {"work": what, "child": times["child"].median, "by hand": times["hand"].median}
