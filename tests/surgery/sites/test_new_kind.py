@@ -39,7 +39,7 @@ def weight(layer: nn.Module, parameter: Tensor) -> Tensor:
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = LayerKind("conv", spec=spec, weight=weight, own_weight=True, notice="the {name} had a gain")
+    kind = LayerKind("conv", spec=spec, weight=weight, notice="the {name} had a gain")
     monkeypatch.setitem(KINDS, (GainConv2d.__module__, "GainConv2d"), kind)
 
 

@@ -21,14 +21,6 @@ Kind = Literal["conv", "linear", "identity"]
 """What a record calls a layer: a convolution, a linear layer or an identity."""
 
 
-def _as_it_is(layer: nn.Module, weight: Tensor) -> Tensor:
-    return weight
-
-
-def _never(layer: nn.Module) -> bool:
-    return False
-
-
 @dataclass(frozen=True)
 class LayerKind:
     """What sets a class of layers apart: each has a parameter `weight`, and computes a convolution or a linear map.
@@ -37,18 +29,16 @@ class LayerKind:
         kind: what a record calls it.
         spec: returns the geometry of a layer; of one that pads by its input's size, behind the padding.
         weight: returns the weight that a layer applies, (c_out, c_in / groups, *kernel), from the parameter in float64
-            on the CPU.
-        pads_same: returns whether a layer pads by what its input's size asks for, as TensorFlow does.
-        own_weight: whether that weight differs from the parameter, or is laid out in another way; a record notes the
-            class then, since no layer of PyTorch's holds the same parameter.
+            on the CPU; None where it is the parameter, as in an equal layer of PyTorch's. A record notes the class of
+            a layer with a weight or a padding of its own, which no layer of PyTorch's can stand in for.
+        pads_same: returns whether a layer pads by what its input's size asks for, as TensorFlow does; None for never.
         notice: what a user should know of its successor, with a place `{name}` for the class; empty for nothing.
     """
 
     kind: Kind
     spec: Callable[[nn.Module], ConvSpec] = spec_of
-    weight: Callable[[nn.Module, Tensor], Tensor] = _as_it_is
-    pads_same: Callable[[nn.Module], bool] = _never
-    own_weight: bool = False
+    weight: Callable[[nn.Module, Tensor], Tensor] | None = None
+    pads_same: Callable[[nn.Module], bool] | None = None
     notice: str = ""
 
 
@@ -71,7 +61,7 @@ def is_registered(layer: nn.Module) -> bool:
 def pads_same(layer: nn.Module) -> bool:
     """Return whether a layer pads by what its input's size asks for: by no fixed amount."""
     known = _known(layer)
-    return known is not None and known.pads_same(layer)
+    return known is not None and known.pads_same is not None and known.pads_same(layer)
 
 
 def layer_spec(layer: nn.Module) -> ConvSpec:
@@ -88,13 +78,14 @@ def layer_weight(layer: nn.Module) -> Tensor:
     """Return the weight that a layer applies, (c_out, c_in / groups, *kernel), in float64 on the CPU."""
     weight = layer.get_parameter("weight").detach().cpu().double()
     known = _known(layer)
-    return weight if known is None else known.weight(layer, weight)
+    return weight if known is None or known.weight is None else known.weight(layer, weight)
 
 
 def origin_of(layer: nn.Module) -> str | None:
     """Return the class of a layer whose record must name it: one that no equal layer of PyTorch's can replace."""
     known = KINDS.get(_key(layer))
-    return None if known is None or not (known.own_weight or known.pads_same is not _never) else type(layer).__name__
+    alike = known is None or (known.weight is None and known.pads_same is None)
+    return None if alike else type(layer).__name__
 
 
 def notice(layer: nn.Module) -> str | None:
@@ -153,16 +144,13 @@ _IDENTITY, _CONV, _LINEAR = LayerKind("identity"), LayerKind("conv"), LayerKind(
 _STANDARDISED = LayerKind(
     "conv",
     weight=_standardised,
-    own_weight=True,
     notice="the {name} standardised its weight in every call; the weights of the module that replaces it are not "
     "standardised",
 )
 _STANDARDISED_SAME = replace(_STANDARDISED, pads_same=_has_same_pad)
 
 KINDS: dict[tuple[str, str], LayerKind] = {
-    ("transformers.pytorch_utils", "Conv1D"): LayerKind(
-        "linear", spec=_transposed_spec, weight=_transposed, own_weight=True
-    ),
+    ("transformers.pytorch_utils", "Conv1D"): LayerKind("linear", spec=_transposed_spec, weight=_transposed),
     ("timm.layers.linear", "Linear"): _LINEAR,
     ("timm.layers.conv2d_same", "Conv2dSame"): LayerKind("conv", pads_same=_has_same_pad),
     ("timm.layers.std_conv", "StdConv2d"): _STANDARDISED,
