@@ -17,8 +17,7 @@ from netmorph.surgery.edit.swap import swapped
 from netmorph.surgery.morphing.result import Again, Result
 from netmorph.surgery.morphing.transaction import Transaction
 from netmorph.surgery.parity.site import SiteParity
-from netmorph.surgery.records.grown_places import GrownPlace
-from netmorph.surgery.records.record import Record
+from netmorph.surgery.records.record import Place, Record
 from netmorph.surgery.running.calibrate import has_newborn_norm, run_through
 from netmorph.surgery.running.call import Call, trainable
 from netmorph.surgery.running.probe import Run, probe
@@ -40,7 +39,7 @@ class Change:
     """
 
     modules: Mapping[str, nn.Module]
-    places: tuple[GrownPlace, ...]
+    places: tuple[Place, ...]
     measure: Callable[[], SiteParity]
     notices: tuple[str, ...] = ()
 

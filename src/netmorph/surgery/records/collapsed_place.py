@@ -11,7 +11,7 @@ from netmorph.errors import NetmorphError
 from netmorph.json_fields import expect
 from netmorph.nn import MorphedModule
 from netmorph.surgery.edit.swap import inherit
-from netmorph.surgery.records.layer import Leaves, Plain, plain_layer
+from netmorph.surgery.records.layer import Leaves, Plain, found_at, plain_layer
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,7 @@ class CollapsedPlace:
         Raises:
             NetmorphError: if the network has no such module, or not the one that the record describes.
         """
-        try:
-            found = model.get_submodule(self.name)
-        except AttributeError as error:
-            raise NetmorphError(f"the parent has no such layer: {error}", site=self.name) from error
+        found = found_at(model, self.name)
         if not (isinstance(found, MorphedModule) if self.before is None else plain_layer(found) == self.before):
             raise NetmorphError(
                 "the parent's layer is not the one that was morphed and collapsed",

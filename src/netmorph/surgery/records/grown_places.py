@@ -17,7 +17,7 @@ from netmorph.nn import MorphedModule
 from netmorph.surgery.edit.channels import channels_of, with_channels
 from netmorph.surgery.edit.rebuild import Defaults, rebuilt
 from netmorph.surgery.edit.swap import inherit
-from netmorph.surgery.records.layer import Leaves, Plain, plain_layer
+from netmorph.surgery.records.layer import Leaves, Plain, found_at, plain_layer
 from netmorph.surgery.sites.kinds import class_of
 
 
@@ -57,7 +57,7 @@ class RegrownModule(Brief):
         Raises:
             NetmorphError: if the network has no such module, or not the one that the record describes.
         """
-        found = _found(model, self.name)
+        found = found_at(model, self.name, "module")
         if not isinstance(found, MorphedModule) or found.layout != self.before:
             raise _other(self.name, f"the morphed module {str(self.before.graph)!r}", found)
         return found
@@ -110,7 +110,7 @@ class ChangedLayer(Brief):
         Raises:
             NetmorphError: if the network has no such module, or not the one that the record describes.
         """
-        found = _found(model, self.name)
+        found = found_at(model, self.name, "module")
         if plain_layer(found) != self.before:
             raise _other(self.name, str(self.before), found)
         return found
@@ -163,7 +163,7 @@ class ChangedChannels(Brief):
         Raises:
             NetmorphError: if the network has no such module, or not the one that the record describes.
         """
-        found = _found(model, self.name)
+        found = found_at(model, self.name, "module")
         if (type(found).__name__, channels_of(found)) != (self.type, self.before):
             raise _other(self.name, f"{self.type} of {self.before} channels", found)
         return found
@@ -208,13 +208,6 @@ def read_grown_place(data: Any) -> GrownPlace:
         return _KINDS[kind].from_dict(data)
     except GraphError as error:
         raise error.located(str(data.get("name"))) from error
-
-
-def _found(model: nn.Module, name: str) -> nn.Module:
-    try:
-        return model.get_submodule(name)
-    except AttributeError as error:
-        raise NetmorphError(f"the parent has no such module: {error}", site=name) from error
 
 
 def _other(name: str, wanted: str, found: nn.Module) -> NetmorphError:

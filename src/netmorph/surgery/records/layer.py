@@ -132,3 +132,15 @@ def plain_layer(layer: nn.Module) -> Plain | None:
     if kind == "identity":
         return IDENTITY
     return Plain(kind, layer_spec(layer), layer._parameters.get("bias") is not None, same)
+
+
+def found_at(model: nn.Module, name: str, what: Literal["layer", "module"] = "layer") -> nn.Module:
+    """Return the part of a parent that a record names.
+
+    Raises:
+        NetmorphError: if there is no such part.
+    """
+    try:
+        return model.get_submodule(name)
+    except AttributeError as error:
+        raise NetmorphError(f"the parent has no such {what}: {error}", site=name) from error

@@ -19,7 +19,7 @@ from netmorph.nn import MorphedModule
 from netmorph.nn.same_padded import SamePaddedModule
 from netmorph.solver.system import split_crossing
 from netmorph.surgery.edit.swap import inherit
-from netmorph.surgery.records.layer import Leaves
+from netmorph.surgery.records.layer import Leaves, found_at
 from netmorph.surgery.shortcuts.slots import Slot
 from netmorph.surgery.sites.kinds import Kind, kind_of, layer_spec, origin_of, pads_same
 
@@ -105,10 +105,7 @@ class MorphedSite(Brief):
         Raises:
             NetmorphError: if the network has no such module, or not the one that the record describes.
         """
-        try:
-            layer = model.get_submodule(self.name)
-        except AttributeError as error:
-            raise NetmorphError(f"the parent has no such layer: {error}", site=self.name) from error
+        layer = found_at(model, self.name)
         same = kind_of(layer) == self.kind
         if same and self.kind != "identity":
             like = (layer_spec(layer), layer._parameters.get("bias") is not None, origin_of(layer), pads_same(layer))
