@@ -35,13 +35,12 @@ def main() -> None:
     parser.add_argument("setting", choices=SETTINGS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--arms", default="", help="only arms whose names contain this")
     options = parser.parse_args()
     for seed in range(options.first_seed, options.seeds):
-        run_seed(options.setting, SETTINGS[options.setting], seed, options.arms)
+        run_seed(options.setting, SETTINGS[options.setting], seed)
 
 
-def run_seed(name: str, setting: Setting, seed: int, only: str = "") -> None:
+def run_seed(name: str, setting: Setting, seed: int) -> None:
     """Train the parent, its children and the controls of one seed."""
     task, folder = setting.task(), RUNS / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +68,7 @@ def run_seed(name: str, setting: Setting, seed: int, only: str = "") -> None:
     arms |= {birth: (child, setting.more) for birth, child in children.items()}
     for arm, (model, epochs) in arms.items():
         path = folder / f"{arm.replace(' ', '_').replace(':', '').replace(',', '')}-{seed}.json"
-        if path.exists() or only not in arm:
+        if path.exists():
             continue
         learning = setting.learning.get(arm, Learning())
         points = train(copy.deepcopy(model), task, setting, epochs, learning, seed=seed + 1000, parent=parent)
