@@ -73,8 +73,9 @@ class VerbContract:
     def test_the_function_is_kept_in_both_modes(self) -> None:
         parent = self.parent()
         result = self.apply(parent, self.site)
-        assert gap(parent, result.model, X) < 1e-6
-        assert gap(parent, result.model, X, train=True) < 1e-6
+        for scale in (1e-2, 1.0, 1e2):
+            assert gap(parent, result.model, scale * X) < 1e-6
+            assert gap(parent, result.model, scale * X, train=True) < 1e-6
         assert result.parity.exact
         assert all(site.exact for site in result.parity.sites)
         assert result.parity.max_rel < 1e-5
