@@ -72,7 +72,7 @@ def load_budget(name: str, table: str = "") -> Budget:
     the one whose other fields are taken), and may set the other fields of `Budget`.
 
     Raises:
-        NetmorphError: there is no such budget, or the file does not say one.
+        NetmorphError: if there is no such budget, or the file does not say one.
     """
     if name == "paper" and table in _IMAGENET:
         name = "paper-imagenet"
@@ -91,7 +91,7 @@ def load_variants(source: Traversable) -> dict[str, Budget]:
     The base is written as for `load_budget`, its recipes as mappings; each other says only what differs.
 
     Raises:
-        NetmorphError: the file cannot be read or understood.
+        NetmorphError: if the file cannot be read or understood.
     """
     content = read_yaml(source)
     if not isinstance(content, Mapping) or not all(isinstance(each, Mapping) for each in content.values()):

@@ -29,7 +29,7 @@ def claim_folder(experiment: Experiment, out: Path) -> None:
         out: its folder; made if need be.
 
     Raises:
-        NetmorphError: the folder holds another experiment or something else, or cannot be written.
+        NetmorphError: if the folder holds another experiment or something else, or cannot be written.
     """
     path = out / IDENTITY
     try:
@@ -53,7 +53,7 @@ def check_folder(experiment: Experiment, out: Path) -> None:
         out: the folder.
 
     Raises:
-        NetmorphError: it holds none, or another one.
+        NetmorphError: if it holds none, or another one.
     """
     try:
         known = read_json(out / IDENTITY)

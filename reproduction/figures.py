@@ -34,8 +34,8 @@ def draw(experiment: Experiment, out: Path) -> list[Path]:
         The files: ``curves.*`` (for "figure6" ``figure6.*``) and ``figure5a.*``; none where nothing is finished.
 
     Raises:
-        NetmorphError: a finished job's file is damaged.
-        OSError: the files cannot be written.
+        NetmorphError: if a finished job's file is damaged.
+        OSError: if the files cannot be written.
     """
     finished = read_finished(experiment, out)
     if not finished.done:

@@ -125,7 +125,7 @@ def read_finished(experiment: Experiment, out: Path) -> Finished:
         out: the experiment's folder.
 
     Raises:
-        NetmorphError: a file is damaged.
+        NetmorphError: if a file is damaged.
     """
     found = ((key, read_done(done_path(out, key).parent)) for key in experiment.jobs)
     return Finished(experiment, {key: done for key, done in found if done is not None})

@@ -65,7 +65,7 @@ def read_done(folder: Path) -> dict[str, Any] | None:
     """Return what a finished job wrote, None if it is not finished.
 
     Raises:
-        NetmorphError: the file is damaged.
+        NetmorphError: if the file is damaged.
     """
     path = folder / DONE
     try:
@@ -95,7 +95,7 @@ def run_job(job: Job, place: Workplace, progress: Progress, stop: Callable[[], b
 
     Raises:
         Paused: `stop` said so; a checkpoint is written.
-        NetmorphError: the network is not what it was before it was morphed, or its training diverged.
+        NetmorphError: if the network is not what it was before it was morphed, or its training diverged.
     """
     folder = place.folder(job.key)
     before = read_done(place.folder(job.start)) if job.start is not None else None

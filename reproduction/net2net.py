@@ -31,7 +31,7 @@ def put_identities(parent: nn.Module, net: str, batches: Iterable[Tensor]) -> nn
         A deeper copy in eval mode that computes what the parent does.
 
     Raises:
-        NetmorphError: the network has no block to deepen, or no batch was given.
+        NetmorphError: if the network has no block to deepen, or no batch was given.
     """
     spec = parse_net(net)
     blocks = [place.name.rpartition(".")[0] for place in spec.places]

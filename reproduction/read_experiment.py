@@ -23,7 +23,7 @@ def read_experiment(folder: Path) -> Run:
     """Read what an experiment has come to: its table, its curves, and the grown networks of its first seed.
 
     Raises:
-        NetmorphError: the folder holds no experiment, or a file in it is damaged.
+        NetmorphError: if the folder holds no experiment, or a file in it is damaged.
     """
     if not (folder / IDENTITY).exists():
         raise NetmorphError(

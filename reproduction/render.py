@@ -68,8 +68,8 @@ def render(experiment: Experiment, out: Path) -> dict[str, Any]:
         What ``table.json`` says.
 
     Raises:
-        NetmorphError: a finished job's file is damaged.
-        OSError: the files cannot be written.
+        NetmorphError: if a finished job's file is damaged.
+        OSError: if the files cannot be written.
     """
     content = table_of(read_finished(experiment, out))
     write_whole(out / "table.json", json_text(content).encode())

@@ -1,7 +1,7 @@
 """Write one HTML file about an experiment: its table and curves, the modules that were grown, and their parity.
 
-RUN is the folder of a table, a figure or an exploration, finished or not. Exit code 2 where a morph did not keep the
-function.
+RUN is the folder of a table, a figure or an exploration, finished or not. Exit code 2: a morph did not
+preserve the function.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def reproduce(
 
     Raises:
         JobsError: jobs failed; the others were run.
-        NetmorphError: the folder holds another experiment or something else, or the data cannot be read.
+        NetmorphError: if the folder holds another experiment or something else, or the data cannot be read.
     """
     began = time.monotonic()
     claim_folder(experiment, out)

@@ -34,9 +34,9 @@ def run_program(prog: str, about: str, commands: Mapping[str, Command], argument
         arguments: what was typed after ``prog``.
 
     Returns:
-        The exit code: 0 for success, 2 for a wrong input, 75 where a time limit ended what is not through yet, 130 for
-        Ctrl-C, 141 where the reader of the output went away, 143 for SIGTERM, 1 for a fault of netmorph's own. Where
-        the arguments cannot be read the process exits with code 2 instead.
+        The exit code: 0 for success, 2 for an invalid input, 75 if a time limit was reached before the end, 130 for
+        Ctrl-C, 141 if the reader of the output closed it, 143 for SIGTERM, 1 for a bug in netmorph. If the arguments
+        cannot be parsed, the process exits with code 2.
     """
     _print_anywhere()
     try:

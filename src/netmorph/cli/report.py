@@ -1,7 +1,7 @@
 """Write an HTML report of a morph or a training run: drawings, parity, cost, curves, slopes, how to repeat it.
 
-RUN is a folder that netmorph morph, quickstart, fit or netmorph.save wrote. The file needs no network, and
-reads on a phone, in the dark and on paper. Exit code 2 where a morph did not keep the function.
+RUN is a folder written by netmorph morph, quickstart, fit or netmorph.save. The file works without a network
+connection, on small screens, in dark mode and in print. Exit code 2: a morph did not preserve the function.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def reading(folder: Path) -> Iterator[None]:
     """Say in one message what a damaged file in a folder raises within the block.
 
     Raises:
-        NetmorphError: a file holds something else than what was written.
+        NetmorphError: if a file was not written by netmorph.
     """
     try:
         yield
@@ -228,7 +228,7 @@ def read_file(reader: Callable[[Path], Read], path: Path) -> Read:
     """Read a file that must be there.
 
     Raises:
-        NetmorphError: it cannot be read.
+        NetmorphError: if it cannot be read.
     """
     try:
         return reader(path)

@@ -26,7 +26,7 @@ def write_report(run: Run, out: Path | None = None) -> Path:
         The file.
 
     Raises:
-        NetmorphError: the report cannot be written.
+        NetmorphError: if the report cannot be written.
     """
     target = run.folder / "report.html" if out is None else out
     try:
